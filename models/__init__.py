@@ -1,0 +1,1 @@
+"""The AGFN network, its parts and its weights; knows nothing of realtime/."""

@@ -1,0 +1,1 @@
+"""AGFN Live: streaming real-time sentiment from face, voice and words."""

@@ -1,0 +1,1 @@
+"""Devices and files that produce frames and sound."""

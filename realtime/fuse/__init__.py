@@ -1,0 +1,1 @@
+"""Windows, reliability and the AGFN worker."""

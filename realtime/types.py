@@ -1,0 +1,212 @@
+"""What travels between the stages: frozen values with their time and unit in the name.
+
+All times `*_ns` are monotonic nanoseconds of the one clock of the process (see clock.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SAMPLE_RATE_HZ = 16_000
+NS_PER_S = 1_000_000_000
+
+Modality = Literal["text", "voice", "face"]
+MODALITIES: tuple[Modality, ...] = ("text", "voice", "face")
+
+ModalityState = Literal["ok", "noisy", "stale", "lost", "off"]
+EventKind = Literal[
+    "started", "lost", "stalled", "frozen", "slow", "recovered", "overload", "paused", "resumed", "ended"
+]
+
+Floats = NDArray[np.float32]
+Image = NDArray[np.uint8]
+
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
+
+
+class Stage(Protocol[In_contra, Out_co]):
+    """An extractor: items in, items out, no threads and no clock of its own.
+
+    Any chunking of the same input gives the same output; `flush` gives what is still held back at the end.
+    """
+
+    def feed(self, item: In_contra, /) -> Iterable[Out_co]:
+        """Take one item and return what it completes."""
+        ...
+
+    def flush(self) -> Iterable[Out_co]:
+        """Return what is still pending, at the end of the input or before a pause."""
+        ...
+
+    def close(self) -> None:
+        """Release models and native handles."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a camera or file. `image` is (H, W, 3) uint8 in OpenCV's BGR order."""
+
+    t_ns: int
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Mono sound at 16 kHz, (N,) float32 in [-1, 1]; `t_ns` is the time of the first sample.
+
+    `lost_samples` counts what was dropped just before this chunk (the gap marker).
+    """
+
+    t_ns: int
+    samples: Floats
+    lost_samples: int = 0
+
+    @property
+    def end_ns(self) -> int:
+        """Time just after the last sample."""
+        return self.t_ns + len(self.samples) * NS_PER_S // SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class FaceFeatures:
+    """What one frame says about the main face.
+
+    `values` is (FACE_DIM,) float32: blendshapes minus the running baseline of this face, then head pose; zeros when
+    `found` is false. `score` is the detector's in [0, 1]; `sharpness` the variance of the Laplacian on a 112 px crop;
+    `brightness` the mean of the crop in [0, 1]; `motion` the mean absolute difference to the previous frame in [0, 1]
+    (0 exactly: the same picture again).
+    """
+
+    t_ns: int
+    values: Floats
+    found: bool
+    faces: int
+    score: float
+    sharpness: float
+    brightness: float
+    motion: float
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceFeatures:
+    """One analysis block of the voice. `values` is (VOICE_DIM,) float32, `t_ns` the end of the block."""
+
+    t_ns: int
+    values: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechFrame:
+    """One step of the speech detector: 512 samples (32 ms) with what was heard in them.
+
+    `t_ns` is the time of the first sample. `probability` of speech in [0, 1]; `level_db` RMS in dB of full scale
+    (floor -120); `snr_db` the running estimate of the signal-to-noise ratio, None until speech and background have
+    both been heard; `clipped` the share of samples at full scale; `lost_samples` as in Chunk.
+    """
+
+    t_ns: int
+    samples: Floats
+    probability: float
+    level_db: float
+    snr_db: float | None
+    clipped: float
+    lost_samples: int = 0
+
+    @property
+    def end_ns(self) -> int:
+        """Time just after the last sample."""
+        return self.t_ns + len(self.samples) * NS_PER_S // SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A recognised word at the time it was spoken; a committed word never changes any more."""
+
+    start_ns: int
+    end_ns: int
+    text: str
+    probability: float
+    committed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """An update of the recogniser: the words newly committed since the last one, and all that are tentative now.
+
+    `t_ns` is the end of the sound that was heard for it; `decode_s` the time the decoder took (0 when nothing was
+    decoded); `doubt` a reason to trust the words less (a guard that fired), else None; `utterance` grows by one at
+    each end of speech, so that a reader knows which words belong together.
+    """
+
+    t_ns: int
+    committed: tuple[Word, ...]
+    tentative: tuple[Word, ...]
+    decode_s: float = 0.0
+    doubt: str | None = None
+    utterance: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TextFeatures:
+    """The words of the recent past with a contextual vector each: `values` is (len(words), TEXT_DIM) float32.
+
+    Replaces the features before it. `t_ns` is the end of the sound that was heard for them.
+    """
+
+    t_ns: int
+    words: tuple[Word, ...]
+    values: Floats
+    decode_s: float = 0.0
+    doubt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a person should know: a component, what happened to it, why, and since when."""
+
+    t_ns: int
+    component: str
+    kind: EventKind
+    cause: str | None = None
+    since_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One modality in one window.
+
+    `values` is (T, D) float32 and `times_s` (T,) float32, seconds relative to the end of the window (<= 0, rising).
+    `reliability` in [0, 1]; exactly 0 masks the segment. `age_ms` is the age of the newest sample, None if there never
+    was one.
+    """
+
+    values: Floats
+    times_s: Floats
+    reliability: float
+    state: ModalityState
+    cause: str | None
+    age_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowView:
+    """A closed window of one stream: what AGFN sees."""
+
+    stream: str
+    seq: int
+    start_ns: int
+    end_ns: int
+    segments: dict[Modality, Segment]
+    words: tuple[Word, ...] = ()
+    text_lag_ms: int | None = None
+    faces: int = 0
+    newest_ns: dict[Modality, int] = field(default_factory=dict)
