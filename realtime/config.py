@@ -295,3 +295,22 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     value = problem["input"]
     shown = f" = {value!r}" if isinstance(value, str | int | float | bool | None) else ""
     return f"config key {key}{shown}{where}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def to_yaml(config: Config, origins: Mapping[str, str]) -> str:
+    """Print the configuration with, per value, the layer it came from."""
+    lines: list[str] = []
+    for section, values in config.model_dump(mode="json").items():
+        if isinstance(values, dict):
+            lines.append(f"{section}:")
+            for key, value in values.items():
+                origin = origins.get(f"{section}.{key}", "default")
+                lines.append(f"{f'  {key}: {_scalar(value)}':<34}# {origin}")
+        else:
+            lines.append(f"# {origins.get(section, 'default')}")
+            lines.append(yaml.safe_dump({section: values}, sort_keys=False).rstrip())
+    return "\n".join(lines)
+
+
+def _scalar(value: Any) -> str:  # noqa: ANN401 - any scalar of the configuration
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()

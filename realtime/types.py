@@ -5,7 +5,7 @@ All times `*_ns` are monotonic nanoseconds of the one clock of the process (see 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -185,8 +185,8 @@ class Segment:
     """One modality in one window.
 
     `values` is (T, D) float32 and `times_s` (T,) float32, seconds relative to the end of the window (<= 0, rising).
-    `reliability` in [0, 1]; exactly 0 masks the segment. `age_ms` is the age of the newest sample, None if there never
-    was one.
+    `reliability` in [0, 1]; exactly 0 masks the segment; `idle`: healthy, but nothing to judge (silence). `age_ms` is
+    the age of the newest sample, None if there never was one.
     """
 
     values: Floats
@@ -195,11 +195,16 @@ class Segment:
     state: ModalityState
     cause: str | None
     age_ms: int | None
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class WindowView:
-    """A closed window of one stream: what AGFN sees."""
+    """A closed window of one stream: what AGFN sees.
+
+    `text_lag_ms` is the time from the end of the newest word to its appearance; `capture_ms` from a sample to its
+    hand-over by the device; `extract_ms` from there to its features (the slowest modality's newest).
+    """
 
     stream: str
     seq: int
@@ -209,4 +214,5 @@ class WindowView:
     words: tuple[Word, ...] = ()
     text_lag_ms: int | None = None
     faces: int = 0
-    newest_ns: dict[Modality, int] = field(default_factory=dict)
+    capture_ms: float = 0.0
+    extract_ms: float = 0.0

@@ -1,0 +1,211 @@
+"""The sliding window of one stream: features go in as they come, a view with reliabilities comes out at each hop.
+
+No thread: the caller says when the window ends. A lock makes `add_*` safe from the extractors' threads. The clock
+only stamps arrivals, for the latencies.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import numpy as np
+
+from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
+from realtime.fuse.reliability import Delivery, Trust, coverage, face_trust, text_trust, voice_trust
+from realtime.types import MODALITIES, NS_PER_S, Modality, Segment, WindowView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from realtime.clock import Clock
+    from realtime.config import WindowConfig
+    from realtime.types import FaceFeatures, Floats, SpeechFrame, TextFeatures, VoiceFeatures, Word
+
+T = TypeVar("T", "FaceFeatures", "VoiceFeatures", "SpeechFrame")
+DIMS: dict[Modality, int] = {"text": TEXT_DIM, "voice": VOICE_DIM, "face": FACE_DIM}
+
+
+class Timed(Protocol):
+    """Anything with a time."""
+
+    @property
+    def t_ns(self) -> int:
+        """Monotonic nanoseconds."""
+        ...
+
+
+class Window:
+    """The last `config.length_s` seconds of one stream.
+
+    Args:
+        stream: name of the stream.
+        config: length, hop and lateness.
+        devices: name of the device behind each modality, for the causes; a modality that isn't named is off.
+        clock: of the process.
+    """
+
+    def __init__(self, stream: str, config: WindowConfig, devices: Mapping[Modality, str], clock: Clock) -> None:
+        self.stream = stream
+        self._clock = clock
+        self._devices = dict(devices)
+        self._length_ns = int(config.length_s * NS_PER_S)
+        self._lock = threading.Lock()
+        self._seq = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all that was seen, as after a pause; the sequence number goes on."""
+        with self._lock:
+            self._faces: deque[FaceFeatures] = deque()
+            self._voices: deque[VoiceFeatures] = deque()
+            self._speech: deque[SpeechFrame] = deque()
+            self._text: TextFeatures | None = None
+            self._first_ns: dict[str, int] = {}
+            self._seen_ns: dict[str, int] = {}
+            self._causes: dict[str, str] = {}
+            self._capture_ms: dict[str, float] = {}
+            self._extract_ms: dict[Modality, float] = {}
+            self._newest_word_ns = 0
+            self._text_lag_ms: int | None = None
+
+    def saw(self, device: str, t_ns: int) -> None:
+        """Note that a device delivered a sample, before anything is computed from it; it isn't lost any more."""
+        with self._lock:
+            self._first_ns.setdefault(device, t_ns)
+            self._seen_ns[device] = max(t_ns, self._seen_ns.get(device, t_ns))
+            self._causes.pop(device, None)
+            self._capture_ms[device] = (self._clock.now_ns() - t_ns) / 1e6
+
+    def lost(self, device: str, cause: str) -> None:
+        """Note that a device is lost, and why; it stays so until it delivers again."""
+        with self._lock:
+            self._causes[device] = cause
+
+    def add_face(self, features: FaceFeatures) -> None:
+        """Add the features of a frame."""
+        with self._lock:
+            self._faces.append(features)
+            self._extracted("face", features.t_ns)
+
+    def add_voice(self, features: VoiceFeatures) -> None:
+        """Add the features of a voice block."""
+        with self._lock:
+            self._voices.append(features)
+            self._extracted("voice", features.t_ns)
+
+    def add_speech(self, frame: SpeechFrame) -> None:
+        """Add a step of the speech detector."""
+        with self._lock:
+            self._speech.append(frame)
+
+    def add_text(self, features: TextFeatures) -> None:
+        """Replace the words of the recent past."""
+        with self._lock:
+            self._text = features
+            if features.words and (end_ns := features.words[-1].end_ns) > self._newest_word_ns:
+                self._newest_word_ns = end_ns
+                self._text_lag_ms = round((self._clock.now_ns() - end_ns) / 1e6)
+
+    def close(self, end_ns: int) -> WindowView:
+        """Close the window that ends at `end_ns` with whatever has arrived."""
+        with self._lock:
+            start_ns = end_ns - self._length_ns
+            self._forget_before(start_ns)
+            faces = [face for face in self._faces if face.t_ns <= end_ns]
+            voices = [voice for voice in self._voices if voice.t_ns <= end_ns]
+            speech = [frame for frame in self._speech if frame.end_ns <= end_ns]
+            words, values = self._words(start_ns, end_ns)
+            doubt = self._text.doubt if self._text else None
+            found = [face for face in faces if face.found]
+            segments = {
+                "face": _segment(
+                    self._trust("face", lambda d: face_trust(faces, d, end_ns), faces, start_ns, end_ns),
+                    [face.values for face in found],
+                    [face.t_ns for face in found],
+                    FACE_DIM,
+                    end_ns,
+                ),
+                "voice": _segment(
+                    self._trust("voice", lambda d: voice_trust(speech, d, end_ns), voices, start_ns, end_ns),
+                    [voice.values for voice in voices],
+                    [voice.t_ns for voice in voices],
+                    VOICE_DIM,
+                    end_ns,
+                ),
+                "text": _segment(
+                    self._trust(
+                        "text", lambda d: text_trust(words, speech, doubt, d, end_ns), speech, start_ns, end_ns
+                    ),
+                    list(values),
+                    [word.end_ns for word in words],
+                    TEXT_DIM,
+                    end_ns,
+                ),
+            }
+            view = WindowView(
+                stream=self.stream,
+                seq=self._seq,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                segments={name: segments[name] for name in MODALITIES},
+                words=tuple(words),
+                faces=faces[-1].faces if faces else 0,
+                text_lag_ms=self._text_lag_ms if words else None,
+                capture_ms=max(self._capture_ms.values(), default=0.0),
+                extract_ms=max(self._extract_ms.values(), default=0.0),
+            )
+            self._seq += 1
+            return view
+
+    def _words(self, start_ns: int, end_ns: int) -> tuple[list[Word], Floats]:
+        if self._text is None:
+            return [], np.zeros((0, TEXT_DIM), np.float32)
+        keep = [i for i, word in enumerate(self._text.words) if word.end_ns > start_ns and word.start_ns < end_ns]
+        return [self._text.words[i] for i in keep], self._text.values[keep]
+
+    def _trust(
+        self, name: Modality, judge: Callable[[Delivery], Trust], items: Sequence[Timed], start_ns: int, end_ns: int
+    ) -> Trust:
+        device = self._devices.get(name)
+        if device is None:
+            return Trust(0.0, "off")
+        seen_ns = self._seen_ns.get(device)
+        times_s = np.array([(item.t_ns - end_ns) / 1e9 for item in items])
+        begin_ns = max(start_ns, self._first_ns.get(device, start_ns))
+        delivery = Delivery(
+            device=device,
+            device_age_s=None if seen_ns is None else max(0, end_ns - seen_ns) / 1e9,
+            age_s=float(-times_s[-1]) if items else None,
+            coverage=coverage(times_s, (begin_ns - end_ns) / 1e9, 0.0),
+            lost_cause=self._causes.get(device),
+        )
+        return judge(delivery)
+
+    def _extracted(self, name: Modality, t_ns: int) -> None:
+        delay_ms = (self._clock.now_ns() - t_ns) / 1e6
+        self._extract_ms[name] = max(0.0, delay_ms - self._capture_ms.get(self._devices.get(name, ""), 0.0))
+
+    def _forget_before(self, start_ns: int) -> None:
+        _trim(self._faces, start_ns)
+        _trim(self._voices, start_ns)
+        _trim(self._speech, start_ns)
+
+
+def _trim(items: deque[T], start_ns: int) -> None:
+    while items and items[0].t_ns < start_ns:
+        items.popleft()
+
+
+def _segment(trust: Trust, values: list[Floats], times_ns: list[int], dim: int, end_ns: int) -> Segment:
+    newest_ns = times_ns[-1] if times_ns else None
+    return Segment(
+        values=np.stack(values).astype(np.float32) if values else np.zeros((0, dim), np.float32),
+        times_s=np.array([min(0.0, (t_ns - end_ns) / 1e9) for t_ns in times_ns], np.float32),
+        reliability=trust.value if values else 0.0,
+        state=trust.state,
+        cause=trust.cause,
+        age_ms=None if newest_ns is None else max(0, round((end_ns - newest_ns) / 1e6)),
+        idle=trust.idle,
+    )

@@ -1,0 +1,178 @@
+"""The AGFN worker: one model and one thread for all streams, a forward pass over whatever windows wait."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from models.checkpoint import load
+
+from realtime.channel import Channel, ClosedError, Policy
+from realtime.errors import ModelError
+from realtime.extract.schema import schema_hash
+from realtime.fuse.collate import collate
+from realtime.types import MODALITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from realtime.channel import ChannelStats
+    from realtime.clock import Clock
+    from realtime.config import FusionConfig
+    from realtime.types import Modality, WindowView
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What AGFN says of one window; `raw` in [-3, 3] and the 90 % interval are None without any usable modality.
+
+    `weights` sum to 1 over what was used and are exactly 0 for a masked modality; `fuse_s` is the time the forward
+    pass took.
+    """
+
+    raw: float | None
+    interval: tuple[float, float] | None
+    confidence: float
+    weights: dict[Modality, float]
+    fuse_s: float = 0.0
+
+
+NOTHING = Estimate(None, None, 0.0, dict.fromkeys(MODALITIES, 0.0))
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of a name: auto takes CUDA where there is one.
+
+    Raises:
+        ModelError: CUDA is asked for and not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"fusion.device {name}: no CUDA device here; use auto or cpu")
+    return torch.device(name)
+
+
+class Fuser:
+    """AGFN with its weights and calibration on one device.
+
+    Args:
+        weights: a .safetensors file of scripts/train.py.
+        device: auto, cpu or cuda[:N].
+        clock: for the time a forward pass takes.
+        threads: CPU threads of a forward pass.
+
+    Raises:
+        ModelError: the file is missing, damaged, or of another feature schema.
+    """
+
+    def __init__(self, weights: Path, device: str, clock: Clock, threads: int = 1) -> None:
+        self.device = pick_device(device)
+        if self.device.type == "cpu":
+            torch.set_num_threads(threads)
+        self.checkpoint = load(weights, schema_hash())
+        self._model = self.checkpoint.model.to(self.device).eval()
+        self._calibration = self.checkpoint.calibration
+        self._clock = clock
+
+    @torch.inference_mode()
+    def fuse(self, views: Sequence[WindowView]) -> list[Estimate]:
+        """Estimate each window; one without any usable modality gets no score."""
+        usable = [any(segment.reliability > 0 for segment in view.segments.values()) for view in views]
+        if not any(usable):
+            return [NOTHING] * len(views)
+        begin_ns = self._clock.now_ns()
+        batch = collate([view for view, use in zip(views, usable, strict=True) if use]).to(self.device)
+        out = self._model(batch.values, batch.times, batch.mask, batch.reliability)
+        scores, spreads, weights = (tensor.cpu().tolist() for tensor in (out.score, out.spread, out.weights))
+        fuse_s = (self._clock.now_ns() - begin_ns) / 1e9
+        made = iter(
+            Estimate(
+                raw=score,
+                interval=self._calibration.interval(score, spread, reliability),
+                confidence=self._calibration.confidence(score, spread, reliability),
+                weights=dict(zip(MODALITIES, row, strict=True)),
+                fuse_s=fuse_s,
+            )
+            for score, spread, row, reliability in zip(
+                scores, spreads, weights, batch.reliability.cpu().tolist(), strict=True
+            )
+        )
+        return [next(made) if use else NOTHING for use in usable]
+
+
+class FusionWorker:
+    """A thread that batches the windows of all streams: full, or when the oldest has waited `max_wait_ms`.
+
+    Args:
+        fuser: the model.
+        config: batch size and longest wait.
+        clock: of the process.
+        streams: how many streams hand in windows.
+        on_result: called with each window and its estimate, in order per stream.
+    """
+
+    def __init__(
+        self,
+        fuser: Fuser,
+        config: FusionConfig,
+        clock: Clock,
+        streams: int,
+        on_result: Callable[[WindowView, Estimate], None],
+    ) -> None:
+        self._fuser, self._config, self._clock, self._streams = fuser, config, clock, streams
+        self._on_result = on_result
+        self._channel: Channel[WindowView] = Channel(Policy.DROP_OLDEST, 4 * max(streams, config.max_batch))
+        self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, view: WindowView) -> None:
+        """Hand in a closed window; never waits."""
+        self._channel.push(view)
+
+    def stats(self) -> ChannelStats:
+        """Counts of the windows handed in, worked off and dropped."""
+        return self._channel.stats()
+
+    def close(self, timeout_s: float) -> None:
+        """Work off what waits and end."""
+        self._channel.close()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                views = self._gather()
+            except ClosedError:
+                return
+            for begin in range(0, len(views), self._config.max_batch):
+                part = views[begin : begin + self._config.max_batch]
+                for view, estimate in zip(part, self._estimate(part), strict=True):
+                    self._on_result(view, estimate)
+
+    def _gather(self) -> list[WindowView]:
+        views = self._channel.pop_all()
+        full = min(self._streams, self._config.max_batch)
+        deadline_ns = self._clock.now_ns() + int(self._config.max_wait_ms * 1e6)
+        while len(views) < full and (left_s := (deadline_ns - self._clock.now_ns()) / 1e9) > 0:
+            try:
+                views += self._channel.pop_all(left_s)
+            except (TimeoutError, ClosedError):
+                break
+        return views
+
+    def _estimate(self, views: list[WindowView]) -> list[Estimate]:
+        try:
+            return self._fuser.fuse(views)
+        except RuntimeError as error:  # torch: out of memory, a lost device; the next window may work
+            log.exception("fusion of %d windows failed: %s", len(views), error)  # noqa: TRY401 - the one line must say it
+            return [NOTHING] * len(views)

@@ -1,0 +1,74 @@
+"""The models of the process, loaded once and shared by all streams; each stream builds its extractors from them."""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models import zoo
+from realtime.errors import ModelError
+from realtime.extract.face import FaceExtractor
+from realtime.extract.speech import SpeechDetector
+from realtime.extract.text import TextExtractor
+from realtime.extract.transcribe import AsrModel, Transcriber
+from realtime.extract.voice import VoiceExtractor
+from realtime.fuse.worker import Fuser
+
+if TYPE_CHECKING:
+    from models.minilm import MiniLM
+
+    from realtime.clock import Clock
+    from realtime.config import Config
+
+log = logging.getLogger(__name__)
+WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights" / "agfn.safetensors"
+
+
+class Parts:
+    """Every model of one process.
+
+    Args:
+        config: of the process.
+        clock: for the time a forward pass takes.
+
+    Raises:
+        ModelError: a model file is missing, damaged or of another schema.
+    """
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._config = config
+        weights = WEIGHTS if config.fusion.weights == "default" else Path(config.fusion.weights)
+        self.fuser = Fuser(weights, config.fusion.device, clock, config.fusion.threads)
+        try:
+            self._face_file = zoo.path("face")
+            self._text_folder = zoo.path("text") if config.asr.enabled else None
+        except zoo.ZooError as error:
+            raise ModelError(str(error)) from None
+        self.asr = AsrModel(config.asr) if config.asr.enabled else None
+
+    @cached_property
+    def encoder(self) -> MiniLM:
+        """The text encoder with the adapter that the weights file carries."""
+        raise NotImplementedError
+
+    def face(self) -> FaceExtractor:
+        """Return a face extractor of its own for a stream."""
+        return FaceExtractor(self._config.face, self._face_file)
+
+    def voice(self) -> VoiceExtractor:
+        """Return a voice extractor."""
+        return VoiceExtractor()
+
+    def speech(self) -> SpeechDetector:
+        """Return a speech detector."""
+        return SpeechDetector()
+
+    def transcriber(self, clock: Clock) -> Transcriber:
+        """Return a recogniser over the shared model."""
+        return Transcriber(self._config.asr, self.asr, clock)
+
+    def text(self) -> TextExtractor:
+        """Return a text extractor over the shared encoder."""
+        return TextExtractor(self.encoder)

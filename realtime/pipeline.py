@@ -1,0 +1,80 @@
+"""One stream, wired: the way of a frame and of a sound from the device to the window.
+
+camera  --Frame--> face ------------FaceFeatures-->
+mic     --Chunk--> voice -----------VoiceFeatures-> window --WindowView--> fusion --> messages
+           '-----> speech --SpeechFrame-----------> (session.py ticks)
+                      '---> transcribe --Transcript--> text --TextFeatures-->
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from realtime.channel import Policy
+from realtime.runner import fan_out
+from realtime.supervise import item_end_ns
+from realtime.types import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from realtime.clock import Clock
+    from realtime.config import Config
+    from realtime.fuse.window import Window
+    from realtime.parts import Parts
+    from realtime.runner import Runner
+    from realtime.types import Chunk, Frame
+
+SPEECH_STEP = 512
+TEXT_WAIT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Inlets:
+    """Where the devices of a stream deliver."""
+
+    picture: Callable[[Frame], None]
+    sound: Callable[[Chunk], None]
+
+
+def connect(
+    run: Runner, config: Config, parts: Parts, clock: Clock, window: Window, picture: str, sound: str
+) -> Inlets:
+    """Wire one stream, from the window back to its inlets.
+
+    Args:
+        run: puts each stage in a thread, or in line.
+        config: of the process.
+        parts: the models, shared by all streams.
+        clock: of the process.
+        window: of this stream.
+        picture: name of the device that delivers frames.
+        sound: name of the device that delivers chunks.
+    """
+    chunks_waiting = max(1, int(config.microphone.buffer_s * 1000 / config.microphone.block_ms))
+    speech_waiting = max(1, int(config.microphone.buffer_s * SAMPLE_RATE_HZ / SPEECH_STEP))
+
+    face = run.stage("face", parts.face, window.add_face, Policy.LATEST)
+    voice = run.stage("voice", parts.voice, window.add_voice, Policy.DROP_OLDEST, chunks_waiting)
+    heard: list[Callable[[Any], None]] = [window.add_speech]
+    if config.asr.enabled:
+        # A transcript is an increment: losing one would lose words, so the recogniser waits for the embedding.
+        text = run.stage("text", parts.text, window.add_text, Policy.BLOCK, TEXT_WAIT)
+        heard.append(
+            run.stage(
+                "transcribe", lambda: parts.transcriber(clock), text, Policy.DROP_OLDEST, speech_waiting, coalesce=True
+            )
+        )
+    speech = run.stage("speech", parts.speech, fan_out(*heard), Policy.DROP_OLDEST, chunks_waiting)
+    return Inlets(
+        picture=fan_out(_seen(window, picture), face),
+        sound=fan_out(_seen(window, sound), voice, speech),
+    )
+
+
+def _seen(window: Window, device: str) -> Callable[[Any], None]:
+    def note(item: Any) -> None:  # noqa: ANN401 - a Frame or a Chunk
+        window.saw(device, item_end_ns(item))
+
+    return note

@@ -1,0 +1,174 @@
+"""Command line of AGFN Live: `python -m realtime.run --camera 0`.
+
+Exit codes: 0 ended or stopped by the user, 1 an error of the program, 2 wrong option or configuration, 3 unreadable
+file, 4 the broker refuses, 5 a model file is missing or damaged. A camera or microphone that fails never ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realtime.errors import AgfnError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from realtime.config import Config
+
+EPILOG = """exit codes: 0 ended or stopped, 1 error of the program, 2 wrong option or configuration, 3 unreadable file,
+4 the broker refuses, 5 model file missing or damaged.
+The password of a broker is read from AGFN_MQTT_PASSWORD or mqtt.password_file, never from an option."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser; nothing heavy is imported for it."""
+    cli = argparse.ArgumentParser(
+        prog="python -m realtime.run",
+        description="Streaming sentiment from face, voice and words, with visible gates.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    sources = cli.add_argument_group("sources")
+    sources.add_argument(
+        "--camera", metavar="N|PATH|URL", help="camera: index, device path, rtsp:// or http:// URL (default 0)"
+    )
+    sources.add_argument("--mic", metavar="default|N|NAME", help="microphone: default, number, or part of its name")
+    sources.add_argument("--no-camera", action="store_true", help="analyse without a camera")
+    sources.add_argument("--no-mic", action="store_true", help="analyse without a microphone")
+    sources.add_argument("--source", metavar="FILE", help="a media file instead of devices")
+    sources.add_argument(
+        "--pace", choices=["realtime", "fast"], default="realtime", help="pace of a file (default realtime)"
+    )
+    sources.add_argument("--demo", action="store_true", help="analyse a made-up talking portrait; needs no device")
+    sources.add_argument("--list-devices", action="store_true", help="list cameras and microphones, and exit")
+    out = cli.add_argument_group("output")
+    out.add_argument(
+        "--mqtt", metavar="URL", help="embedded (default), off, mqtt://host[:port] or mqtts://[user@]host[:port]"
+    )
+    out.add_argument("--output", metavar="FILE|-", help="write every message as a JSON line")
+    out.add_argument("--publish-text", action="store_true", help="let the words leave the process with the messages")
+    out.add_argument("--no-view", action="store_true", help="plain log lines instead of the terminal view")
+    out.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info")
+    run = cli.add_argument_group("run")
+    run.add_argument("--device", metavar="auto|cpu|cuda[:N]", help="where AGFN runs (default auto)")
+    run.add_argument("--duration", type=_seconds, metavar="S", help="stop after so many seconds")
+    run.add_argument("--config", type=Path, metavar="FILE", help="configuration file (YAML); see configs/default.yaml")
+    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set one configuration key")
+    run.add_argument("--stream", metavar="NAME", help="name of the stream, part of its topics (default desk)")
+    run.add_argument("--print-config", action="store_true", help="print the configuration and where each value is from")
+    run.add_argument("--print-schema", action="store_true", help="print the JSON Schema of the messages, and exit")
+    return cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    args = parser().parse_args(argv)
+    try:
+        return _dispatch(args)
+    except AgfnError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line a person must see
+        return error.exit_code
+
+
+def options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options set, laid out like the configuration.
+
+    Raises:
+        UsageError: options contradict each other.
+    """
+    if args.source and (args.camera or args.mic):
+        raise UsageError("--source plays a file; leave out --camera and --mic")
+    if (args.no_camera and args.camera) or (args.no_mic and args.mic):
+        raise UsageError("--no-camera and --no-mic contradict --camera and --mic")
+    if args.pace == "fast" and not args.source and not args.demo:
+        raise UsageError("--pace fast needs a file: add --source FILE")
+    values: dict[str, Any] = {}
+    if args.device:
+        values["fusion"] = {"device": args.device}
+    if args.mqtt:
+        values["mqtt"] = _mqtt(args.mqtt)
+    if args.publish_text:
+        values["privacy"] = {"publish_text": True}
+    stream: dict[str, Any] = {key: value for key, value in (("name", args.stream), ("source", args.source)) if value}
+    if args.no_camera or args.camera:
+        stream["camera"] = args.camera
+    if args.no_mic or args.mic:
+        stream["mic"] = args.mic
+    if stream:
+        values["streams"] = [stream]
+    return values
+
+
+def _dispatch(args: argparse.Namespace) -> int:
+    logging.basicConfig(level=args.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+    if args.list_devices:
+        from realtime.capture.devices import list_devices  # noqa: PLC0415 - devices are slow to look at
+
+        _say("\n".join(list_devices()))
+        return 0
+    if args.print_schema:
+        from realtime.publish.messages import schema_json  # noqa: PLC0415 - pydantic is slow to import
+
+        _say(schema_json())
+        return 0
+    if args.demo:
+        from realtime.demo import clip  # noqa: PLC0415 - builds the clip on first use
+
+        args.source = str(clip())
+    from realtime.config import load, to_yaml  # noqa: PLC0415 - --help must answer at once
+
+    config, origins = load(args.config, args.set, options(args))
+    if args.print_config:
+        _say(to_yaml(config, origins))
+        return 0
+    return _run(args, config)
+
+
+def _run(args: argparse.Namespace, config: Config) -> int:
+    from realtime.app import App  # noqa: PLC0415 - torch and the models take seconds to import
+
+    stop = threading.Event()
+    app = App(config, pace=args.pace, output=args.output, view=not args.no_view)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, lambda *_: app.toggle_pause())
+    app.run(stop, args.duration)
+    return 0
+
+
+def _mqtt(url: str) -> dict[str, Any]:
+    scheme, slashes, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return {"url": f"{scheme}{slashes}{host}", "username": user} if at and ":" not in user else {"url": url}
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} must be more than 0 seconds")
+    return value
+
+
+def _say(text: str) -> None:
+    try:
+        print(text)  # noqa: T201 - what was asked for
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

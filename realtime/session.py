@@ -1,0 +1,266 @@
+"""A session: streams, the tick that closes their windows, the fusion worker, and an orderly end.
+
+`Live` runs devices and files at real pace, every stage in a thread. `Replay` runs one file at full speed on a virtual
+clock, all in line and deterministic. Both use the same wiring (pipeline.py), windows and fusion.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from realtime.capture.camera import Camera
+from realtime.capture.media import MediaFile
+from realtime.capture.microphone import Microphone
+from realtime.fuse.worker import FusionWorker
+from realtime.pipeline import Inlets, connect
+from realtime.publish import compose
+from realtime.runner import InlineRunner, ThreadedRunner
+from realtime.stream import Stream
+from realtime.types import NS_PER_S, Event, Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from realtime.clock import Clock, VirtualClock
+    from realtime.config import Config, StreamConfig
+    from realtime.fuse.worker import Estimate
+    from realtime.parts import Parts
+    from realtime.publish.messages import Message
+    from realtime.types import WindowView
+
+HEALTH_EVERY_S = 1.0
+END_WAIT_S = 1.0
+FLUSH_WAIT_S = 5.0
+
+
+def open_media(stream: StreamConfig, config: Config) -> MediaFile | None:
+    """Open the file of a stream, if it is one.
+
+    Raises:
+        SourceError: the file can't be read.
+    """
+    return None if stream.source is None else MediaFile(stream.source, config.camera)
+
+
+class Replay:
+    """One file at full speed: the same file and weights give the same messages, apart from wall-clock times."""
+
+    def __init__(self, config: Config, parts: Parts, clock: VirtualClock, send: Callable[[str, Message], None]) -> None:
+        self._config, self._parts, self._clock = config, parts, clock
+        stream = config.streams[0]
+        media = open_media(stream, config)
+        assert media is not None, "a replay needs a file"  # noqa: S101 - run.py sees to it
+        self._media = media
+        self._stream = Stream(config, stream, clock, send)
+        _note_missing(self._stream, media)
+
+    def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
+        """Work off the file, or its first `duration_s` seconds."""
+        run = InlineRunner()
+        inlets = connect(
+            run,
+            self._config,
+            self._parts,
+            self._clock,
+            self._stream.window,
+            self._stream.picture or "",
+            self._stream.sound or "",
+        )
+        t0_ns = self._clock.now_ns()
+        self._stream.begin(t0_ns)
+        ticks = Ticks(t0_ns, self._config)
+        end_ns = t0_ns if duration_s is None else t0_ns + int(duration_s * NS_PER_S)
+        for item in self._media.items(t0_ns):
+            due_ns = item.t_ns if isinstance(item, Frame) else item.end_ns
+            if stop.is_set() or (duration_s is not None and due_ns > end_ns):
+                break
+            while ticks.due_ns <= due_ns:
+                self._clock.advance_to(ticks.due_ns)
+                self._tick(ticks.next())
+            self._clock.advance_to(due_ns)
+            deliver(inlets, item)
+            if duration_s is None:
+                end_ns = max(end_ns, due_ns)
+        run.finish()
+        while ticks.end_ns < end_ns + ticks.hop_ns and not stop.is_set():
+            self._clock.advance_to(ticks.due_ns)
+            self._tick(ticks.next())
+        self._stream.event(Event(self._clock.now_ns(), "stream", "ended"))
+
+    def _tick(self, end_ns: int) -> None:
+        view = self._stream.close_window(end_ns)
+        self._stream.publish(view, self._parts.fuser.fuse([view])[0])
+
+
+class Ticks:
+    """The grid of windows: every hop one ends, and is closed `lateness` later."""
+
+    def __init__(self, t0_ns: int, config: Config) -> None:
+        self.hop_ns = int(config.window.hop_s * NS_PER_S)
+        self._lateness_ns = int(config.window.lateness_s * NS_PER_S)
+        self.end_ns = t0_ns + self.hop_ns
+
+    @property
+    def due_ns(self) -> int:
+        """When the next window is to be closed."""
+        return self.end_ns + self._lateness_ns
+
+    def next(self) -> int:
+        """Return the end of the window that is due, and go on to the next."""
+        end_ns, self.end_ns = self.end_ns, self.end_ns + self.hop_ns
+        return end_ns
+
+
+class LiveStream:
+    """A stream with its threads: devices, or a file at real pace."""
+
+    def __init__(
+        self, config: Config, stream: StreamConfig, parts: Parts, clock: Clock, send: Callable[[str, Message], None]
+    ) -> None:
+        self.stream = Stream(config, stream, clock, send)
+        self.ended = threading.Event()
+        self.last_ns: int | None = None
+        self.runner = ThreadedRunner(clock, self.stream.event)
+        self._clock = clock
+        self._stop = threading.Event()
+        self._file: threading.Thread | None = None
+        inlets = connect(
+            self.runner, config, parts, clock, self.stream.window, self.stream.picture or "", self.stream.sound or ""
+        )
+        if (media := open_media(stream, config)) is not None:
+            _note_missing(self.stream, media)
+            self._file = threading.Thread(
+                target=self._play, args=(media, inlets), name=f"{stream.name}-file", daemon=True
+            )
+            return
+        if stream.camera is not None:
+            address = stream.camera
+            self.runner.source(
+                "camera",
+                lambda: Camera(address, config.camera, clock),
+                inlets.picture,
+                open_s=config.camera.open_timeout_s + 1.0,
+                read_s=config.camera.read_timeout_s,
+            )
+        if stream.mic is not None:
+            name = stream.mic
+            self.runner.source(
+                "microphone",
+                lambda: Microphone(name, config.microphone, clock),
+                inlets.sound,
+                open_s=5.0,
+                read_s=config.microphone.read_timeout_s + 1.0,
+            )
+
+    def prepare(self) -> None:
+        """Load the models of the stages and open the devices."""
+        self.runner.start()
+
+    def begin(self, t0_ns: int) -> None:
+        """Start the clock of the stream, and its file."""
+        self.stream.begin(t0_ns)
+        if self._file is not None:
+            self._file.start()
+
+    def close(self) -> None:
+        """Release devices and threads."""
+        self._stop.set()
+        self.runner.close()
+
+    def _play(self, media: MediaFile, inlets: Inlets) -> None:
+        last_ns = self._clock.now_ns()
+        for item in media.paced(self._clock, last_ns):
+            if self._stop.is_set():
+                return
+            last_ns = item.t_ns if isinstance(item, Frame) else item.end_ns
+            deliver(inlets, item)
+        self.runner.finish(FLUSH_WAIT_S)
+        self.last_ns = last_ns
+        self.ended.set()
+
+
+class Live:
+    """Streams at real pace.
+
+    Args:
+        config: of the process.
+        parts: the models.
+        clock: the monotonic one.
+        send: takes each message with its stream's name; must not block.
+    """
+
+    def __init__(self, config: Config, parts: Parts, clock: Clock, send: Callable[[str, Message], None]) -> None:
+        self._config, self._clock, self._send = config, clock, send
+        self.streams = {stream.name: LiveStream(config, stream, parts, clock, send) for stream in config.streams}
+        self._fusion = FusionWorker(parts.fuser, config.fusion, clock, len(self.streams), self._publish)
+        self._health = compose.HealthReporter(clock)
+
+    def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
+        """Tick until stopped, for `duration_s` seconds, or until all files have ended."""
+        self._fusion.start()
+        for live in self.streams.values():
+            live.prepare()
+        t0_ns = self._clock.now_ns()
+        for live in self.streams.values():
+            live.begin(t0_ns)
+        try:
+            self._loop(stop, t0_ns, duration_s)
+        finally:
+            for live in self.streams.values():
+                live.close()
+            self._fusion.close(END_WAIT_S)
+
+    def pause(self, stream: str) -> None:
+        """Release the devices of a stream; it says `paused` until it is resumed."""
+        live = self.streams[stream]
+        if not live.stream.paused.is_set():
+            live.stream.pause()
+            live.runner.pause()
+
+    def resume(self, stream: str) -> None:
+        """Open the devices of a stream again."""
+        live = self.streams[stream]
+        if live.stream.paused.is_set():
+            live.stream.resume()
+            live.runner.resume()
+
+    def _loop(self, stop: threading.Event, t0_ns: int, duration_s: float | None) -> None:
+        ticks = Ticks(t0_ns, self._config)
+        running = dict(self.streams)
+        health_ns = t0_ns
+        while running and (duration_s is None or ticks.end_ns <= t0_ns + duration_s * NS_PER_S):
+            if stop.wait(max(0.0, (ticks.due_ns - self._clock.now_ns()) / 1e9)):
+                return
+            end_ns = ticks.next()
+            for name, live in list(running.items()):
+                over = live.ended.is_set() and live.last_ns is not None and end_ns >= live.last_ns
+                self._fusion.submit(live.stream.close_window(end_ns))
+                if over:
+                    del running[name]
+                    live.stream.event(Event(self._clock.now_ns(), "stream", "ended"))
+            if end_ns - health_ns >= HEALTH_EVERY_S * NS_PER_S:
+                health_ns = end_ns
+                self._report(running)
+
+    def _publish(self, view: WindowView, estimate: Estimate) -> None:
+        self.streams[view.stream].stream.publish(view, estimate)
+
+    def _report(self, running: dict[str, LiveStream]) -> None:
+        for name, live in running.items():
+            self._send(name, self._health.report(name, live.runner.gauges(), self._fusion.stats()))
+
+
+def deliver(inlets: Inlets, item: Any) -> None:  # noqa: ANN401 - a Frame or a Chunk
+    """Hand an item of a file to its inlet."""
+    if isinstance(item, Frame):
+        inlets.picture(item)
+    else:
+        inlets.sound(item)
+
+
+def _note_missing(stream: Stream, media: MediaFile) -> None:
+    if not media.has_picture and stream.picture:
+        stream.window.lost(stream.picture, f"{media.path.name} has no picture")
+    if not media.has_sound and stream.sound:
+        stream.window.lost(stream.sound, f"{media.path.name} has no sound")

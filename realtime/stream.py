@@ -1,0 +1,110 @@
+"""One stream of a session: its window, its smoothing, and what it says at each tick."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from realtime.fuse.smooth import Smoother
+from realtime.fuse.window import Window
+from realtime.publish import compose
+from realtime.types import NS_PER_S, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from realtime.clock import Clock
+    from realtime.config import Config, StreamConfig
+    from realtime.fuse.worker import Estimate
+    from realtime.publish.messages import Message
+    from realtime.types import Modality, WindowView
+
+
+class Stream:
+    """One stream: state between its extractors and its messages.
+
+    Args:
+        config: of the process.
+        stream: of this stream.
+        clock: of the process.
+        send: takes each message; must not block.
+    """
+
+    def __init__(
+        self, config: Config, stream: StreamConfig, clock: Clock, send: Callable[[str, Message], None]
+    ) -> None:
+        self.name = stream.name
+        self.picture, self.sound = _device_names(stream)
+        devices: dict[Modality, str] = {}
+        if self.sound:
+            devices["voice"] = self.sound
+            if config.asr.enabled:
+                devices["text"] = self.sound
+        if self.picture:
+            devices["face"] = self.picture
+        self.window = Window(self.name, config.window, devices, clock)
+        self.paused = threading.Event()
+        self._config, self._clock, self._send = config, clock, send
+        self._smoother = Smoother(config.fusion.smoothing_s)
+        self._t0_ns = 0
+        self._closed_ns: dict[int, int] = {}
+
+    def begin(self, t0_ns: int) -> None:
+        """Set the time that messages count their seconds from."""
+        self._t0_ns = t0_ns
+
+    def close_window(self, end_ns: int) -> WindowView:
+        """Close the window that ends at `end_ns`."""
+        view = self.window.close(end_ns)
+        self._closed_ns[view.seq] = self._clock.now_ns()
+        return view
+
+    def publish(self, view: WindowView, estimate: Estimate) -> None:
+        """Send the message of a window and its estimate."""
+        score = None
+        if estimate.raw is not None and not self.paused.is_set():
+            score = self._smoother.feed(view.end_ns, estimate.raw, estimate.confidence)
+        waited_ms = (self._clock.now_ns() - self._closed_ns.pop(view.seq)) / 1e6
+        message = compose.sentiment(
+            view,
+            estimate,
+            score,
+            self._t0_ns,
+            waited_ms,
+            paused=self.paused.is_set(),
+            words=self._config.privacy.publish_text,
+        )
+        self._send(self.name, message)
+
+    def event(self, event: Event) -> None:
+        """Take an event of a component: tell the window of a lost device, and publish it."""
+        device = {"camera": self.picture, "microphone": self.sound}.get(event.component)
+        if device and event.kind in {"lost", "stalled"} and event.cause:
+            self.window.lost(device, event.cause)
+        self._send(self.name, compose.event(self.name, event, self._t0_ns))
+
+    def pause(self) -> None:
+        """Stop judging; what was seen is forgotten."""
+        self.paused.set()
+        self.window.reset()
+        self._smoother.reset()
+        self.event(Event(self._clock.now_ns(), "stream", "paused"))
+
+    def resume(self) -> None:
+        """Judge again."""
+        self.window.reset()
+        self.paused.clear()
+        self.event(Event(self._clock.now_ns(), "stream", "resumed"))
+
+    def seconds(self, t_ns: int) -> float:
+        """Seconds since the begin of the stream."""
+        return (t_ns - self._t0_ns) / NS_PER_S
+
+
+def _device_names(stream: StreamConfig) -> tuple[str | None, str | None]:
+    if stream.source is not None:
+        return f"picture of {stream.source}", f"sound of {stream.source}"
+    return (
+        None if stream.camera is None else f"camera {stream.camera}",
+        None if stream.mic is None else f"microphone {stream.mic}",
+    )
