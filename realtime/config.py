@@ -243,7 +243,7 @@ def _read_file(path: Path) -> Mapping[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"config file {path}: {error.strerror or error}; check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"config file {path} is no YAML: {' '.join(str(error).split())}") from None
     if values is None:
         return {}
@@ -269,7 +269,7 @@ def _assignment(text: str) -> Mapping[str, Any]:
         raise UsageError(f"--set {text!r}: write KEY=VALUE, for example --set fusion.device=cpu")
     try:
         nested: Any = yaml.safe_load(value) if value else ""
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         nested = value
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
@@ -293,7 +293,8 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown config key {key}{where}; --print-config lists the keys"
     value = problem["input"]
-    shown = f" = {value!r}" if isinstance(value, str | int | float | bool | None) else ""
+    secret = isinstance(value, str) and "@" in value
+    shown = f" = {value!r}" if isinstance(value, str | int | float | bool | None) and not secret else ""
     return f"config key {key}{shown}{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
