@@ -1,0 +1,110 @@
+# shellcheck shell=bash
+# Sourced by scripts/run, scripts/test and scripts/check: makes .venv, installs the project, fetches the models.
+# Everything it says goes to stderr, because the program's own output on stdout may be read by another program.
+# Plain enough for the bash 3.2 of macOS.
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.venv
+python=$venv/bin/python
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    say "$(basename "$0"): $*"
+    exit 1
+}
+
+# The libraries that the wheels of OpenCV, MediaPipe and sounddevice expect on a bare Debian or Ubuntu.
+RUN_PACKAGES=(libportaudio2 libgl1 libglib2.0-0 libegl1 libgles2)
+
+# find_python: print a Python that the project supports; PYTHON=... chooses one.
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python3.10; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "no Python 3.10 to 3.13 found: install one, or set PYTHON=/path/to/python3"
+}
+
+# missing_packages NAME...: print those Debian packages that are not installed; nothing on another system.
+missing_packages() {
+    command -v dpkg-query >/dev/null || return 0
+    local installed name
+    # Newer Debians renamed some libraries for 64-bit times.
+    installed=$(dpkg-query --show --showformat='${db:Status-Status} ${Package}\n' "$@" "${@/%/t64}" 2>/dev/null || true)
+    for name in "$@"; do
+        grep -qxE "installed ${name//./\\.}(t64)?" <<<"$installed" || echo "$name"
+    done
+}
+
+# need_packages NAME...: install the missing ones with apt as root; otherwise name them and return 1.
+need_packages() {
+    local missing
+    missing=$(missing_packages "$@" | tr '\n' ' ')
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing Debian packages: $missing"
+        export DEBIAN_FRONTEND=noninteractive
+        # shellcheck disable=SC2086 # one word per package
+        if apt-get -qq update >&2 && apt-get -qq install --yes --no-install-recommends $missing >&2; then
+            return 0
+        fi
+    fi
+    say "these Debian packages are missing: $missing"
+    say "install them with: sudo apt-get install --no-install-recommends $missing"
+    return 1
+}
+
+# fingerprint FILE...: changes when the files, the place of the checkout or the cache folder change.
+fingerprint() {
+    { echo "$root" "${HOME:-}" "${XDG_CACHE_HOME:-}" "${AGFN_CACHE:-}" && cat "$@"; } | cksum
+}
+
+is_installed() { [ -x "$python" ] && [ -f "$1" ] && [ "$(<"$1")" = "$2" ]; }
+
+# ensure_installed EXTRA: make .venv and install the project with EXTRA (run or test), unless that was done.
+ensure_installed() {
+    local extra=$1 wanted stamp=$venv/.installed-$1 target=$root quiet=()
+    [ "$extra" = run ] || target="${root}[$extra]"
+    wanted=$(fingerprint "$root/pyproject.toml" "$root/constraints.txt")
+    is_installed "$stamp" "$wanted" && return
+    [ -t 2 ] || quiet=(--quiet)
+    need_packages "${RUN_PACKAGES[@]}" || say "going on without them; the program may say which library it lacks"
+    if command -v flock >/dev/null; then # two set-ups at once would spoil each other's work
+        exec 9<"$root"
+        flock 9
+        is_installed "$stamp" "$wanted" && return
+    fi
+    if ! "$python" -m pip --version >/dev/null 2>&1; then
+        local base
+        base=$(find_python)
+        say "making $venv with $("$base" --version)"
+        "$base" -m venv --clear "$venv" >&2 || fail "$base cannot make a venv: on Debian, apt-get install python3-venv"
+    fi
+    say "installing agfn-live and what it needs (about 5 GB with PyTorch; a few minutes the first time)"
+    rm -f "$venv"/.installed-*
+    "$python" -m pip install ${quiet[@]+"${quiet[@]}"} --disable-pip-version-check \
+        --constraint "$root/constraints.txt" pip >&2
+    "$python" -m pip install ${quiet[@]+"${quiet[@]}"} --constraint "$root/constraints.txt" --editable "$target" >&2
+    echo "$wanted" >"$venv/.installed-run"
+    echo "$wanted" >"$stamp"
+    exec 9>&-
+}
+
+# ensure_models: fetch and verify the model files, unless that was done; the program verifies them again at each start.
+ensure_models() {
+    local wanted stamp=$venv/.models
+    wanted=$(fingerprint "$root/models/catalogue.py")
+    if [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" = "$wanted" ] && [ -d "$(tail -n 1 "$stamp")" ]; then return; fi
+    # From the root, because a folder `models` where the user stands would be taken for the project's.
+    (
+        cd "$root"
+        "$python" -m models.zoo >&2
+        { echo "$wanted" && "$python" -c 'from models import zoo; print(zoo.cache())'; } >"$stamp"
+    )
+}
