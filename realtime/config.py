@@ -133,6 +133,10 @@ class MqttConfig(Section):
     """File whose first line is the password."""
     ca_file: str | None = None
     """Certificate authority for mqtts; the system's by default."""
+    cert_file: str | None = None
+    """Client certificate (PEM) for a broker that asks for one; needs mqtts."""
+    key_file: str | None = None
+    """Private key (PEM) of cert_file."""
     keepalive_s: int = Field(3, ge=1, le=3600)
     """MQTT keep-alive; a frozen broker is noticed within about twice this time."""
 
@@ -315,3 +319,27 @@ def to_yaml(config: Config, origins: Mapping[str, str]) -> str:
 
 def _scalar(value: Any) -> str:  # noqa: ANN401 - any scalar of the configuration
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+
+
+def commented() -> str:
+    """Return configs/default.yaml: every key with its default, its meaning and its unit."""
+    lines = [
+        "# Every key of AGFN Live with its default (made by `python -m realtime.config`; a test compares).",
+        "# Copy what you change: scripts/run --config my.yaml; or one key: --set fusion.device=cpu.",
+    ]
+    for name, field in Config.model_fields.items():
+        if name == "streams":
+            continue
+        section = field.default
+        lines += ["", f"# {type(section).__doc__}", f"{name}:"]
+        for key, inner in type(section).model_fields.items():
+            lines.append(f"{f'  {key}: {_scalar(inner.default)}':<28}# {inner.description}")
+    lines += ["", f"# {StreamConfig.__doc__} Several run in one process, in one fusion worker.", "streams:"]
+    for number, (key, inner) in enumerate(StreamConfig.model_fields.items()):
+        lead = "  - " if number == 0 else "    "
+        lines.append(f"{f'{lead}{key}: {_scalar(inner.default)}':<28}# {inner.description}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(commented(), end="")  # noqa: T201 - redirected into configs/default.yaml

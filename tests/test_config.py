@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from realtime.config import Config, load, to_yaml
+
+from realtime.config import Config, commented, load, to_yaml
 from realtime.errors import UsageError
 
 
@@ -87,3 +90,9 @@ def test_what_print_config_shows_can_be_read_back():
     shown = to_yaml(config, origins)
     assert Config.model_validate(yaml.safe_load(shown)) == config
     assert next(line for line in shown.splitlines() if "hop_s" in line).endswith("# --set")
+
+
+def test_the_commented_file_is_the_defaults():
+    file = Path("configs/default.yaml")
+    assert file.read_text() == commented()
+    assert load(file, environ={})[0] == Config()

@@ -1,0 +1,206 @@
+"""Workers under their supervisor, with devices and stages that fail in every way, on the real clock."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from realtime import supervise
+from realtime.channel import Channel, Policy
+from realtime.clock import MonotonicClock
+from realtime.errors import DeviceError
+from realtime.supervise import MAX_LEFT_BEHIND, SourceWorker, StageWorker, Watchdog, backoff_s
+from realtime.types import Chunk, Frame
+
+
+@pytest.fixture(autouse=True)
+def quick_restarts(monkeypatch):
+    monkeypatch.setattr(supervise, "FIRST_BACKOFF_S", 0.01)
+
+
+def wait_until(condition, timeout_s=5.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.005)
+
+
+def frame():
+    return Frame(time.monotonic_ns(), np.zeros((2, 2, 3), np.uint8))
+
+
+class Script:
+    """A device that does what each next line of its script says."""
+
+    def __init__(self, lines):
+        self.lines = iter(lines)
+        self.opened = self.closed = 0
+        self.release = threading.Event()
+
+    def open(self):
+        self.opened += 1
+
+    def read(self):
+        line = next(self.lines, "idle")
+        if line == "hang":
+            self.release.wait(20)
+        if line == "gone":
+            raise DeviceError("camera 0: unplugged; plug it in")
+        if line == "bug":
+            raise RuntimeError("broken driver")
+        time.sleep(0.01)
+        return frame()
+
+    def close(self):
+        self.closed += 1
+
+
+def run(device, read_s=0.3):
+    items, events = [], []
+    worker = SourceWorker("camera", lambda: device, items.append, MonotonicClock(), events.append, open_s=1, read_s=read_s)
+    dog = Watchdog([worker], period_s=0.02)
+    worker.start()
+    dog.start()
+    return worker, dog, items, events
+
+
+@pytest.mark.parametrize(("line", "says"), [("gone", "camera 0: unplugged; plug it in"), ("bug", "broken driver")])
+def test_a_device_that_fails_is_lost_with_its_cause_and_opened_again(line, says):
+    device = Script(["ok", "ok", line, line])
+    worker, dog, items, events = run(device)
+    wait_until(lambda: any(event.kind == "recovered" for event in events))
+    worker.stop()
+    dog.stop()
+    assert worker.join(2)
+    assert [event.kind for event in events] == ["started", "lost", "recovered"]
+    assert says in events[1].cause
+    assert events[2].since_ns == events[1].t_ns
+    assert device.opened == device.closed == 3
+    assert len(items) >= 3
+    assert not worker.gauge().lost
+
+
+def test_a_read_that_hangs_is_left_behind_and_replaced():
+    device = Script(["ok", "hang"])
+    worker, dog, items, events = run(device)
+    wait_until(lambda: len(items) >= 3)
+    assert worker.gauge().left_behind == 1
+    device.release.set()
+    wait_until(lambda: worker.gauge().left_behind == 0)
+    before = len(items)
+    wait_until(lambda: len(items) > before)
+    worker.stop()
+    dog.stop()
+    assert [event.kind for event in events] == ["started", "stalled", "recovered"]
+
+
+def test_hung_calls_are_bounded():
+    device = Script(["hang"] * 50)
+    worker, dog, _, _ = run(device, read_s=0.05)
+    wait_until(lambda: worker.gauge().left_behind >= MAX_LEFT_BEHIND)
+    time.sleep(0.5)
+    assert worker.gauge().left_behind <= MAX_LEFT_BEHIND + 1
+    worker.stop()
+    dog.stop()
+    device.release.set()
+
+
+class Doubler:
+    def __init__(self):
+        self.closed = False
+
+    def feed(self, item):
+        if item == "bug":
+            raise ValueError("cannot double that")
+        return [item * 2]
+
+    def feed_batch(self, items):
+        return [sum(items)]
+
+    def flush(self):
+        return ["flushed"]
+
+    def close(self):
+        self.closed = True
+
+
+class Item(int):
+    t_ns = 0
+
+
+def stage_worker(make=Doubler, policy=Policy.BLOCK, **options):
+    out, events = [], []
+    channel = Channel(policy, 8)
+    worker = StageWorker("stage", make, out.append, channel, MonotonicClock(), events.append, hang_s=1, **options)
+    return worker, out, events
+
+
+def test_a_stage_works_off_what_waits_and_is_flushed_at_the_end():
+    worker, out, _ = stage_worker()
+    worker.start()
+    for number in range(5):
+        worker.push(Item(number))
+    worker.finish(5)
+    assert out == [0, 2, 4, 6, 8, "flushed"]
+    assert worker.gauge().items == 5
+    stats = worker.gauge().channel
+    assert (stats.pushed, stats.popped, stats.dropped, stats.pending) == (5, 5, 0, 0)
+
+
+def test_a_stage_that_raises_is_built_anew_and_goes_on():
+    class Bug(str):
+        t_ns = 0
+
+        def __mul__(self, other):
+            raise ValueError("cannot double that")
+
+    made = []
+
+    def make():
+        made.append(Doubler())
+        return made[-1]
+
+    worker, out, events = stage_worker(make)
+    worker.start()
+    for item in (Item(1), Bug("bug"), Item(3)):
+        worker.push(item)
+    wait_until(lambda: 6 in out)
+    worker.finish(5)
+    assert len(made) == 2
+    assert made[0].closed
+    assert [event.kind for event in events] == ["started", "lost", "recovered"]
+    assert "cannot double that" in events[1].cause
+
+
+def test_a_coalescing_stage_gets_all_that_waits_at_once():
+    worker, out, _ = stage_worker(coalesce=True)
+    for number in range(1, 6):
+        worker.push(Item(number))
+    worker.start()
+    worker.finish(5)
+    assert out == [15, "flushed"]
+
+
+def test_dropped_sound_is_marked_as_a_gap_in_the_next_chunk():
+    got = []
+
+    class Keep(Doubler):
+        def feed(self, item):
+            got.append(item)
+            return []
+
+    worker, _, _ = stage_worker(Keep, Policy.DROP_OLDEST)
+    for number in range(11):  # 8 fit
+        worker.push(Chunk(number, np.zeros(320, np.float32)))
+    worker.start()
+    worker.finish(5)
+    assert [chunk.t_ns for chunk in got] == list(range(3, 11))
+    assert [chunk.lost_samples for chunk in got] == [3 * 320] + [0] * 7
+
+
+def test_backoff_grows_is_jittered_and_capped(monkeypatch):
+    monkeypatch.setattr(supervise, "FIRST_BACKOFF_S", 0.25)
+    means = [np.mean([backoff_s(failures) for _ in range(200)]) for failures in (1, 3, 30)]
+    assert means[0] < means[1] < means[2] <= supervise.LONGEST_BACKOFF_S * 1.25
+    assert len({backoff_s(5) for _ in range(10)}) > 1
