@@ -14,7 +14,7 @@ from realtime.capture.media import MediaFile
 from realtime.capture.microphone import Microphone
 from realtime.fuse.worker import FusionWorker
 from realtime.pipeline import Inlets, connect
-from realtime.publish import compose
+from realtime.publish.health import HealthReporter
 from realtime.runner import InlineRunner, ThreadedRunner
 from realtime.stream import Stream
 from realtime.types import NS_PER_S, Event, Frame
@@ -122,6 +122,7 @@ class LiveStream:
         self.ended = threading.Event()
         self.last_ns: int | None = None
         self.runner = ThreadedRunner(clock, self.stream.event)
+        self.health = HealthReporter(stream.name, clock)
         self._clock = clock
         self._stop = threading.Event()
         self._file: threading.Thread | None = None
@@ -194,7 +195,6 @@ class Live:
         self._config, self._clock, self._send = config, clock, send
         self.streams = {stream.name: LiveStream(config, stream, parts, clock, send) for stream in config.streams}
         self._fusion = FusionWorker(parts.fuser, config.fusion, clock, len(self.streams), self._publish)
-        self._health = compose.HealthReporter(clock)
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
         """Tick until stopped, for `duration_s` seconds, or until all files have ended."""
@@ -248,7 +248,7 @@ class Live:
 
     def _report(self, running: dict[str, LiveStream]) -> None:
         for name, live in running.items():
-            self._send(name, self._health.report(name, live.runner.gauges(), self._fusion.stats()))
+            self._send(name, live.health.report(live.runner.gauges() | {"fusion": self._fusion.gauge()}))
 
 
 def deliver(inlets: Inlets, item: Any) -> None:  # noqa: ANN401 - a Frame or a Chunk

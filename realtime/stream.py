@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING
 
+from realtime.clock import utc_now
 from realtime.fuse.smooth import Smoother
 from realtime.fuse.window import Window
 from realtime.publish import compose
@@ -47,6 +49,8 @@ class Stream:
         self._config, self._clock, self._send = config, clock, send
         self._smoother = Smoother(config.fusion.smoothing_s)
         self._t0_ns = 0
+        self._started = utc_now()
+        self._events = itertools.count(1)
         self._closed_ns: dict[int, int] = {}
 
     def begin(self, t0_ns: int) -> None:
@@ -81,7 +85,8 @@ class Stream:
         device = {"camera": self.picture, "microphone": self.sound}.get(event.component)
         if device and event.kind in {"lost", "stalled"} and event.cause:
             self.window.lost(device, event.cause)
-        self._send(self.name, compose.event(self.name, event, self._t0_ns))
+        now_ns = self._clock.now_ns()
+        self._send(self.name, compose.event(self.name, event, self._t0_ns, now_ns, self._started, next(self._events)))
 
     def pause(self) -> None:
         """Stop judging; what was seen is forgotten."""
@@ -95,10 +100,6 @@ class Stream:
         self.window.reset()
         self.paused.clear()
         self.event(Event(self._clock.now_ns(), "stream", "resumed"))
-
-    def seconds(self, t_ns: int) -> float:
-        """Seconds since the begin of the stream."""
-        return (t_ns - self._t0_ns) / NS_PER_S
 
 
 def _device_names(stream: StreamConfig) -> tuple[str | None, str | None]:

@@ -58,7 +58,8 @@ class Script:
 
 def run(device, read_s=0.3):
     items, events = [], []
-    worker = SourceWorker("camera", lambda: device, items.append, MonotonicClock(), events.append, open_s=1, read_s=read_s)
+    clock = MonotonicClock()
+    worker = SourceWorker("camera", lambda: device, items.append, clock, events.append, open_s=1, read_s=read_s)
     dog = Watchdog([worker], period_s=0.02)
     worker.start()
     dog.start()

@@ -14,13 +14,13 @@ from realtime.channel import Channel, ClosedError, Policy
 from realtime.errors import ModelError
 from realtime.extract.schema import schema_hash
 from realtime.fuse.collate import collate
+from realtime.supervise import Gauge
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from realtime.channel import ChannelStats
     from realtime.clock import Clock
     from realtime.config import FusionConfig
     from realtime.types import Modality, WindowView
@@ -130,6 +130,7 @@ class FusionWorker:
         self._on_result = on_result
         self._channel: Channel[WindowView] = Channel(Policy.DROP_OLDEST, 4 * max(streams, config.max_batch))
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
+        self._delay_ms = self._busy_s = 0.0
 
     def start(self) -> None:
         """Start the thread."""
@@ -139,9 +140,10 @@ class FusionWorker:
         """Hand in a closed window; never waits."""
         self._channel.push(view)
 
-    def stats(self) -> ChannelStats:
+    def gauge(self) -> Gauge:
         """Counts of the windows handed in, worked off and dropped."""
-        return self._channel.stats()
+        stats = self._channel.stats()
+        return Gauge(stats.popped, 0, 0, self._delay_ms, self._busy_s, lost=False, channel=stats)
 
     def close(self, timeout_s: float) -> None:
         """Work off what waits and end."""
@@ -156,7 +158,10 @@ class FusionWorker:
                 return
             for begin in range(0, len(views), self._config.max_batch):
                 part = views[begin : begin + self._config.max_batch]
-                for view, estimate in zip(part, self._estimate(part), strict=True):
+                estimates = self._estimate(part)
+                self._busy_s += estimates[0].fuse_s
+                self._delay_ms = estimates[0].fuse_s * 1000
+                for view, estimate in zip(part, estimates, strict=True):
                     self._on_result(view, estimate)
 
     def _gather(self) -> list[WindowView]:

@@ -6,6 +6,7 @@ not know and never misses one it does; n grows when a key goes, is renamed, or c
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -350,6 +351,11 @@ def json_schema() -> dict[str, Any]:
         **document,
         "oneOf": [{"$ref": f"#/$defs/{name}"} for name in names],
     }
+
+
+def schema_json() -> str:
+    """The document of `json_schema` as indented JSON."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False)
 
 
 def _make_optional(definition: Mapping[str, Any], key: str) -> None:
