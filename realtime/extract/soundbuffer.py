@@ -1,0 +1,86 @@
+"""The sound of one utterance that is still being decoded, and where in it somebody speaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, SpeechFrame
+
+if TYPE_CHECKING:
+    from realtime.types import Floats
+
+
+class SoundBuffer:
+    """Frames in a row without gaps; the beginning can be cut off.
+
+    Attributes:
+        frames: pairs of a frame and whether it is speech.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[SpeechFrame, bool]] = []
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def start_ns(self) -> int:
+        """Time of the first sample."""
+        return self.frames[0][0].t_ns
+
+    @property
+    def end_ns(self) -> int:
+        """Time just after the last sample."""
+        return self.frames[-1][0].end_ns
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the sound."""
+        return sum(len(frame.samples) for frame, _ in self.frames) / SAMPLE_RATE_HZ
+
+    def append(self, frame: SpeechFrame, *, speech: bool) -> None:
+        """Add a frame."""
+        self.frames.append((frame, speech))
+
+    def append_silence(self, samples: int) -> None:
+        """Stand in for a few lost samples, so that what follows keeps its time."""
+        self.append(SpeechFrame(self.end_ns, np.zeros(samples, np.float32), 0.0, -120.0, None, 0.0), speech=False)
+
+    def samples(self) -> Floats:
+        """All sound, (N,) float32."""
+        return np.concatenate([frame.samples for frame, _ in self.frames])
+
+    def speech_s(self, since_ns: int) -> float:
+        """Time of speech after `since_ns`."""
+        return (
+            sum(len(frame.samples) for frame, speech in self.frames if speech and frame.t_ns >= since_ns)
+            / SAMPLE_RATE_HZ
+        )
+
+    def snap(self, start_ns: int, end_ns: int) -> tuple[int, int]:
+        """Shrink an interval to the speech in it; without speech in it, return it as it is.
+
+        The alignment gives a pause to the word beside it; the speech detector knows better.
+        """
+        inside = [frame for frame, speech in self.frames if speech and frame.end_ns > start_ns and frame.t_ns < end_ns]
+        if not inside:
+            return start_ns, end_ns
+        return max(start_ns, inside[0].t_ns), min(end_ns, inside[-1].end_ns)
+
+    def time_ns(self, offset_s: float) -> int:
+        """Time of the sound at `offset_s` from the beginning."""
+        return self.start_ns + int(offset_s * NS_PER_S)
+
+    def cut(self, to_ns: int) -> None:
+        """Forget the frames that end at or before `to_ns`."""
+        self.frames = [pair for pair in self.frames if pair[0].end_ns > to_ns]
+
+    def tail(self, count: int) -> list[SpeechFrame]:
+        """Return the last `count` frames."""
+        return [frame for frame, _ in self.frames[-count:]]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.frames = []
