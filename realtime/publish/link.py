@@ -1,0 +1,306 @@
+"""One stream's connection to the broker, made again for ever. Runs in the publisher's event loop.
+
+- One client per stream: a connection has one last will, so `<base>/<stream>/status` of every stream is truthful.
+- The client id stays the same over reconnects: the broker then ends the old session, and publishes its will, before
+  the new one says `online`.
+- QoS 0 has no answer, and a frozen broker hands out late what its socket had taken. So nothing more is sent until the
+  broker has answered a probe (an unsubscribe of a topic that nobody has): at most one batch can get stuck.
+- QoS 1 delivers twice when the answer to a publish is lost. So an event leaves only when the broker has just answered
+  a probe, one at a time, and goes out again only if its own answer did not come; its id tells a subscriber.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from aiomqtt import Client, MqttError, ProtocolVersion, Will
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from realtime.channel import Channel, Policy
+from realtime.publish.messages import ChannelHealth, EventMessage, PublisherHealth, Status, topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from realtime.clock import Clock
+    from realtime.publish.access import Access
+    from realtime.publish.commands import Commands
+    from realtime.publish.messages import Health, Kind, Sentiment
+
+log = logging.getLogger(__name__)
+client_log = logging.getLogger("realtime.publish.client")
+client_log.setLevel(logging.ERROR)  # paho and aiomqtt warn of what this module handles and says itself
+
+FRESH_S = 2.0
+"""Older sentiment and health is not worth sending."""
+FRESH_WAITING = 64
+EVENTS_WAITING = 1000
+ANSWER_S = 5.0
+BACKOFF_S = (0.25, 2.0)
+REFUSED_BACKOFF_S = 30.0
+MAX_PACKET_BYTES = 8192
+INCOMING = 64
+UNSUPPORTED_PROTOCOL = 132
+REFUSALS = {133: "client id refused", 134: "wrong user name or password", 135: "not authorised", 138: "banned"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message on its way: `t_ns` is when it was handed in."""
+
+    t_ns: int
+    kind: Kind
+    payload: bytes
+
+
+class Link:
+    """The way of one stream's messages to the broker.
+
+    Args:
+        access: the broker.
+        base: first part of every topic.
+        stream: its name.
+        keepalive_s: MQTT keep-alive.
+        commands: inbox of the stream.
+        clock: for the age of what waits.
+        on_change: called when it connects, and when it is refused for good with the reason.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        base: str,
+        stream: str,
+        keepalive_s: int,
+        commands: Commands,
+        clock: Clock,
+        on_change: Callable[[str | None], None],
+    ) -> None:
+        self.wake = asyncio.Event()
+        self.connects = 0
+        self.refusal: str | None = None
+        self._access, self._base, self._stream, self._keepalive_s = access, base, stream, keepalive_s
+        self._commands, self._clock, self._on_change = commands, clock, on_change
+        self._fresh: Channel[Parcel] = Channel(Policy.DROP_OLDEST, FRESH_WAITING)
+        self._events: Channel[Parcel] = Channel(Policy.DROP_OLDEST, EVENTS_WAITING)
+        self._in_hand: Parcel | None = None
+        self._client_id = f"agfn-{stream}-{uuid.uuid4().hex[:8]}"
+        self._closing = asyncio.Event()
+        self._connected = False
+        self._lost_ns: int | None = None
+        self._failures = self._sent = self._stale = self._events_sent = 0
+
+    def put(self, message: Sentiment | Health | EventMessage) -> None:
+        """Hand in a message, from any thread; never waits.
+
+        Raises:
+            ClosedError: after `close`.
+        """
+        payload, now_ns = message.payload(), self._clock.now_ns()
+        if isinstance(message, EventMessage):
+            self._events.push(Parcel(now_ns, "event", payload))
+        else:
+            self._fresh.push(Parcel(now_ns, "sentiment" if "sentiment" in message.schema_ else "health", payload))
+
+    def stats(self) -> PublisherHealth:
+        """Return the counts of this moment; from any thread."""
+        queue, events = self._fresh.stats(), self._events.stats()
+        return PublisherHealth(
+            connected=self._connected,
+            connects=self.connects,
+            sent=self._sent,
+            stale=self._stale,
+            queue=ChannelHealth(pushed=queue.pushed, popped=queue.popped, dropped=queue.dropped, pending=queue.pending),
+            events_sent=self._events_sent,
+            events_pending=events.pending + (self._in_hand is not None),
+            events_dropped=events.dropped,
+            commands=self._commands.accepted,
+            commands_refused=self._commands.refused,
+        )
+
+    def close(self) -> None:
+        """Send what waits, say goodbye, and end `run`. In the loop's thread."""
+        self._fresh.close()
+        self._events.close()
+        self._closing.set()
+        self.wake.set()
+
+    async def run(self) -> None:
+        """Connect, serve, and connect again until closed."""
+        while not self._closing.is_set():
+            try:
+                async with self._client() as client:
+                    await self._serve(client)
+            except (MqttError, ValueError) as error:  # ValueError: paho, on what a broken broker sends
+                self._note(error)
+            finally:
+                self._connected = False
+            if not self._closing.is_set():
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), self._backoff_s())
+
+    def _client(self) -> Client:
+        v5 = self._access.speaks_v5
+        return Client(
+            self._access.host,
+            self._access.port,
+            username=self._access.username,
+            password=self._access.password,
+            identifier=self._client_id,
+            protocol=ProtocolVersion.V5 if v5 else ProtocolVersion.V311,
+            will=Will(self._topic("status"), Status("offline").payload(), qos=1, retain=True),
+            keepalive=self._keepalive_s,
+            timeout=ANSWER_S,
+            properties=_properties(PacketTypes.CONNECT, MaximumPacketSize=MAX_PACKET_BYTES) if v5 else None,
+            tls_context=self._access.tls,
+            max_queued_incoming_messages=INCOMING,
+            logger=client_log,
+        )
+
+    async def _serve(self, client: Client) -> None:
+        await client.publish(self._topic("status"), Status("online").payload(), qos=1, retain=True)
+        await self._subscribe(client)
+        self._greet()
+        tasks = [asyncio.create_task(self._send(client)), asyncio.create_task(self._receive(client))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+        await client.publish(self._topic("status"), Status("offline").payload(), qos=1, retain=True)
+
+    async def _subscribe(self, client: Client) -> None:
+        answers: Any = await client.subscribe(self._topic("command"), qos=1)
+        if any(answer.is_failure if isinstance(answer, ReasonCode) else answer >= 128 for answer in answers):
+            log.warning("%s: no permission to read %s: no commands", self._access.url, self._topic("command"))
+
+    async def _receive(self, client: Client) -> None:
+        async for message in client.messages:
+            payload = message.payload
+            self._commands.take(payload if isinstance(payload, bytes) else b"", retained=message.retain)
+
+    async def _send(self, client: Client) -> None:
+        while True:
+            self.wake.clear()
+            more = True
+            while more:
+                more = await self._send_fresh(client)
+                more = await self._send_event(client) or more
+            if self._closing.is_set():
+                return
+            await self.wake.wait()
+
+    async def _send_fresh(self, client: Client) -> bool:
+        """Send all sentiment and health that is still worth it; True if anything went out."""
+        oldest_ns = self._clock.now_ns() - int(FRESH_S * 1e9)
+        parcels = _take_all(self._fresh)
+        fresh = [parcel for parcel in parcels if parcel.t_ns >= oldest_ns]
+        self._stale += len(parcels) - len(fresh)
+        for parcel in fresh:
+            await client.publish(
+                self._topic(parcel.kind),
+                parcel.payload,
+                qos=0,
+                properties=self._describe(MessageExpiryInterval=int(FRESH_S)),
+            )
+            self._sent += 1
+        if fresh:
+            await self._probe(client)
+        return bool(fresh)
+
+    async def _send_event(self, client: Client) -> bool:
+        """Send the oldest event, if there is one, and keep it in hand until the broker has it."""
+        if self._in_hand is None:
+            self._in_hand = _take(self._events)
+        if self._in_hand is None:
+            return False
+        await self._probe(client)
+        await client.publish(self._topic("event"), self._in_hand.payload, qos=1, properties=self._describe())
+        self._in_hand = None
+        self._events_sent += 1
+        return True
+
+    async def _probe(self, client: Client) -> None:
+        """Wait for a sign of life."""
+        await client.unsubscribe(f"{self._base}/{self._stream}/probe")
+
+    def _greet(self) -> None:
+        if self._lost_ns is not None:
+            away_s = (self._clock.now_ns() - self._lost_ns) / 1e9
+            log.info("%s: stream %s is connected again after %.1f s", self._access.url, self._stream, away_s)
+        self._lost_ns, self._failures, self.refusal = None, 0, None
+        self._connected = True
+        self.connects += 1
+        self._on_change(None)
+
+    def _note(self, error: Exception) -> None:
+        self._failures += 1
+        code = error.rc.value if isinstance(error, MqttConnectError) and isinstance(error.rc, ReasonCode) else None
+        never = self.connects == 0
+        if never and self._access.speaks_v5 and code == UNSUPPORTED_PROTOCOL:
+            self._access = replace(self._access, speaks_v5=False)
+            self._failures = 0
+            return
+        self.refusal = _refusal(error, code)
+        if self._lost_ns is None:
+            self._lost_ns = self._clock.now_ns()
+            cause = self.refusal or str(error).removeprefix("[Errno ").rstrip("]")
+            log.warning("%s: stream %s is not connected: %s; trying on", self._access.url, self._stream, cause)
+        if never and self.refusal:
+            self._on_change(f"{self._access.url}: {self.refusal}")
+
+    def _backoff_s(self) -> float:
+        if self._failures == 0:
+            return 0.0
+        if self.refusal and self.connects == 0:
+            return REFUSED_BACKOFF_S
+        first_s, longest_s = BACKOFF_S
+        return float(min(longest_s, first_s * 2.0 ** min(self._failures - 1, 8)) * random.uniform(0.75, 1.25))
+
+    def _describe(self, **more: int) -> Properties | None:
+        """MQTT 5 says what a payload is; 3.1.1 can't."""
+        if not self._access.speaks_v5:
+            return None
+        return _properties(PacketTypes.PUBLISH, ContentType="application/json", PayloadFormatIndicator=1, **more)
+
+    def _topic(self, kind: Kind) -> str:
+        return topic(self._base, self._stream, kind)
+
+
+def _properties(packet_type: int, **values: int | str) -> Properties:
+    properties = Properties(packet_type)  # type: ignore[no-untyped-call]
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties
+
+
+def _refusal(error: Exception, code: int | None) -> str | None:
+    """Say why waiting does not help, or None where it may."""
+    if isinstance(error.__context__, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.__context__.verify_message}); see mqtt.ca_file"
+    if isinstance(error.__context__, ssl.SSLError):
+        return f"no TLS connection ({error.__context__.reason}); is this the TLS port?"
+    if code in REFUSALS:
+        return f"{REFUSALS[code]}; see mqtt.username and AGFN_MQTT_PASSWORD or mqtt.password_file"
+    return None
+
+
+def _take(channel: Channel[Parcel]) -> Parcel | None:
+    return channel.pop() if channel.stats().pending else None
+
+
+def _take_all(channel: Channel[Parcel]) -> list[Parcel]:
+    return channel.pop_all() if channel.stats().pending else []
