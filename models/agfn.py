@@ -1,0 +1,211 @@
+"""AGFN: adaptive gated fusion of any set of modalities (arXiv 2510.01677), for live use.
+
+- One causal sequence encoder per modality, then every pair exchanges information by attention.
+- Two gates (Eq. 4 and 5), mixed by a learnable alpha (Eq. 6), one head for the score and its spread.
+- `literal` is Eq. 4-6 as printed; `robust` (ours) lets the measured reliability r into every gate as log r, and r = 0
+  is a hard mask: the weight is exactly 0 and nothing of that stream changes the output by one bit.
+- Every modality also has a head of its own: for late fusion as a control, deep supervision, and the predictive entropy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.encoders import EncoderKind, SequenceEncoder
+from models.gates import CrossModal, EntropyGate, ImportanceGate, contribution
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LIMIT = 3.0
+"""Sentiment lies in [-LIMIT, LIMIT]."""
+SPREAD_RANGE = (0.05, 5.0)
+
+
+@dataclass(frozen=True)
+class AgfnConfig:
+    """Everything that shapes the network; travels with the weights as JSON."""
+
+    inputs: Mapping[str, int]
+    """Feature width of each modality; its order is the order of all (B, M) tensors."""
+    width: int = 64
+    """d, the width of every representation."""
+    encoder: EncoderKind = "tcn"
+    layers: int = 2
+    heads: int = 4
+    dropout: float = 0.1
+    variant: Literal["literal", "robust"] = "robust"
+    entropy: Literal["feature", "predictive"] = "feature"
+    """What H in Eq. 4 is taken of: softmax(h_m), or (ours) the distribution that the modality's own head predicts."""
+    tau: float = 1.0
+    """Temperature of Eq. 4."""
+    anchor: bool = False
+    """Ours: the head corrects the entropy-weighted mean of the modalities' own scores instead of starting from 0."""
+    ieg: bool = True
+    """Ablation: without it alpha is 0."""
+    mig: bool = True
+    """Ablation: without it alpha is 1; without both, the concatenation is fused by a plain linear layer."""
+    cross_modal: bool = True
+    """Ablation: without it h'_m = h_m."""
+
+    def to_json(self) -> str:
+        """Return the configuration as one line of JSON."""
+        return json.dumps({**asdict(self), "inputs": dict(self.inputs)})
+
+    @classmethod
+    def from_json(cls, text: str) -> AgfnConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: no JSON object, an unknown or a missing key.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict) or (unknown := set(data) - {field.name for field in fields(cls)}):
+            raise ValueError(f"not an AGFN configuration: {sorted(unknown) if isinstance(data, dict) else type(data)}")
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise ValueError(f"not an AGFN configuration: {error}") from None
+
+
+class AgfnOutput(NamedTuple):
+    """What one forward pass says of B windows with M modalities."""
+
+    score: Tensor
+    """(B,) sentiment in [-3, 3]; 0 where nothing is present."""
+    spread: Tensor
+    """(B,) positive scale of the error (Laplace b) before calibration."""
+    weights: Tensor
+    """(B, M) share of each modality in what is fused: alpha * IEG weight + (1 - alpha) * share of the MIG sum, carried
+    back through the attention between modalities; sums to 1, exactly 0 (robust) for what is masked."""
+    used: Tensor
+    """(B, M) bool, False for a masked modality."""
+    present: Tensor
+    """(B,) bool, False where every modality is masked."""
+    ieg: Tensor
+    """(B, M) weights of the Information Entropy Gate, sum 1."""
+    mig: Tensor
+    """(B, M, d) gates of the Modality Importance Gate in [0, 1]."""
+    entropy: Tensor
+    """(B, M) entropy H that Eq. 4 used."""
+    alpha: Tensor
+    """() mix of the two gates."""
+    h_fused: Tensor
+    """(B, d)."""
+    own_score: Tensor
+    """(B, M) what each modality says alone; 0 where masked."""
+    own_spread: Tensor
+    """(B, M) and how far it may be off."""
+
+
+class AGFN(nn.Module):
+    """The network; see the head of the file."""
+
+    def __init__(self, config: AgfnConfig) -> None:
+        super().__init__()
+        if not config.inputs:
+            raise ValueError("AGFN needs at least one modality")
+        self.config = config
+        width, count = config.width, len(config.inputs)
+        self.encoders = nn.ModuleDict(
+            {
+                name: SequenceEncoder(inputs, width, config.encoder, config.layers, config.dropout)
+                for name, inputs in config.inputs.items()
+            }
+        )
+        self.cross = CrossModal(count, width, config.heads) if config.cross_modal else None
+        robust = config.variant == "robust"
+        predictive = config.entropy == "predictive"
+        self.entropy_gate = EntropyGate(count, width, config.tau, robust=robust, predictive=predictive)
+        self.importance_gate = ImportanceGate(count, width, robust=robust, gated=config.mig or config.ieg)
+        self.mix = nn.Parameter(torch.zeros(()))
+        self.own_head = nn.Parameter(torch.randn(count, width, 2) / math.sqrt(width))
+        self.own_bias = nn.Parameter(torch.zeros(count, 2))
+        self.hidden = nn.Linear(width, width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(width, 2)
+        self.doubt = nn.Parameter(torch.full((count,), -2.0))
+
+    def forward(
+        self, values: Mapping[str, Tensor], times: Mapping[str, Tensor], mask: Mapping[str, Tensor], reliability: Tensor
+    ) -> AgfnOutput:
+        """Fuse B windows.
+
+        Args:
+            values: per modality (B, T_m, D_m); T_m may differ.
+            times: per modality (B, T_m) seconds relative to the end of the window, <= 0.
+            mask: per modality (B, T_m) bool, True for a real step. A step with a NaN or infinity is masked too.
+            reliability: (B, M) in [0, 1] in the order of `config.inputs`; 0 masks the modality.
+        """
+        trust = torch.nan_to_num(reliability, nan=0.0).clamp(0.0, 1.0)
+        steps, pooled, seen = [], [], []
+        for index, (name, encoder) in enumerate(self.encoders.items()):
+            usable = mask[name] & torch.isfinite(values[name]).all(-1) & (trust[:, index] > 0).unsqueeze(-1)
+            sequence, vector = encoder(values[name], times[name], usable)
+            steps.append(sequence)
+            pooled.append(vector)
+            seen.append(usable)
+        h = torch.stack(pooled, 1)  # (B, M, d)
+        on = torch.stack([usable.any(-1) for usable in seen], 1)  # (B, M)
+        return self._fuse(h, steps, seen, on, trust * on)
+
+    def _fuse(self, h: Tensor, steps: list[Tensor], seen: list[Tensor], on: Tensor, trust: Tensor) -> AgfnOutput:
+        own_score, own_spread = self._own(h, on)
+        route = torch.eye(h.shape[1], dtype=h.dtype, device=h.device).expand(h.shape[0], -1, -1)
+        if self.cross is not None:
+            h, route = self.cross(h, steps, seen, on, trust if self.config.variant == "robust" else on.to(h.dtype))
+        ieg, entropy = self.entropy_gate(h, on, trust, own_spread)
+        parts, gates = self.importance_gate(h, on, trust)  # (B, M, d) each
+        alpha = self._alpha()
+        h_fused = alpha * (ieg.unsqueeze(-1) * h).sum(1) + (1 - alpha) * (parts.sum(1) + self.importance_gate.bias)
+        share = alpha * ieg + (1 - alpha) * contribution(parts)
+        weights = (share.unsqueeze(1) @ route).squeeze(1)
+        weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)
+        raw, log_spread = self._read(h_fused)
+        if self.config.anchor:
+            raw = raw + (ieg * own_score).sum(-1)
+        log_spread = log_spread + (functional.softplus(self.doubt) * (1 - trust)).sum(-1)
+        present = on.any(-1)
+        return AgfnOutput(
+            score=squash(raw) * present,
+            spread=log_spread.exp().clamp(*SPREAD_RANGE),
+            weights=weights * present.unsqueeze(-1),
+            used=on,
+            present=present,
+            ieg=ieg,
+            mig=gates,
+            entropy=entropy,
+            alpha=alpha,
+            h_fused=h_fused,
+            own_score=own_score,
+            own_spread=own_spread,
+        )
+
+    def score(self, h_fused: Tensor) -> Tensor:
+        """Return f(h_fused) of Eq. 7, (B, d) to (B,): the head without dropout, for virtual adversarial training."""
+        return squash(self.head(functional.gelu(self.hidden(h_fused)))[..., 0])
+
+    def _read(self, h_fused: Tensor) -> tuple[Tensor, Tensor]:
+        out = self.head(self.dropout(functional.gelu(self.hidden(h_fused))))
+        return out[..., 0], out[..., 1].clamp(-3.0, 1.6)
+
+    def _own(self, h: Tensor, on: Tensor) -> tuple[Tensor, Tensor]:
+        out = torch.einsum("bmd,mdk->bmk", h, self.own_head) + self.own_bias
+        return squash(out[..., 0]) * on, out[..., 1].clamp(-3.0, 1.6).exp()
+
+    def _alpha(self) -> Tensor:
+        if self.config.ieg and self.config.mig:
+            return torch.sigmoid(self.mix)
+        return torch.full_like(self.mix, 1.0 if self.config.ieg else 0.0)
+
+
+def squash(raw: Tensor) -> Tensor:
+    """Bring a score into [-3, 3]; the slope is 1 at 0."""
+    return LIMIT * torch.tanh(raw / LIMIT)

@@ -1,0 +1,146 @@
+"""The weights file: safetensors with the configuration, the schema of the features and the calibration in its header.
+
+Loading trusts nothing: sizes are bounded before anything is read, and the header must fit the network it describes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from models.agfn import AGFN, AgfnConfig
+from models.calibrate import Calibration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+FORMAT = "agfn/1"
+MAX_BYTES = 8_000_000
+MAX_HEADER_BYTES = 200_000
+MAX_WIDTH = 4096
+"""No dimension of a configuration may exceed this: a header must not be able to ask for any amount of memory."""
+EXTRA = "extra."
+
+
+class CheckpointError(Exception):
+    """A weights file that is missing, damaged, too large, or made for other features; one line says which."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded weights file. `metadata` is what training wrote: data, command, commit, metrics."""
+
+    model: AGFN
+    schema_hash: str
+    calibration: Calibration
+    metadata: dict[str, Any]
+    extra: dict[str, Tensor] = field(default_factory=dict)
+    """Further tensors that belong to the weights, such as the adapter of the text encoder."""
+
+
+def save(path: Path | str, checkpoint: Checkpoint) -> None:
+    """Write atomically.
+
+    Raises:
+        CheckpointError: more than MAX_BYTES.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in checkpoint.model.state_dict().items()}
+    tensors |= {EXTRA + name: tensor for name, tensor in checkpoint.extra.items()}
+    header = {
+        "format": FORMAT,
+        "schema_hash": checkpoint.schema_hash,
+        "config": checkpoint.model.config.to_json(),
+        "calibration": json.dumps(checkpoint.calibration.to_dict()),
+        "training": json.dumps(checkpoint.metadata, sort_keys=True),
+    }
+    content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, header)
+    if len(content) > MAX_BYTES:
+        raise CheckpointError(f"{path}: {len(content)} bytes of weights, at most {MAX_BYTES} are shipped")
+    target = Path(path)
+    part = target.with_name(target.name + ".part")
+    part.write_bytes(content)
+    part.replace(target)
+
+
+def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
+    """Read a weights file; the model is in eval mode on the CPU.
+
+    Raises:
+        CheckpointError: see the class.
+    """
+    content = _read(Path(path))
+    header = _header(path, content)
+    if header.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
+    if header.get("schema_hash") != expected_schema_hash:
+        raise CheckpointError(
+            f"{path}: made for features {header.get('schema_hash')!r}, this program computes {expected_schema_hash!r}; "
+            "train again with scripts/train.py"
+        )
+    try:
+        model = AGFN(_bounded(AgfnConfig.from_json(header["config"]))).eval()
+        calibration = Calibration.from_dict(json.loads(header["calibration"]))
+        metadata = json.loads(header["training"])
+        tensors = load_tensors(content)
+    except (KeyError, ValueError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from None
+    state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    extra = {name.removeprefix(EXTRA): value for name, value in tensors.items() if name.startswith(EXTRA)}
+    if len(calibration.doubt) != len(model.config.inputs) or len(state) + len(extra) != len(tensors):
+        raise CheckpointError(f"{path}: damaged: the parts do not fit each other")
+    _fill(path, model, state)
+    if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
+        raise CheckpointError(f"{path}: damaged: a weight is not a finite number")
+    return Checkpoint(model, expected_schema_hash, calibration, metadata, extra)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"{path}: {path.stat().st_size} bytes, at most {MAX_BYTES} are read")
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}; train with scripts/train.py") from None
+
+
+def _header(path: Path | str, content: bytes) -> Mapping[str, str]:
+    size = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or size > min(MAX_HEADER_BYTES, len(content) - 8):
+        raise CheckpointError(f"{path}: no safetensors file, or a header of more than {MAX_HEADER_BYTES} bytes")
+    try:
+        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CheckpointError(f"{path}: no metadata of AGFN weights") from None
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path}: no metadata of AGFN weights")
+    return metadata
+
+
+def _bounded(config: AgfnConfig) -> AgfnConfig:
+    sizes = [config.width, config.heads, config.layers, *config.inputs.values()]
+    if not all(isinstance(size, int) and 0 < size <= MAX_WIDTH for size in sizes) or config.layers > 8:
+        raise ValueError("a size out of bounds")
+    if len(config.inputs) > 16 or config.width > 512 or config.width % config.heads:
+        raise ValueError("a size out of bounds")
+    return config
+
+
+def _fill(path: Path | str, model: AGFN, state: Mapping[str, Tensor]) -> None:
+    wanted = model.state_dict()
+    if odd := sorted(set(wanted) ^ set(state)):
+        raise CheckpointError(f"{path}: damaged: missing or unknown weights {', '.join(odd[:4])}")
+    for name, value in state.items():
+        if value.shape != wanted[name].shape:
+            raise CheckpointError(
+                f"{path}: damaged: {name} has shape {tuple(value.shape)}, wanted {tuple(wanted[name].shape)}"
+            )
+    model.load_state_dict(dict(state))
