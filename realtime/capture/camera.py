@@ -1,0 +1,119 @@
+"""A camera: local (V4L2, AVFoundation, Media Foundation) or on the network (RTSP, MJPEG over HTTP), by OpenCV.
+
+All calls block; the supervisor runs them in a thread of their own and abandons one that hangs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realtime.capture.names import is_url, public_address
+from realtime.capture.thin import RateLimit
+from realtime.errors import DeviceError
+from realtime.types import NS_PER_S, Frame
+
+if TYPE_CHECKING:
+    from realtime.clock import Clock
+    from realtime.config import CameraConfig
+
+# OpenCV reads these once. The first is in whole seconds (its default of 10 would hide a stall for as long).
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+class Camera:
+    """One camera.
+
+    Args:
+        address: index, device path, or rtsp:// or http(s):// URL.
+        config: size to ask for, rate and time-outs.
+        clock: stamps the frames.
+    """
+
+    def __init__(self, address: str, config: CameraConfig, clock: Clock) -> None:
+        self.name = f"camera {public_address(address)}"
+        self._address, self._config, self._clock = address, config, clock
+        self._limit = RateLimit(config.max_fps)
+        self._capture: Any = None
+
+    def open(self) -> None:
+        """Open the camera; takes up to `open_timeout_s` on the network.
+
+        Raises:
+            DeviceError: it cannot be opened; the message says what to try.
+        """
+        self.close()
+        cv2 = quiet_cv2()
+        address: str | int = int(self._address) if self._address.isdecimal() else self._address
+        if is_url(self._address):
+            timeouts = {
+                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: self._config.open_timeout_s,
+                cv2.CAP_PROP_READ_TIMEOUT_MSEC: self._config.read_timeout_s,
+            }
+            parameters = [number for key, value_s in timeouts.items() for number in (key, round(1000 * value_s))]
+            capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, parameters)
+        else:
+            capture = cv2.VideoCapture(address, local_backend(cv2))
+            # Asked for, not demanded: a camera that lacks this size gives its nearest.
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._config.width)
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._config.height)
+        if not capture.isOpened():
+            capture.release()
+            raise DeviceError(f"{self.name}: cannot be opened; {self._advice()}")
+        self._capture = capture
+
+    def read(self) -> Frame:
+        """Wait for the next frame; those above `max_fps` are dropped undecoded.
+
+        Raises:
+            DeviceError: the camera went away, stalled, or delivers no picture.
+        """
+        if self._capture is None:
+            raise DeviceError(f"{self.name}: is not open")
+        begin_ns = self._clock.now_ns()
+        while self._capture.grab():
+            t_ns = self._clock.now_ns()
+            if self._limit.admits(t_ns):
+                found, image = self._capture.retrieve()
+                if found and image is not None and image.size:
+                    return Frame(t_ns, image)
+            if t_ns - begin_ns > self._config.read_timeout_s * NS_PER_S:
+                raise DeviceError(f"{self.name}: delivers data but no picture; unplug it and plug it in again")
+        waited_s = (self._clock.now_ns() - begin_ns) / NS_PER_S
+        if waited_s < 0.9 * min(self._config.read_timeout_s, 1.0):
+            raise DeviceError(f"{self.name}: went away; {self._advice()}")
+        raise DeviceError(f"{self.name}: no frame for {waited_s:.1f} s")
+
+    def close(self) -> None:
+        """Release the camera."""
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.release()
+
+    def _advice(self) -> str:
+        if is_url(self._address):
+            return "check that it is on and that the address is right"
+        path = Path(f"/dev/video{self._address}" if self._address.isdecimal() else self._address)
+        if sys.platform != "linux":
+            return "plug it in, allow this program to use it, and see --list-devices"
+        if not path.exists():
+            return "plug it in; --list-devices shows what there is"
+        if not os.access(path, os.R_OK | os.W_OK):
+            return f"no permission for {path}: add yourself to the group video and log in again"
+        return "is another program using it?"
+
+
+def quiet_cv2() -> Any:  # noqa: ANN401 - the module, which has no types
+    """Import OpenCV and silence it: what it would print is in the errors raised here."""
+    import cv2  # noqa: PLC0415 - a quarter of a second that only cameras need
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
+
+
+def local_backend(cv2: Any) -> int:  # noqa: ANN401 - as above
+    """Return the backend of local cameras; on Linux V4L2 alone, the others only print complaints."""
+    return int(cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
