@@ -38,6 +38,18 @@ class Access:
         return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
 
 
+class ClosingSocket(ssl.SSLSocket):
+    """A socket that closes when its handshake fails: paho leaves it open, once for every attempt to connect."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the base class
+        """Shake hands, or close."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def access_of(config: MqttConfig, environ: Mapping[str, str] | None = None) -> Access:
     """Read the address of an external broker and the secrets that go with it.
 
@@ -85,6 +97,7 @@ def _tls(config: MqttConfig) -> ssl.SSLContext:
     shown = config.ca_file
     try:
         context = ssl.create_default_context(cafile=config.ca_file)
+        context.sslsocket_class = ClosingSocket
         if config.cert_file:
             shown = config.cert_file
             context.load_cert_chain(config.cert_file, config.key_file)

@@ -11,11 +11,15 @@ import os
 import socket
 import threading
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING
 
 from amqtt.broker import Broker
 from amqtt.errors import AMQTTError
 
 from realtime.errors import BrokerError
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +27,19 @@ HOST = "127.0.0.1"
 START_S = 10.0
 MAX_CONNECTIONS = 64
 PLUGINS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
+
+
+class TidyBroker(Broker):  # type: ignore[misc] # amqtt has no types
+    """amqtt's broker, which leaves the socket of a refused client open and lets its network errors escape."""
+
+    async def stream_connected(self, reader: StreamReader, writer: StreamWriter, listener_name: str) -> None:
+        """Serve a client, then close its socket whatever happened."""
+        try:
+            await super().stream_connected(reader, writer, listener_name)
+        except OSError as error:
+            log.warning("embedded broker: the connection of a client broke: %s", error)
+        finally:
+            writer.close()
 
 
 class EmbeddedBroker:
@@ -37,7 +54,7 @@ class EmbeddedBroker:
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="broker", daemon=True)
-        self._broker: Broker | None = None
+        self._broker: TidyBroker | None = None
 
     def start(self) -> None:
         """Listen; `port` is known afterwards.
@@ -74,7 +91,7 @@ class EmbeddedBroker:
 
     async def _open(self) -> None:
         listener = {"type": "tcp", "bind": f"{HOST}:{self.port}", "max_connections": MAX_CONNECTIONS}
-        self._broker = Broker({"listeners": {"default": listener}, "plugins": PLUGINS}, loop=self._loop)
+        self._broker = TidyBroker({"listeners": {"default": listener}, "plugins": PLUGINS}, loop=self._loop)
         await self._broker.start()
 
     async def _shut(self) -> None:
@@ -84,6 +101,7 @@ class EmbeddedBroker:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports that were closed just now close their sockets in the next round
 
 
 def _choose_port(wanted: int) -> int:

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 import ssl
 import uuid
 from dataclasses import dataclass, replace
@@ -45,7 +46,7 @@ FRESH_S = 2.0
 """Older sentiment and health is not worth sending."""
 FRESH_WAITING = 64
 EVENTS_WAITING = 1000
-ANSWER_S = 5.0
+ANSWER_S = 3.0
 BACKOFF_S = (0.25, 2.0)
 REFUSED_BACKOFF_S = 30.0
 MAX_PACKET_BYTES = 8192
@@ -254,10 +255,14 @@ class Link:
             self._access = replace(self._access, speaks_v5=False)
             self._failures = 0
             return
+        if never and isinstance(error.__context__, asyncio.TimeoutError):
+            # Some brokers of 3.1.1 (amqtt) do not answer MQTT 5 at all: try the versions by turns.
+            self._access = replace(self._access, speaks_v5=not self._access.speaks_v5)
         self.refusal = _refusal(error, code)
         if self._lost_ns is None:
             self._lost_ns = self._clock.now_ns()
-            cause = self.refusal or str(error).removeprefix("[Errno ").rstrip("]")
+            # aiomqtt puts the reason behind its own error, and numbers in brackets before the words.
+            cause = self.refusal or re.sub(r"^\[[^]]*\] ", "", str(error.__cause__ or error))
             log.warning("%s: stream %s is not connected: %s; trying on", self._access.url, self._stream, cause)
         if never and self.refusal:
             self._on_change(f"{self._access.url}: {self.refusal}")

@@ -1,0 +1,113 @@
+"""A real mosquitto on a free loopback port, that can be killed, frozen and brought back, and a subscriber to it."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition, timeout_s=10.0, what="it"):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
+        time.sleep(0.01)
+
+
+class Mosquitto:
+    """A broker. `lines` of configuration are added; without them anyone may do anything."""
+
+    def __init__(self, folder, lines=("allow_anonymous true",), listener=()):
+        program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
+        if program is None:
+            pytest.skip("mosquitto is not installed (Debian: apt install mosquitto mosquitto-clients)")
+        self.port = free_port()
+        config = folder / f"mosquitto-{self.port}.conf"
+        config.write_text("\n".join([f"listener {self.port} 127.0.0.1", *listener, *lines, ""]))
+        self._log = config.with_suffix(".log")
+        self._command = [program, "-c", str(config)]
+        self._process = None
+        self.start()
+
+    @property
+    def url(self):
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def log(self):
+        return self._log.read_text(errors="replace")
+
+    def start(self):
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        wait_for(self._listens, what="mosquitto's start")
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self):
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self):
+        if self._process.poll() is None:
+            self.thaw()
+            self.kill()
+
+    def _listens(self):
+        assert self._process.poll() is None, self.log()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+class Subscriber:
+    """An independent client (paho, in its own thread) that notes all it gets, and comes back when the broker does."""
+
+    def __init__(self, port, topics="agfn/#", *, v5=True, session=None):
+        self.messages = []
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._topics = topics
+        if session is None:
+            self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5 if v5 else paho.MQTTv311)
+        else:  # the broker keeps its subscriptions and queue
+            self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=session, clean_session=False)
+        self.client.reconnect_delay_set(1, 1)
+        self.client.on_connect = lambda *_: self.client.subscribe(self._topics, qos=1)
+        self.client.on_subscribe = lambda *_: self._ready.set()
+        self.client.on_message = self._note
+        self.client.connect("127.0.0.1", port, keepalive=60)
+        self.client.loop_start()
+        assert self._ready.wait(5), "no subscription"
+
+    def payloads(self, ending):
+        with self._lock:
+            return [message.payload for message in self.messages if message.topic.endswith(ending)]
+
+    def clear(self):
+        with self._lock:
+            self.messages.clear()
+
+    def say(self, topic, payload, *, retain=False, qos=1):
+        self.client.publish(topic, payload, qos=qos, retain=retain).wait_for_publish(5)
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def _note(self, _client, _data, message):
+        with self._lock:
+            self.messages.append(message)

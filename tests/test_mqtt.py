@@ -1,0 +1,488 @@
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from parts.mosquitto import Mosquitto, Subscriber, free_port, wait_for
+from test_messages import event, sentiment
+
+from realtime.config import MqttConfig
+from realtime.errors import BrokerError, UsageError
+from realtime.publish.access import access_of
+from realtime.publish.messages import EventMessage, Sentiment
+from realtime.publish.mqtt import MqttPublisher
+
+
+@pytest.fixture
+def broker(tmp_path):
+    broker = Mosquitto(tmp_path)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def subscribe(broker):
+    made = []
+
+    def make(**options):
+        made.append(Subscriber(broker.port, **options))
+        return made[-1]
+
+    yield make
+    for subscriber in made:
+        subscriber.close()
+
+
+@pytest.fixture
+def publish():
+    made = []
+
+    def make(url, streams=("desk",), on_command=lambda *_: None, **options):
+        publisher = MqttPublisher(MqttConfig(url=url, **options), streams, on_command)
+        made.append(publisher)
+        publisher.start()
+        return publisher
+
+    yield make
+    for publisher in made:
+        publisher.close(0.5)
+
+
+def numbered(number):
+    return event().model_copy(update={"id": f"desk-{number}"})
+
+
+def event_ids(subscriber):
+    return [json.loads(payload)["id"] for payload in subscriber.payloads("/event")]
+
+
+@pytest.mark.real
+def test_an_independent_subscriber_gets_what_was_sent(broker, subscribe, publish):
+    subscriber = subscribe()
+    publisher = publish(broker.url)
+    assert publisher.wait_ready(5)
+
+    publisher.send(sentiment())
+    publisher.send(event())
+    wait_for(lambda: subscriber.payloads("/sentiment") and subscriber.payloads("/event"))
+
+    assert Sentiment.model_validate_json(subscriber.payloads("/sentiment")[0]) == sentiment()
+    assert EventMessage.model_validate_json(subscriber.payloads("/event")[0]) == event()
+    assert subscriber.payloads("desk/status") == [b"online"]
+
+
+@pytest.mark.real
+def test_mosquitto_sub_prints_the_messages(broker, publish):
+    publisher = publish(broker.url)
+    publisher.wait_ready(5)
+    command = ["mosquitto_sub", "-p", str(broker.port), "-t", "agfn/desk/sentiment", "-C", "1", "-W", "10"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        while reader.poll() is None:
+            publisher.send(sentiment())
+            time.sleep(0.05)
+        line = reader.stdout.readline()
+
+    assert json.loads(line)["score"] == 1.24
+
+
+@pytest.mark.real
+def test_mqtt_5_carries_content_type_and_expiry(broker, subscribe, publish):
+    subscriber = subscribe()
+    publisher = publish(broker.url)
+    publisher.wait_ready(5)
+
+    publisher.send(sentiment())
+    wait_for(lambda: subscriber.payloads("/sentiment"))
+
+    (message,) = [message for message in subscriber.messages if message.topic.endswith("/sentiment")]
+    assert message.properties.ContentType == "application/json"
+    assert message.properties.MessageExpiryInterval <= 2
+
+
+@pytest.mark.real
+def test_a_broker_of_mqtt_3_1_1_is_spoken_to_in_3_1_1(publish):
+    old = publish("embedded", port=0)
+    assert old.wait_ready(5)
+    publisher = publish(old.url, streams=("other",))
+    assert publisher.wait_ready(8)
+    subscriber = Subscriber(int(old.url.rsplit(":", 1)[1]), v5=False)
+
+    publisher.send(sentiment(stream="other"))
+    wait_for(lambda: subscriber.payloads("other/sentiment"))
+    subscriber.close()
+
+    assert publisher.stats("other").connects == 1
+
+
+@pytest.mark.real
+def test_goodbye_is_said_after_the_last_event(broker, subscribe, publish):
+    subscriber = subscribe()
+    publisher = publish(broker.url)
+    publisher.wait_ready(5)
+
+    for number in range(20):
+        publisher.send(numbered(number))
+    publisher.close(5)
+    wait_for(lambda: b"offline" in subscriber.payloads("/status"))
+
+    assert subscriber.messages[-1].payload == b"offline"
+    assert event_ids(subscriber) == [f"desk-{number}" for number in range(20)]
+    assert subscribe().payloads("/status") in ([], [b"offline"])
+
+
+@pytest.mark.real
+def test_status_of_every_stream_turns_offline_when_the_process_dies(broker, subscribe):
+    program = (
+        "import os, sys; from realtime.config import MqttConfig; from realtime.publish.mqtt import MqttPublisher\n"
+        "publisher = MqttPublisher(MqttConfig(url=sys.argv[1]), ['one', 'two'], print)\n"
+        "publisher.start(); publisher.wait_ready(10); sys.stdin.read()"
+    )
+    subscriber = subscribe()
+    with subprocess.Popen(
+        [sys.executable, "-c", program, broker.url],
+        stdin=subprocess.PIPE,
+        cwd=Path(__file__).parent.parent,
+    ) as process:
+        wait_for(lambda: subscriber.payloads("one/status") and subscriber.payloads("two/status"))
+        process.kill()
+    wait_for(lambda: b"offline" in subscriber.payloads("one/status"))
+    wait_for(lambda: b"offline" in subscriber.payloads("two/status"))
+
+    late = subscribe()
+    wait_for(lambda: len(late.payloads("/status")) == 2)
+    assert all(message.payload == b"offline" and message.retain for message in late.messages)
+
+
+@pytest.mark.real
+def test_after_a_killed_broker_each_event_comes_once_in_order_and_no_stale_sentiment(broker, subscribe, publish):
+    publisher = publish(broker.url)
+    publisher.wait_ready(5)
+    first = subscribe()
+    publisher.send(numbered(0))
+    wait_for(lambda: event_ids(first) == ["desk-0"])
+
+    broker.kill()
+    for number in range(1, 41):
+        publisher.send(numbered(number))
+        publisher.send(sentiment(seq=number))
+        time.sleep(0.1)
+    broker.start()
+    back = time.monotonic()
+    subscriber = subscribe()
+    wait_for(lambda: publisher.stats("desk").events_pending == 0, 10, "delivery")
+    assert time.monotonic() - back < 5
+    publisher.send(sentiment(seq=99))
+    wait_for(lambda: any(b'"seq":99' in payload for payload in subscriber.payloads("/sentiment")))
+
+    got = event_ids(subscriber)
+    assert len(set(got)) == len(got)
+    assert [int(name.split("-")[1]) for name in got] == list(range(41 - len(got), 41))
+    stats = publisher.stats("desk")
+    assert stats.events_sent == 41
+    assert stats.stale + stats.queue.dropped > 0
+    assert min(json.loads(payload)["seq"] for payload in subscriber.payloads("/sentiment")) > 10
+    assert stats.queue.pushed == stats.queue.popped + stats.queue.dropped + stats.queue.pending
+
+
+@pytest.mark.real
+def test_a_subscriber_with_a_session_gets_each_event_exactly_once_over_an_outage(tmp_path, publish):
+    keep = ["persistence true", f"persistence_location {tmp_path}/", "autosave_on_changes true", "autosave_interval 1"]
+    broker = Mosquitto(tmp_path, ["allow_anonymous true", "user root", *keep])
+    subscriber = Subscriber(broker.port, "agfn/desk/event", session="reader")
+    publisher = publish(broker.url)
+    publisher.wait_ready(5)
+    try:
+        for number in range(3):
+            publisher.send(numbered(number))
+        wait_for(lambda: len(event_ids(subscriber)) == 3)
+        time.sleep(1.5)  # the broker saves that these were acknowledged; else it gives them out again itself
+        broker.kill()
+        for number in range(3, 9):
+            publisher.send(numbered(number))
+        broker.start()
+        publisher.send(numbered(9))
+        wait_for(lambda: "desk-9" in event_ids(subscriber))
+    finally:
+        subscriber.close()
+        broker.close()
+
+    assert event_ids(subscriber) == [f"desk-{number}" for number in range(10)]
+
+
+@pytest.mark.real
+def test_a_frozen_broker_gets_no_event_twice_and_at_most_one_late_sentiment(broker, subscribe, publish):
+    publisher = publish(broker.url, keepalive_s=1)
+    publisher.wait_ready(5)
+    subscriber = subscribe()
+
+    publisher.send(sentiment(seq=0))
+    wait_for(lambda: len(subscriber.payloads("/sentiment")) == 1)
+    broker.freeze()
+    for number in range(1, 61):
+        publisher.send(sentiment(seq=number))
+        if number % 20 == 0:
+            publisher.send(numbered(number))
+        time.sleep(0.1)
+    broker.thaw()
+    wait_for(lambda: publisher.stats("desk").events_pending == 0, 15, "delivery")
+    wait_for(lambda: len(event_ids(subscriber)) >= 3)
+    time.sleep(0.5)
+
+    assert event_ids(subscriber) == ["desk-20", "desk-40", "desk-60"]
+    seqs = [json.loads(payload)["seq"] for payload in subscriber.payloads("/sentiment")]
+    assert [seq for seq in seqs if 1 < seq < 30] == []
+    assert subscriber.payloads("/status")[-1] == b"online"
+
+
+@pytest.mark.real
+def test_a_broker_that_comes_later_is_waited_for(tmp_path, publish, caplog):
+    broker = Mosquitto(tmp_path)
+    broker.kill()
+    publisher = publish(broker.url)
+
+    assert not publisher.wait_ready(1.5)
+    publisher.send(event())
+    broker.start()
+    assert publisher.wait_ready(6)
+    wait_for(lambda: publisher.stats("desk").events_sent == 1)
+    broker.close()
+
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [str(broker.port) in record.getMessage() for record in warnings[:1]] == [True]
+    assert len(warnings) <= 2  # once for the start, once for the final kill
+
+
+@pytest.mark.real
+def test_commands_reach_the_program_and_bad_ones_are_counted(broker, subscribe, publish, caplog):
+    got, done = [], threading.Event()
+
+    def obey(stream, command):
+        got.append((stream, command.command))
+        done.set()
+
+    publisher = publish(broker.url, streams=("one", "two"), on_command=obey)
+    publisher.wait_ready(5)
+    subscriber = subscribe()
+    bad = [b"", b"\xff\x00", b"stop", b"{}", b"x" * 100_000]
+    for payload in bad[:4]:
+        subscriber.say("agfn/one/command", payload)
+    subscriber.say("agfn/two/command", b'{"command": "pause"}')
+    assert done.wait(5)
+    wait_for(lambda: publisher.stats("one").commands_refused == 4)
+
+    subscriber.say("agfn/two/command", bad[4])
+    subscriber.say("agfn/two/command", b"resume")
+    wait_for(lambda: len(got) == 2)
+
+    assert got == [("two", "pause"), ("two", "resume")]
+    assert "refused" in caplog.text
+
+
+@pytest.mark.real
+def test_a_flood_of_commands_is_cut_off_and_the_messages_go_on(broker, subscribe, publish, caplog):
+    publisher = publish(broker.url)
+    publisher.wait_ready(5)
+    subscriber = subscribe(topics="agfn/desk/sentiment")
+    for _ in range(500):
+        subscriber.client.publish("agfn/desk/command", b"pause", qos=0)
+    publisher.send(sentiment())
+    wait_for(lambda: subscriber.payloads("/sentiment"))
+    subscriber.say("agfn/desk/command", b"pause")
+    wait_for(lambda: publisher.stats("desk").commands + publisher.stats("desk").commands_refused > 0)
+
+    assert publisher.stats("desk").commands < 20
+    assert sum("refused" in record.getMessage() for record in caplog.records) <= 2
+
+
+@pytest.mark.real
+def test_a_retained_command_is_not_obeyed(broker, subscribe, publish):
+    subscribe().say("agfn/desk/command", b"pause", retain=True)
+    got = []
+    publisher = publish(broker.url, on_command=lambda *command: got.append(command))
+    publisher.wait_ready(5)
+    wait_for(lambda: publisher.stats("desk").commands_refused == 1)
+
+    assert got == []
+
+
+@pytest.mark.real
+def test_a_command_that_fails_leaves_the_connection_alone(broker, subscribe, publish, caplog):
+    def fail(*_):
+        raise RuntimeError("no such device")
+
+    publisher = publish(broker.url, on_command=fail)
+    publisher.wait_ready(5)
+    subscriber = subscribe()
+    subscriber.say("agfn/desk/command", b"pause")
+    wait_for(lambda: "no such device" in caplog.text)
+    publisher.send(sentiment())
+    wait_for(lambda: subscriber.payloads("/sentiment"))
+
+    assert publisher.stats("desk").connects == 1
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    passwords = tmp_path / "passwords"
+    passwords.touch(mode=0o600)
+    subprocess.run(["mosquitto_passwd", "-b", str(passwords), "anna", "right"], check=True)
+    broker = Mosquitto(tmp_path, ["allow_anonymous false", f"password_file {passwords}", "user root"])
+    yield broker
+    broker.close()
+
+
+@pytest.mark.real
+def test_a_wrong_password_ends_with_a_clear_error(guarded, publish, monkeypatch, caplog):
+    monkeypatch.setenv("AGFN_MQTT_PASSWORD", "wr0ng-secret")
+    publisher = publish(guarded.url, username="anna")
+    with pytest.raises(BrokerError, match=rf"127.0.0.1:{guarded.port}.*(password|authori)") as refusal:
+        publisher.wait_ready(5)
+
+    assert "wr0ng-secret" not in str(refusal.value) + caplog.text
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.real
+def test_the_password_comes_from_a_file_or_the_environment(guarded, publish, monkeypatch, tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("right\n")
+    assert publish(guarded.url, streams=("one",), username="anna", password_file=str(file)).wait_ready(5)
+    monkeypatch.setenv("AGFN_MQTT_PASSWORD", "right")
+    assert publish(guarded.url, streams=("two",), username="anna").wait_ready(5)
+
+
+def openssl(folder, *arguments):
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def certify(folder, name, *, days="2"):
+    openssl(
+        folder,
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        f"{name}.key",
+        "-out",
+        f"{name}.csr",
+        "-subj",
+        f"/CN={name}",
+    )
+    (folder / "san").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    openssl(
+        folder,
+        "x509",
+        "-req",
+        "-in",
+        f"{name}.csr",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-out",
+        f"{name}.crt",
+        "-days",
+        days,
+        "-extfile",
+        "san",
+    )
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    openssl(
+        tmp_path,
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.crt",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=test authority",
+    )
+    certify(tmp_path, "server")
+    certify(tmp_path, "visitor")
+    return tmp_path
+
+
+def tls_broker(folder, *, name="server", ask=False):
+    listener = [f"cafile {folder}/ca.crt", f"certfile {folder}/{name}.crt", f"keyfile {folder}/{name}.key"]
+    return Mosquitto(
+        folder, ["allow_anonymous true", "user root"], [*listener, f"require_certificate {str(ask).lower()}"]
+    )
+
+
+@pytest.mark.real
+def test_mqtts_with_a_certificate_on_both_sides(certificates, publish):
+    broker = tls_broker(certificates, ask=True)
+    own = {"cert_file": str(certificates / "visitor.crt"), "key_file": str(certificates / "visitor.key")}
+    publisher = publish(f"mqtts://127.0.0.1:{broker.port}", ca_file=str(certificates / "ca.crt"), **own)
+    assert publisher.wait_ready(5)
+    publisher.send(event())
+    wait_for(lambda: publisher.stats("desk").events_sent == 1)
+    broker.close()
+
+
+@pytest.mark.real
+def test_a_broker_of_an_unknown_authority_is_refused(certificates, publish):
+    broker = tls_broker(certificates)
+    publisher = publish(f"mqtts://127.0.0.1:{broker.port}")
+    with pytest.raises(BrokerError, match="certificate is not trusted"):
+        publisher.wait_ready(5)
+    broker.close()
+
+
+@pytest.mark.real
+def test_an_expired_certificate_is_refused(certificates, publish):
+    certify(certificates, "expired", days="-1")
+    broker = tls_broker(certificates, name="expired")
+    publisher = publish(f"mqtts://127.0.0.1:{broker.port}", ca_file=str(certificates / "ca.crt"))
+    with pytest.raises(BrokerError, match="expired"):
+        publisher.wait_ready(5)
+    broker.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"url": "mqtt://host:99999"}, "port"),
+        ({"url": "mqtt://host/path"}, "host/path"),
+        ({"url": "mqtt://host", "password_file": "/nonexistent/secret", "username": "anna"}, "/nonexistent/secret"),
+        ({"url": "mqtt://host", "ca_file": "ca.crt"}, "ca_file"),
+        ({"url": "mqtts://host", "ca_file": "/nonexistent/ca.crt"}, "/nonexistent/ca.crt"),
+        ({"url": "mqtts://host", "key_file": "x"}, "cert_file"),
+    ],
+    ids=repr,
+)
+def test_a_wrong_address_or_file_is_named(options, named):
+    with pytest.raises(UsageError, match=named):
+        access_of(MqttConfig(**options), {})
+
+
+def test_the_address_that_is_shown_holds_no_secret():
+    access = access_of(MqttConfig(url="mqtts://anna@host"), {"AGFN_MQTT_PASSWORD": "secret"})
+
+    assert access.url == "mqtts://host:8883"
+    assert access.password == "secret"
+    assert "secret" not in repr(access)
+
+
+def test_a_dead_host_does_not_hold_up_the_end(publish):
+    publisher = publish(f"mqtt://127.0.0.1:{free_port()}")
+    publisher.send(event())
+    publisher.close(1.0)
+
+    assert publisher.stats("desk").events_pending == 1
+    assert not any(thread.name == "mqtt" for thread in threading.enumerate())
