@@ -7,6 +7,7 @@ built it. `python -m realtime.demo` builds it and says where it is.
 from __future__ import annotations
 
 import hashlib
+import os
 import wave
 from dataclasses import dataclass
 from fractions import Fraction
@@ -98,7 +99,7 @@ def build_demo(path: Path, progress: Callable[[float], None] | None = None) -> D
     poses = [
         (t, p) for t, p in zip(times_s, poses_for(voice, rate, times_s), strict=True) if not lost_from <= t < lost_to
     ]
-    partial = path.with_name(f".{path.name}.partial.mp4")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
     try:
         _encode(partial, actor, poses, with_noise(voice, rate, plan), rate, progress or (lambda _: None))
         partial.replace(path)
@@ -174,7 +175,7 @@ def _encode(
         video = out.add_stream(codec, rate=FRAME_RATE)
         video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
         video.bit_rate = 1_500_000
-        video.codec_context.options = {"preset": "veryfast"} if codec == "libx264" else {}
+        video.codec_context.options = {"preset": "superfast"} if codec == "libx264" else {}
         sound = out.add_stream("aac", rate=rate, layout="mono")
         written = 0
         for count, (time_s, pose) in enumerate(poses):

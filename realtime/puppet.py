@@ -37,7 +37,7 @@ _CHIN, _NOSE_BASE = 152, 2
 _MESH = 468  # landmarks beyond are the irises
 _CAVITY_RGB = (62, 24, 26)
 _LASHES_RGB = (92, 64, 54)
-_GRID_PX = 2
+_GRID_PX = 3
 
 
 @dataclass(frozen=True)
