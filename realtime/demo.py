@@ -175,7 +175,8 @@ def _encode(
         video = out.add_stream(codec, rate=FRAME_RATE)
         video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
         video.bit_rate = 1_500_000
-        video.codec_context.options = {"preset": "superfast"} if codec == "libx264" else {}
+        # Without B-frames the packets lie in the file in the order of their times, across the gap too.
+        video.codec_context.options = {"preset": "superfast", "bf": "0"} if codec == "libx264" else {}
         sound = out.add_stream("aac", rate=rate, layout="mono")
         written = 0
         for count, (time_s, pose) in enumerate(poses):

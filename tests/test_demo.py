@@ -103,6 +103,17 @@ def test_the_camera_is_lost_as_scripted_while_the_sound_goes_on(clip):
 
 
 @pytest.mark.models
+def test_a_reader_meets_sound_and_picture_in_the_order_of_their_times(clip):
+    latest_s = 0.0
+    with av.open(str(clip[0])) as media:
+        for packet in media.demux():
+            if packet.pts is not None:
+                time_s = float(packet.pts * packet.time_base)
+                assert time_s > latest_s - 0.5
+                latest_s = max(latest_s, time_s)
+
+
+@pytest.mark.models
 def test_a_face_is_found_whose_mouth_follows_the_voice_and_whose_smile_follows_the_words(clip):
     _, frames, _ = clip
     options = vision.FaceLandmarkerOptions(
