@@ -83,7 +83,8 @@ class FaceFeatures:
     `values` is (FACE_DIM,) float32: blendshapes minus the running baseline of this face, then head pose; zeros when
     `found` is false. `score` is the detector's in [0, 1]; `sharpness` the variance of the Laplacian on a 112 px crop;
     `brightness` the mean of the crop in [0, 1]; `motion` the mean absolute difference to the previous frame in [0, 1]
-    (0 exactly: the same picture again).
+    (0 exactly: the same picture again). `face_id` counts the persons followed so far: a new number is another face, or
+    one that was away for long, and its baseline starts anew.
     """
 
     t_ns: int
@@ -94,6 +95,7 @@ class FaceFeatures:
     sharpness: float
     brightness: float
     motion: float
+    face_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""Measure the usual face at rest, and write realtime/extract/neutral.py.
+
+python scripts/neutral_face.py [--data ../shared/data] [--pictures 1500] [--out realtime/extract/neutral.py]
+
+The median blendshapes of FER2013's neutral faces. Medians, because a few faces that were read wrongly pull a mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from models import zoo
+from realtime.config import FaceConfig
+from realtime.extract.face import FaceExtractor
+from realtime.extract.neutral import NEUTRAL
+from realtime.extract.schema import BLENDSHAPES
+from realtime.types import Frame
+
+FACE_PX = 320
+BORDER_PX = 80
+
+
+def neutral_shapes(archive_path: Path, pictures: int) -> np.ndarray:
+    """Blendshapes (N, D) of the first neutral faces that are found."""
+    at_rest = np.array([NEUTRAL[name] for name in BLENDSHAPES], np.float32)
+    extractor = FaceExtractor(FaceConfig(max_faces=1), zoo.path("face"), stills=True)
+    rows = []
+    with zipfile.ZipFile(archive_path) as archive:
+        members = sorted(name for name in archive.namelist() if Path(name).parent.name == "neutral")
+        for member in members[:: max(1, len(members) // pictures)]:
+            grey = cv2.imdecode(np.frombuffer(archive.read(member), np.uint8), cv2.IMREAD_COLOR)
+            large = cv2.resize(grey, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC)
+            framed = cv2.copyMakeBorder(large, *[BORDER_PX] * 4, cv2.BORDER_REPLICATE)
+            rows += [
+                face.values[: len(BLENDSHAPES)] + at_rest for face in extractor.feed(Frame(0, framed)) if face.found
+            ]
+    extractor.close()
+    return np.stack(rows)
+
+
+def main() -> None:
+    """Measure and write."""
+    cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
+    cli.add_argument("--pictures", type=int, default=1500)
+    cli.add_argument("--out", type=Path, default=Path("realtime/extract/neutral.py"))
+    args = cli.parse_args()
+    rows = neutral_shapes(args.data / "fer2013" / "fer2013_48.zip", args.pictures)
+    lines = [f'    "{name}": {value:.3f},' for name, value in zip(BLENDSHAPES, np.median(rows, axis=0), strict=True)]
+    args.out.write_text(
+        f'"""The usual face at rest: medians of {len(rows)} neutral faces, by scripts/neutral_face.py."""\n\n'
+        "from __future__ import annotations\n\nfrom typing import Final\n\n"
+        "NEUTRAL: Final = {\n" + "\n".join(lines) + "\n}\n",
+        encoding="utf-8",
+    )
+    print(f"{args.out}: {len(rows)} faces")
+
+
+if __name__ == "__main__":
+    main()
