@@ -97,11 +97,12 @@ class EmbeddedBroker:
     async def _shut(self) -> None:
         if self._broker is not None and self._broker.transitions.is_started():
             await self._broker.shutdown()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-        await asyncio.sleep(0)  # the transports that were closed just now close their sockets in the next round
+        for _ in range(2):  # again for a client that was just being accepted
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+            await asyncio.sleep(0.02)  # a closed transport closes its socket in a later round of the loop
 
 
 def _choose_port(wanted: int) -> int:
