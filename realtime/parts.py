@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import zoo
+from models.minilm import MiniLM
 from realtime.errors import ModelError
 from realtime.extract.face import FaceExtractor
 from realtime.extract.speech import SpeechDetector
@@ -17,13 +18,14 @@ from realtime.extract.voice import VoiceExtractor
 from realtime.fuse.worker import Fuser
 
 if TYPE_CHECKING:
-    from models.minilm import MiniLM
 
     from realtime.clock import Clock
     from realtime.config import Config
 
 log = logging.getLogger(__name__)
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights" / "agfn.safetensors"
+ADAPTER = "text."
+"""Prefix of the text adapter's tensors in the weights file."""
 
 
 class Parts:
@@ -43,15 +45,22 @@ class Parts:
         self.fuser = Fuser(weights, config.fusion.device, clock, config.fusion.threads)
         try:
             self._face_file = zoo.path("face")
-            self._text_folder = zoo.path("text") if config.asr.enabled else None
         except zoo.ZooError as error:
             raise ModelError(str(error)) from None
-        self.asr = AsrModel(config.asr) if config.asr.enabled else None
+        self._asr = AsrModel(config.asr) if config.asr.enabled else None
 
     @cached_property
     def encoder(self) -> MiniLM:
         """The text encoder with the adapter that the weights file carries."""
-        raise NotImplementedError
+        adapter = {
+            name.removeprefix(ADAPTER): tensor
+            for name, tensor in self.fuser.checkpoint.extra.items()
+            if name.startswith(ADAPTER)
+        }
+        try:
+            return MiniLM.load(zoo.path("text"), adapter)
+        except (zoo.ZooError, OSError, ValueError) as error:
+            raise ModelError(str(error)) from None
 
     def face(self) -> FaceExtractor:
         """Return a face extractor of its own for a stream."""
@@ -67,7 +76,9 @@ class Parts:
 
     def transcriber(self, clock: Clock) -> Transcriber:
         """Return a recogniser over the shared model."""
-        return Transcriber(self._config.asr, self.asr, clock)
+        if self._asr is None:
+            raise ModelError("asr.enabled is false: there is no recogniser")
+        return Transcriber(self._config.asr, self._asr, clock)
 
     def text(self) -> TextExtractor:
         """Return a text extractor over the shared encoder."""

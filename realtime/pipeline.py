@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from realtime.clock import Clock
     from realtime.config import Config
+    from realtime.extract.pace import Measures
+    from realtime.extract.transcribe import Transcriber
     from realtime.fuse.window import Window
     from realtime.parts import Parts
     from realtime.runner import Runner
@@ -32,10 +34,11 @@ TEXT_WAIT = 8
 
 @dataclass(frozen=True, slots=True)
 class Inlets:
-    """Where the devices of a stream deliver."""
+    """Where the devices of a stream deliver; `asr` gives what the recogniser measured of itself, if there is one."""
 
     picture: Callable[[Frame], None]
     sound: Callable[[Chunk], None]
+    asr: Callable[[], Measures | None]
 
 
 def connect(
@@ -58,18 +61,23 @@ def connect(
     face = run.stage("face", parts.face, window.add_face, Policy.LATEST)
     voice = run.stage("voice", parts.voice, window.add_voice, Policy.DROP_OLDEST, chunks_waiting)
     heard: list[Callable[[Any], None]] = [window.add_speech]
+    recogniser: list[Transcriber] = []
+
+    def transcriber() -> Transcriber:
+        recogniser[:] = [parts.transcriber(clock)]
+        return recogniser[0]
+
     if config.asr.enabled:
         # A transcript is an increment: losing one would lose words, so the recogniser waits for the embedding.
         text = run.stage("text", parts.text, window.add_text, Policy.BLOCK, TEXT_WAIT)
         heard.append(
-            run.stage(
-                "transcribe", lambda: parts.transcriber(clock), text, Policy.DROP_OLDEST, speech_waiting, coalesce=True
-            )
+            run.stage("transcribe", transcriber, text, Policy.DROP_OLDEST, speech_waiting, coalesce=True)
         )
     speech = run.stage("speech", parts.speech, fan_out(*heard), Policy.DROP_OLDEST, chunks_waiting)
     return Inlets(
         picture=fan_out(_seen(window, picture), face),
         sound=fan_out(_seen(window, sound), voice, speech),
+        asr=lambda: recogniser[0].measures if recogniser else None,
     )
 
 

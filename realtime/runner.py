@@ -49,7 +49,7 @@ class InlineRunner:
     """Stages run in the caller's thread, at once; their exceptions reach the caller."""
 
     def __init__(self) -> None:
-        self._stages: list[tuple[Stage[Any, Any], Callable[[Any], None]]] = []
+        self._stages: list[tuple[list[Stage[Any, Any]], Callable[[Any], None]]] = []
 
     def stage(
         self,
@@ -62,21 +62,24 @@ class InlineRunner:
         coalesce: bool = False,  # noqa: ARG002
     ) -> Callable[[Any], None]:
         """Build the stage and return what feeds it."""
-        stage = make()
-        self._stages.append((stage, sink))
+        stages: list[Stage[Any, Any]] = []  # built when first needed: a file without picture needs no face
+        self._stages.append((stages, sink))
 
         def feed(item: Any) -> None:  # noqa: ANN401 - what the stage eats
-            for output in stage.feed(item):
+            if not stages:
+                stages.append(make())
+            for output in stages[0].feed(item):
                 sink(output)
 
         return feed
 
     def finish(self) -> None:
         """Flush and close every stage, those nearest to the source first (they were wired last)."""
-        for stage, sink in reversed(self._stages):
-            for output in stage.flush():
-                sink(output)
-            stage.close()
+        for stages, sink in reversed(self._stages):
+            for stage in stages:
+                for output in stage.flush():
+                    sink(output)
+                stage.close()
 
 
 class ThreadedRunner:

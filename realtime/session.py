@@ -14,7 +14,8 @@ from realtime.capture.media import MediaFile
 from realtime.capture.microphone import Microphone
 from realtime.fuse.worker import FusionWorker
 from realtime.pipeline import Inlets, connect
-from realtime.publish.health import HealthReporter
+from realtime.publish.health import HealthReporter, asr_health
+from realtime.publish.messages import Sentiment
 from realtime.runner import InlineRunner, ThreadedRunner
 from realtime.stream import Stream
 from realtime.types import NS_PER_S, Event, Frame
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from realtime.config import Config, StreamConfig
     from realtime.fuse.worker import Estimate
     from realtime.parts import Parts
-    from realtime.publish.messages import Message
+    from realtime.publish.messages import Message, PublisherHealth
     from realtime.types import WindowView
 
 HEALTH_EVERY_S = 1.0
@@ -46,7 +47,7 @@ def open_media(stream: StreamConfig, config: Config) -> MediaFile | None:
 class Replay:
     """One file at full speed: the same file and weights give the same messages, apart from wall-clock times."""
 
-    def __init__(self, config: Config, parts: Parts, clock: VirtualClock, send: Callable[[str, Message], None]) -> None:
+    def __init__(self, config: Config, parts: Parts, clock: VirtualClock, send: Callable[[Message], None]) -> None:
         self._config, self._parts, self._clock = config, parts, clock
         stream = config.streams[0]
         media = open_media(stream, config)
@@ -116,18 +117,27 @@ class LiveStream:
     """A stream with its threads: devices, or a file at real pace."""
 
     def __init__(
-        self, config: Config, stream: StreamConfig, parts: Parts, clock: Clock, send: Callable[[str, Message], None]
+        self,
+        config: Config,
+        stream: StreamConfig,
+        parts: Parts,
+        clock: Clock,
+        send: Callable[[Message], None],
+        connection: Callable[[str], PublisherHealth | None],
     ) -> None:
-        self.stream = Stream(config, stream, clock, send)
+        self.stream = Stream(config, stream, clock, self._send)
+        self._pass_on = send
         self.ended = threading.Event()
         self.last_ns: int | None = None
         self.runner = ThreadedRunner(clock, self.stream.event)
-        self.health = HealthReporter(stream.name, clock)
         self._clock = clock
         self._stop = threading.Event()
         self._file: threading.Thread | None = None
         inlets = connect(
             self.runner, config, parts, clock, self.stream.window, self.stream.picture or "", self.stream.sound or ""
+        )
+        self.health = HealthReporter(
+            stream.name, clock, lambda: asr_health(inlets.asr()), lambda: connection(stream.name)
         )
         if (media := open_media(stream, config)) is not None:
             _note_missing(self.stream, media)
@@ -169,6 +179,11 @@ class LiveStream:
         self._stop.set()
         self.runner.close()
 
+    def _send(self, message: Message) -> None:
+        if isinstance(message, Sentiment):
+            self.health.saw(message)
+        self._pass_on(message)
+
     def _play(self, media: MediaFile, inlets: Inlets) -> None:
         last_ns = self._clock.now_ns()
         for item in media.paced(self._clock, last_ns):
@@ -188,12 +203,22 @@ class Live:
         config: of the process.
         parts: the models.
         clock: the monotonic one.
-        send: takes each message with its stream's name; must not block.
+        send: takes each message; must not block.
+        connection: figures of a stream's connection to the broker.
     """
 
-    def __init__(self, config: Config, parts: Parts, clock: Clock, send: Callable[[str, Message], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        parts: Parts,
+        clock: Clock,
+        send: Callable[[Message], None],
+        connection: Callable[[str], PublisherHealth | None] = lambda _: None,
+    ) -> None:
         self._config, self._clock, self._send = config, clock, send
-        self.streams = {stream.name: LiveStream(config, stream, parts, clock, send) for stream in config.streams}
+        self.streams = {
+            stream.name: LiveStream(config, stream, parts, clock, send, connection) for stream in config.streams
+        }
         self._fusion = FusionWorker(parts.fuser, config.fusion, clock, len(self.streams), self._publish)
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
@@ -225,6 +250,12 @@ class Live:
             live.stream.resume()
             live.runner.resume()
 
+    def toggle_pause(self) -> None:
+        """Pause all streams, or resume them when all are paused."""
+        paused = all(live.stream.paused.is_set() for live in self.streams.values())
+        for name in self.streams:
+            (self.resume if paused else self.pause)(name)
+
     def _loop(self, stop: threading.Event, t0_ns: int, duration_s: float | None) -> None:
         ticks = Ticks(t0_ns, self._config)
         running = dict(self.streams)
@@ -232,8 +263,11 @@ class Live:
         while running and (duration_s is None or ticks.end_ns <= t0_ns + duration_s * NS_PER_S):
             if stop.wait(max(0.0, (ticks.due_ns - self._clock.now_ns()) / 1e9)):
                 return
+            late = self._clock.now_ns() - ticks.due_ns > ticks.hop_ns
             end_ns = ticks.next()
             for name, live in list(running.items()):
+                if late:
+                    live.health.late()
                 over = live.ended.is_set() and live.last_ns is not None and end_ns >= live.last_ns
                 self._fusion.submit(live.stream.close_window(end_ns))
                 if over:
@@ -247,8 +281,8 @@ class Live:
         self.streams[view.stream].stream.publish(view, estimate)
 
     def _report(self, running: dict[str, LiveStream]) -> None:
-        for name, live in running.items():
-            self._send(name, live.health.report(live.runner.gauges() | {"fusion": self._fusion.gauge()}))
+        for live in running.values():
+            self._send(live.health.report(live.runner.gauges() | {"fusion": self._fusion.gauge()}))
 
 
 def deliver(inlets: Inlets, item: Any) -> None:  # noqa: ANN401 - a Frame or a Chunk

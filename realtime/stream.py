@@ -10,7 +10,7 @@ from realtime.clock import utc_now
 from realtime.fuse.smooth import Smoother
 from realtime.fuse.window import Window
 from realtime.publish import compose
-from realtime.types import NS_PER_S, Event
+from realtime.types import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ class Stream:
     """
 
     def __init__(
-        self, config: Config, stream: StreamConfig, clock: Clock, send: Callable[[str, Message], None]
+        self, config: Config, stream: StreamConfig, clock: Clock, send: Callable[[Message], None]
     ) -> None:
         self.name = stream.name
         self.picture, self.sound = _device_names(stream)
@@ -78,7 +78,7 @@ class Stream:
             paused=self.paused.is_set(),
             words=self._config.privacy.publish_text,
         )
-        self._send(self.name, message)
+        self._send(message)
 
     def event(self, event: Event) -> None:
         """Take an event of a component: tell the window of a lost device, and publish it."""
@@ -86,7 +86,7 @@ class Stream:
         if device and event.kind in {"lost", "stalled"} and event.cause:
             self.window.lost(device, event.cause)
         now_ns = self._clock.now_ns()
-        self._send(self.name, compose.event(self.name, event, self._t0_ns, now_ns, self._started, next(self._events)))
+        self._send(compose.event(self.name, event, self._t0_ns, now_ns, self._started, next(self._events)))
 
     def pause(self) -> None:
         """Stop judging; what was seen is forgotten."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from models.checkpoint import load
 
+from models.checkpoint import CheckpointError, load
 from realtime.channel import Channel, ClosedError, Policy
 from realtime.errors import ModelError
 from realtime.extract.schema import schema_hash
@@ -76,7 +76,10 @@ class Fuser:
         self.device = pick_device(device)
         if self.device.type == "cpu":
             torch.set_num_threads(threads)
-        self.checkpoint = load(weights, schema_hash())
+        try:
+            self.checkpoint = load(weights, schema_hash())
+        except CheckpointError as error:
+            raise ModelError(str(error)) from None
         self._model = self.checkpoint.model.to(self.device).eval()
         self._calibration = self.checkpoint.calibration
         self._clock = clock

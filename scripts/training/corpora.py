@@ -9,11 +9,11 @@ import csv
 import io
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 RAVDESS = {1: "neutral", 2: "calm", 3: "happy", 4: "sad", 5: "angry", 6: "fearful", 7: "disgust", 8: "surprised"}
 EMODB = {"W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "joy", "T": "sadness", "N": "neutral"}
@@ -63,7 +63,8 @@ def meld(data: Path, emotions: Mapping[str, float], sentiments: Mapping[str, flo
         for row in _rows(path):
             named, felt = sentiments[row["Sentiment"]], emotions[row["Emotion"]]
             label = felt if named * felt > 0 or named == felt else named
-            yield Example("meld", f"{row['Dialogue_ID']}-{row['Utterance_ID']}", row["Speaker"], label, row["Utterance"])
+            name = f"{row['Dialogue_ID']}-{row['Utterance_ID']}"
+            yield Example("meld", name, row["Speaker"], label, row["Utterance"])
 
 
 def ravdess(data: Path, emotions: Mapping[str, float]) -> Iterator[Example]:

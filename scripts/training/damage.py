@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from realtime.supervise import item_end_ns
 from realtime.types import NS_PER_S, Chunk, Frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-KINDS = (
-    "clean noise babble drop cut blur dark freeze offset black mute gone_face gone_voice"  # one line, one list
-).split()
+SOUND_ONLY = {"noise", "babble", "cut", "mute", "gone_voice", "offset"}
+PICTURE_ONLY = {"drop", "blur", "dark", "black", "freeze", "gone_face"}
+KINDS = ("clean", *sorted(SOUND_ONLY), *sorted(PICTURE_ONLY))
 BURST_S = 0.4
 
 
@@ -45,7 +46,7 @@ class Damage:
         return cls(kind, float(level or 1.0))
 
     def __str__(self) -> str:
-        return self.kind if self.kind in {"clean"} else f"{self.kind}:{self.level:g}"
+        return self.kind if self.kind == "clean" else f"{self.kind}:{self.level:g}"
 
 
 def damaged(items: Iterable[Frame | Chunk], damage: Damage, seed_text: str) -> Iterator[Frame | Chunk]:
@@ -55,7 +56,7 @@ def damaged(items: Iterable[Frame | Chunk], damage: Damage, seed_text: str) -> I
     chunks = [item for item in items if isinstance(item, Chunk)]
     frames = [item for item in items if isinstance(item, Frame)]
     new_chunks, new_frames = _sound(chunks, damage, rng), _picture(frames, damage, rng)
-    yield from sorted([*new_chunks, *new_frames], key=lambda item: item.t_ns if isinstance(item, Frame) else item.end_ns)
+    yield from sorted([*new_chunks, *new_frames], key=item_end_ns)
 
 
 def _sound(chunks: list[Chunk], damage: Damage, rng: np.random.Generator) -> list[Chunk]:

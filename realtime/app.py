@@ -1,0 +1,94 @@
+"""The program: models, sinks and a session, put together for run.py."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+from realtime.clock import MonotonicClock, VirtualClock
+from realtime.parts import Parts
+from realtime.publish.jsonlines import JsonLines
+from realtime.publish.mqtt import MqttPublisher
+from realtime.publish.terminal import LogView, TerminalView
+from realtime.session import Live, Replay
+
+if TYPE_CHECKING:
+    from realtime.config import Config
+    from realtime.publish.messages import Command, Message, PublisherHealth
+
+log = logging.getLogger(__name__)
+CONNECT_S = 3.0
+GOODBYE_S = 1.0
+
+
+class Sink(Protocol):
+    """Where messages go: `send` must not wait."""
+
+    def send(self, message: Message) -> None:
+        """Take a message."""
+        ...
+
+    def close(self) -> None:
+        """Write out what waits and end."""
+        ...
+
+
+class App:
+    """One run of the program.
+
+    Args:
+        config: what to do.
+        pace: realtime or fast.
+        output: file for JSON lines, `-` for standard output, or None.
+        view: whether a person may be shown the terminal view.
+
+    Raises:
+        AgfnError: a file, a model or the broker is unusable from the start.
+    """
+
+    def __init__(self, config: Config, *, pace: str, output: str | None, view: bool) -> None:
+        clock = MonotonicClock()
+        names = [stream.name for stream in config.streams]
+        self._mqtt = None if config.mqtt.url == "off" else MqttPublisher(config.mqtt, names, self._command, clock)
+        self._session: Live | Replay
+        if pace == "fast":
+            virtual = VirtualClock()
+            self._session = Replay(config, Parts(config, virtual), virtual, self._send)
+        else:
+            self._session = Live(config, Parts(config, clock), clock, self._send, self._connection)
+        self._sinks: list[Sink] = []
+        if self._mqtt is not None:
+            self._mqtt.start()
+            self._mqtt.wait_ready(CONNECT_S)
+            self._sinks.append(self._mqtt)
+        if output is not None:
+            self._sinks.append(JsonLines(output))
+        where = self._mqtt.url if self._mqtt else None
+        looking = view and sys.stdout.isatty() and output != "-"
+        self._sinks.append(TerminalView(names, where, self.toggle_pause) if looking else LogView(names, where))
+
+    def run(self, stop: threading.Event, duration_s: float | None) -> None:
+        """Run the session to its end, then say goodbye."""
+        try:
+            self._session.run(stop, duration_s)
+        finally:
+            for sink in reversed(self._sinks):
+                sink.close()
+
+    def toggle_pause(self) -> None:
+        """Pause all streams, or resume them when they are paused. Returns at once."""
+        if isinstance(self._session, Live):
+            threading.Thread(target=self._session.toggle_pause, name="pause", daemon=True).start()
+
+    def _command(self, stream: str, command: Command) -> None:
+        if isinstance(self._session, Live):
+            (self._session.pause if command.command == "pause" else self._session.resume)(stream)
+
+    def _connection(self, stream: str) -> PublisherHealth | None:
+        return self._mqtt.stats(stream) if self._mqtt else None
+
+    def _send(self, message: Message) -> None:
+        for sink in self._sinks:
+            sink.send(message)

@@ -1,0 +1,212 @@
+"""Compute features of the corpora with the live extractors, clean and deliberately damaged.
+
+python scripts/features.py [--data ../shared/data] [--cache DIR] [--corpora mosi_clips,ravdess,...] [--damage clean,...]
+
+Resumable: what is in the cache is not computed again. Two processes work in parallel, one per core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import zipfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import yaml
+from tqdm import tqdm
+from training import corpora
+from training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged
+from training.paths import faces_path, tape_path
+from training.tape import Tape
+from training.tape import load as load_tape
+
+from models import zoo
+from realtime.capture.media import MediaFile
+from realtime.clock import VirtualClock
+from realtime.config import Config, load
+from realtime.extract.face import FaceExtractor
+from realtime.extract.schema import FACE_DIM
+from realtime.extract.speech import SpeechDetector
+from realtime.extract.transcribe import AsrModel, Transcriber
+from realtime.extract.voice import VoiceExtractor
+from realtime.pipeline import connect
+from realtime.runner import InlineRunner
+from realtime.session import deliver
+from realtime.types import FaceFeatures, Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from realtime.types import Transcript
+
+CLIPS = ("mosi_clips", "cremad", "ravdess", "emodb")
+FACE_CORPORA = ("fer2013",)
+BORDER_PX = 80
+FACE_PX = 320
+
+
+class PassOn:
+    """Stands where the text extractor stands: words are embedded in training, with the encoder that is trained."""
+
+    def feed(self, item: Transcript, /) -> Iterable[Transcript]:
+        """Return the transcript itself."""
+        return (item,)
+
+    def flush(self) -> Iterable[Transcript]:
+        """Nothing is held back."""
+        return ()
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class FeatureParts:
+    """The live extractors without the fusion: what `connect` needs."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._face_file = zoo.path("face")
+        self._asr = AsrModel(config.asr) if config.asr.enabled else None
+
+    def face(self) -> FaceExtractor:
+        """Return a face extractor."""
+        return FaceExtractor(self._config.face, self._face_file)
+
+    def voice(self) -> VoiceExtractor:
+        """Return a voice extractor."""
+        return VoiceExtractor()
+
+    def speech(self) -> SpeechDetector:
+        """Return a speech detector."""
+        return SpeechDetector()
+
+    def transcriber(self, clock: VirtualClock) -> Transcriber:
+        """Return a recogniser."""
+        return Transcriber(self._config.asr, self._asr, clock)
+
+    def text(self) -> PassOn:
+        """Return the stage that passes words on."""
+        return PassOn()
+
+
+_PARTS: dict[bool, FeatureParts] = {}
+
+
+def tape_clip(example: corpora.Example, damage_text: str, cache: Path, words: bool) -> Path:  # noqa: FBT001 - a pool's argument
+    """Run one clip through the live extractors."""
+    path = tape_path(cache, example.corpus, example.id, damage_text)
+    if path.exists():
+        return path
+    config = load(sets=[f"asr.enabled={str(words).lower()}"])[0]
+    if words not in _PARTS:
+        _PARTS[words] = FeatureParts(config)
+    damage = Damage.parse(damage_text)
+    clock = VirtualClock()
+    tape = Tape(clock)
+    run = InlineRunner()
+    parts: Any = _PARTS[words]
+    window: Any = tape
+    inlets = connect(run, config, parts, clock, window, "picture", "sound")
+    kept = None if damage_text == "clean" else _undamaged(tape_path(cache, example.corpus, example.id, "clean"), damage)
+    for item in damaged(MediaFile(str(example.path), config.camera).items(0), damage, example.id):
+        if kept is not None and isinstance(item, Frame) == kept.picture:
+            continue
+        clock.advance_to(item.t_ns if isinstance(item, Frame) else item.end_ns)
+        deliver(inlets, item)
+    run.finish()
+    if kept is not None:
+        tape.items += kept.items
+        tape.seen |= kept.seen
+    tape.save(path)
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a damage leaves as it was: the picture or the sound, taken over from the clean tape."""
+
+    picture: bool
+    items: list[tuple[int, Any]]
+    seen: dict[str, list[int]]
+
+
+def _undamaged(clean: Path, damage: Damage) -> Kept | None:
+    if not clean.exists() or damage.kind not in SOUND_ONLY | PICTURE_ONLY:
+        return None
+    items, seen = load_tape(clean)
+    picture = damage.kind in SOUND_ONLY
+    device = "picture" if picture else "sound"
+    return Kept(
+        picture,
+        [(at, item) for at, item in items if isinstance(item, FaceFeatures) == picture],
+        {name: times for name, times in seen.items() if name == device},
+    )
+
+
+def tape_faces(examples: list[corpora.Example], path: Path) -> None:
+    """Run single pictures through the face extractor; one file with rows of features, NaN where no face is found."""
+    rows = np.full((len(examples), FACE_DIM), np.nan, np.float32)
+    model = zoo.path("face")
+    config = Config().face
+    with zipfile.ZipFile(str(examples[0].path)) as archive:
+        for row, example in enumerate(tqdm(examples, desc="fer2013", mininterval=5)):
+            grey = cv2.imdecode(np.frombuffer(archive.read(example.member), np.uint8), cv2.IMREAD_GRAYSCALE)
+            large = cv2.resize(grey, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC)
+            framed = cv2.copyMakeBorder(large, *[BORDER_PX] * 4, cv2.BORDER_REPLICATE)
+            extractor = FaceExtractor(config, model)
+            for features in extractor.feed(Frame(0, cv2.cvtColor(framed, cv2.COLOR_GRAY2BGR))):
+                if features.found:
+                    rows[row] = features.values
+            extractor.close()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ids, labels = [example.id for example in examples], [example.label for example in examples]
+    np.savez_compressed(path, rows=rows, ids=np.array(ids), label=np.array(labels))
+
+
+def main() -> None:
+    """Compute what is missing."""
+    cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
+    cli.add_argument("--cache", type=Path, default=zoo.cache().parent / "features")
+    cli.add_argument("--corpora", default="mosi_clips,cremad,ravdess,emodb,fer2013")
+    cli.add_argument("--damage", help="comma-separated KIND:LEVEL (default: those of configs/training.yaml)")
+    cli.add_argument("--jobs", type=int, default=2)
+    cli.add_argument("--limit", type=int, help="only so many of each corpus")
+    args = cli.parse_args()
+    settings = yaml.safe_load(Path("configs/training.yaml").read_text(encoding="utf-8"))
+    damages = args.damage.split(",") if args.damage else settings["damage"]
+    readers = {
+        "mosi_clips": lambda: corpora.mosi_clips(args.data),
+        "cremad": lambda: corpora.cremad(args.data, settings["emotions"]),
+        "ravdess": lambda: corpora.ravdess(args.data, settings["emotions"]),
+        "emodb": lambda: corpora.emodb(args.data, settings["emotions"]),
+        "fer2013": lambda: corpora.fer2013(args.data, settings["emotions"]),
+    }
+    for name in args.corpora.split(","):
+        examples = list(readers[name]())[: args.limit]
+        if name in FACE_CORPORA:
+            path = faces_path(args.cache, name)
+            if not path.exists():
+                tape_faces(examples, path)
+            continue
+        words = name in {"mosi_clips", "cremad"}
+        wanted = damages if name == "mosi_clips" else [d for d in damages if d.split(":")[0] in {"clean", "noise"}]
+        jobs = [
+            (example, damage)
+            for damage in wanted
+            for example in examples
+            if not tape_path(args.cache, name, example.id, damage).exists()
+        ]
+        with ProcessPoolExecutor(args.jobs) as pool:
+            futures = [pool.submit(tape_clip, example, damage, args.cache, words) for example, damage in jobs]
+            for future in tqdm(futures, desc=name, mininterval=5):
+                future.result()
+
+
+if __name__ == "__main__":
+    main()

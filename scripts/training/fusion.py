@@ -1,0 +1,125 @@
+"""Train one AGFN over windows of all corpora, each with the modalities that it has."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from models.agfn import AGFN, AgfnConfig
+from models.losses import LossWeights, agfn_loss
+from realtime.fuse.collate import Batch, collate
+from realtime.types import MODALITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from realtime.types import WindowView
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A window with its label in [-3, 3] and its weight in the loss."""
+
+    view: WindowView
+    label: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How AGFN is trained; the values of configs/training.yaml."""
+
+    epochs: int = 12
+    batch: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.02
+    clip: float = 1.0
+    vat: float = 0.1
+    spread: float = 0.3
+    own: float = 0.3
+    drop: float = 0.2
+    seed: int = 0
+
+
+def standardise(model: AGFN, samples: Sequence[Sample]) -> None:
+    """Set the mean and standard deviation of every feature column from (a sample of) the training windows."""
+    rng = np.random.default_rng(0)
+    for name in MODALITIES:
+        segments = [sample.view.segments[name] for sample in samples]
+        present = [segment.values for segment in segments if segment.reliability > 0]
+        if not present:
+            continue
+        chosen = rng.permutation(len(present))[:4000]
+        rows = np.concatenate([present[index] for index in chosen])
+        # Robust against the heavy tails of pitch and head pose.
+        mean, std = rows.mean(0), rows.std(0)
+        model.encoders[name].standardise_by(torch.from_numpy(mean), torch.from_numpy(std))
+
+
+def train(
+    samples: Sequence[Sample], config: AgfnConfig, recipe: Recipe, report: Callable[[int, AGFN], None] | None = None
+) -> AGFN:
+    """Return a trained AGFN. `report` is called after each epoch with its number and the model in eval mode."""
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    model = AGFN(config)
+    standardise(model, samples)
+    optimiser = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    steps = recipe.epochs * math.ceil(len(samples) / recipe.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, steps, pct_start=0.1)
+    chance = np.array([sample.weight for sample in samples])
+    for epoch in range(recipe.epochs):
+        model.train()
+        order = rng.choice(len(samples), len(samples), p=chance / chance.sum())
+        for begin in range(0, len(order), recipe.batch):
+            part = [samples[index] for index in order[begin : begin + recipe.batch]]
+            loss = _loss(model, part, recipe, rng)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            optimiser.step()
+            schedule.step()
+        model.eval()
+        if report is not None:
+            report(epoch, model)
+    return model
+
+
+def _loss(model: AGFN, part: Sequence[Sample], recipe: Recipe, rng: np.random.Generator) -> torch.Tensor:
+    batch = collate([sample.view for sample in part])
+    label = torch.tensor([sample.label for sample in part])
+    reliability = _drop(batch.reliability, recipe.drop, rng)
+    out = model(batch.values, batch.times, batch.mask, reliability)
+    return agfn_loss(model, out, label, LossWeights(vat=recipe.vat, spread=recipe.spread, own=recipe.own))
+
+
+def _drop(reliability: torch.Tensor, share: float, rng: np.random.Generator) -> torch.Tensor:
+    """Modality dropout: mask each with the chance `share`, but never the last one of a window."""
+    keep = torch.from_numpy(rng.random(tuple(reliability.shape)) >= share)
+    dropped = reliability * keep
+    alone = dropped.sum(-1, keepdim=True) == 0
+    return torch.where(alone, reliability, dropped)
+
+
+@torch.inference_mode()
+def predict(model: AGFN, views: Sequence[WindowView], batch: int = 256) -> dict[str, np.ndarray]:
+    """Raw scores (N,), spreads (N,), weights (N, 3) and reliabilities (N, 3) of windows."""
+    parts: list[dict[str, np.ndarray]] = []
+    for begin in range(0, len(views), batch):
+        inputs: Batch = collate(views[begin : begin + batch])
+        out = model(inputs.values, inputs.times, inputs.mask, inputs.reliability)
+        parts.append(
+            {
+                "score": out.score.numpy(),
+                "spread": out.spread.numpy(),
+                "weights": out.weights.numpy(),
+                "own": out.own_score.numpy(),
+                "present": out.present.numpy(),
+                "reliability": inputs.reliability.numpy(),
+            }
+        )
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
