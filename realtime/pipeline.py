@@ -77,7 +77,7 @@ def connect(
     return Inlets(
         picture=fan_out(_seen(window, picture), face),
         sound=fan_out(_seen(window, sound), voice, speech),
-        asr=lambda: recogniser[0].measures if recogniser else None,
+        asr=lambda: recogniser[0].measures() if recogniser else None,
     )
 
 
