@@ -1,0 +1,85 @@
+"""Messages as JSON lines in a file or on standard output, written by a thread of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from realtime.channel import Channel, ChannelStats, ClosedError, Policy
+from realtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from realtime.publish.messages import Message
+
+log = logging.getLogger(__name__)
+
+WAITING = 4096
+CLOSE_S = 2.0
+
+
+class JsonLines:
+    """A line per message, in the order they were sent.
+
+    Args:
+        output: a file name (overwritten), or `-` for standard output.
+        lossless: make `send` wait for a slow reader instead of dropping the oldest lines: for a replay at full speed.
+
+    Raises:
+        UsageError: the file can't be written.
+    """
+
+    def __init__(self, output: str, *, lossless: bool = False) -> None:
+        self._name = "standard output" if output == "-" else output
+        self._file = _open(output)
+        self._lines: Channel[str] = Channel(Policy.BLOCK if lossless else Policy.DROP_OLDEST, WAITING)
+        self._thread = threading.Thread(target=self._run, name="json-lines", daemon=True)
+        self._thread.start()
+
+    def send(self, message: Message) -> None:
+        """Take a message; ignored once closed or when the reader has gone."""
+        with contextlib.suppress(ClosedError):
+            self._lines.push(message.to_json())
+
+    def stats(self) -> ChannelStats:
+        """Return the counts of lines taken, written and dropped."""
+        return self._lines.stats()
+
+    def close(self) -> None:
+        """Write what waits; a reader that does not read is left."""
+        self._lines.close()
+        self._thread.join(CLOSE_S)
+        dropped = self._lines.stats().dropped
+        if dropped:
+            log.warning("%s was too slow: %d lines dropped", self._name, dropped)
+
+    def _run(self) -> None:
+        try:
+            while True:
+                lines = self._lines.pop_all()
+                self._file.write("".join(f"{line}\n" for line in lines))
+                self._file.flush()
+        except ClosedError:
+            log.debug("%s: all lines are written", self._name)
+        except (OSError, ValueError) as error:  # ValueError: standard output has been closed
+            log.warning("no more lines to %s: %s", self._name, getattr(error, "strerror", None) or error)
+            self._lines.close()
+            self._lines.clear()
+        finally:
+            if self._file is not sys.stdout:
+                with contextlib.suppress(OSError):  # a full disk: said above
+                    self._file.close()
+
+
+def _open(output: str) -> TextIO:
+    if output == "-":
+        return sys.stdout
+    try:
+        return Path(output).open("w", encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UsageError(
+            f"--output {output}: {error.strerror or error}; check the folder and its permissions"
+        ) from None
