@@ -65,7 +65,8 @@ class SequenceEncoder(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("std", torch.ones(inputs))
-        self.entry = nn.Linear(inputs + 1, width)
+        self.entry = nn.Linear(inputs, width)
+        self.clock = nn.Parameter(torch.zeros(width))
         self.dropout = nn.Dropout(dropout)
         self.convolutions = nn.ModuleList(
             CausalConvolution(width, 3, 2**layer, dropout) for layer in range(layers if kind == "tcn" else 0)
@@ -92,11 +93,11 @@ class SequenceEncoder(nn.Module):
             step features (B, T, d) and pooled (B, d); both exactly 0 where masked.
         """
         seen = mask.unsqueeze(-1)
-        x = torch.where(seen, values, self.mean)
-        x = ((x - self.mean) / self.std).clamp(-CLAMP, CLAMP)
+        real = seen.to(self.mean.dtype)
+        x = ((values - self.mean) / self.std).clamp(-CLAMP, CLAMP)
+        x = torch.where(seen, x, torch.zeros_like(self.mean))
         when = torch.where(mask, times, torch.zeros_like(times)).unsqueeze(-1) / TIME_SCALE_S
-        real = seen.to(x.dtype)
-        steps: Tensor = self.dropout(functional.gelu(self.entry(torch.cat([x, when], -1)))) * real
+        steps: Tensor = self.dropout(functional.gelu(self.entry(x) + when * self.clock)) * real
         for block in self.convolutions:
             steps = block(steps, real)
         if self.recurrent is not None:
@@ -106,5 +107,5 @@ class SequenceEncoder(nn.Module):
         else:
             attention = masked_softmax(self.pool(steps).squeeze(-1) / math.sqrt(steps.shape[-1]), mask)
             pooled = (attention.unsqueeze(-1) * steps).sum(1)
-        some = mask.any(-1, keepdim=True).to(x.dtype)
+        some = mask.any(-1, keepdim=True).to(real.dtype)
         return steps, self.norm(pooled) * some
