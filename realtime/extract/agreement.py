@@ -6,6 +6,7 @@ Macháček, Dabre, Bojar: Turning Whisper into Real-Time Transcription System (2
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from realtime.types import Word
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A word of a hypothesis: its time, its tokens, and the mean probability of these."""
+    """A word of a hypothesis: its time, the mean probability of its tokens, these, and those of the marks after it."""
 
     start_ns: int
     end_ns: int
     text: str
     probability: float
     tokens: tuple[int, ...] = ()
+    marks: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
@@ -45,9 +47,16 @@ class LocalAgreement:
         self.tentative: tuple[Spoken, ...] = ()
         self._committed_ns = 0
 
-    def update(self, hypothesis: Sequence[Spoken]) -> tuple[Spoken, ...]:
-        """Take the words after the committed ones; return those committed now, in the newer spelling."""
+    def update(self, hypothesis: Sequence[Spoken], until_ns: int | None = None) -> tuple[Spoken, ...]:
+        """Take the words after the committed ones; return those committed now, in the newer spelling.
+
+        Args:
+            hypothesis: the words.
+            until_ns: words that end later stay tentative even if confirmed: what follows may still change them.
+        """
         agreed = common_prefix(self.tentative, hypothesis)
+        if until_ns is not None:
+            agreed = min(agreed, sum(1 for _ in takewhile(lambda word: word.end_ns <= until_ns, hypothesis)))
         return self._commit(hypothesis, agreed)
 
     def commit_all(self) -> tuple[Spoken, ...]:

@@ -42,6 +42,8 @@ SETTLED_S = 0.1
 """Sound after the end of speech that a decode must have seen to be the last one of an utterance."""
 FILLED_GAP_S = 0.25
 """A shorter gap is bridged with silence, a longer one ends the utterance."""
+COMMIT_AGE_S = 0.25
+"""Sound that must follow a word before agreement commits it: at the edge two hypotheses can share one error."""
 TRIM_S = 5.0
 """A longer buffer is trimmed at a committed word."""
 KEEP_S = 2.0
@@ -156,7 +158,7 @@ class Transcriber:
         if not self._endpointer.active:
             return self._end()
         if self._endpointer.paused:
-            due = not self._settled
+            due = not self._settled and self._buffer.speech_s(0) >= LEAST_SPEECH_S
         else:
             due = self._buffer.end_ns - self._decoded_ns >= self._pace.step_s * NS_PER_S
         if not (due or self._full):
@@ -193,7 +195,7 @@ class Transcriber:
         began_ns = self._clock.now_ns()
         hypothesis, language = self._model.decode(
             buffer.samples(),
-            [token for word in self._prefix for token in word.tokens],
+            self._prefix_tokens(),
             guards.max_tokens((buffer.end_ns - committed_ns) / NS_PER_S),
             self._language,
         )
@@ -209,7 +211,17 @@ class Transcriber:
         if verdict.refused:
             self._agreement.drop()
             return (), verdict.doubt, decode_s
-        return self._keep(self._agreement.update(verdict.words)), verdict.doubt, decode_s
+        until_ns = None if self._endpointer.paused else buffer.end_ns - int(COMMIT_AGE_S * NS_PER_S)
+        return self._keep(self._agreement.update(verdict.words, until_ns)), verdict.doubt, decode_s
+
+    def _prefix_tokens(self) -> list[int]:
+        """Tokens of the committed words in the buffer; not the last mark, which the words to come may refute."""
+        tokens: list[int] = []
+        for index, word in enumerate(self._prefix, start=1):
+            tokens += word.tokens
+            if index < len(self._prefix):
+                tokens += word.marks
+        return tokens
 
     def _spoken(self, hypothesis: Hypothesis) -> list[Spoken]:
         words = []
@@ -218,7 +230,7 @@ class Transcriber:
             if start_ns >= self._buffer.end_ns:
                 break  # nobody can have said it yet
             start_ns, end_ns = self._buffer.snap(start_ns, min(end_ns, self._buffer.end_ns))
-            words.append(Spoken(start_ns, end_ns, word.text, word.probability, word.tokens))
+            words.append(Spoken(start_ns, end_ns, word.text, word.probability, word.tokens, word.marks))
         return words
 
     def _keep(self, committed: tuple[Spoken, ...]) -> tuple[Spoken, ...]:

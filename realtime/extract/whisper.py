@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,13 +38,17 @@ MEL_FLOOR = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A word with its times in seconds from the beginning of the sound that was decoded."""
+    """A word with its times in seconds from the beginning of the sound that was decoded.
+
+    `tokens` are those of the word itself, `marks` those of the punctuation after it.
+    """
 
     start_s: float
     end_s: float
     text: str
     probability: float
     tokens: tuple[int, ...]
+    marks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +225,7 @@ def compression_ratio(text: str) -> float:
 
 
 def _with_mark(word: Timed, mark: str, tokens: Sequence[int]) -> Timed:
-    return Timed(word.start_s, word.end_s, word.text + mark, word.probability, (*word.tokens, *tokens))
+    return replace(word, text=word.text + mark, marks=(*word.marks, *tokens))
 
 
 def _load(config: AsrConfig, device: str) -> Any:  # noqa: ANN401 - a faster_whisper.WhisperModel

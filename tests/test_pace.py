@@ -1,0 +1,57 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.extract.pace import Pace
+
+
+def test_a_fast_machine_keeps_the_configured_step():
+    pace = Pace(0.4)
+    for _ in range(20):
+        pace.decoded(0.1)
+    assert pace.step_s == 0.4
+    assert pace.overload is None
+
+
+def test_a_slow_machine_decodes_rarer_and_says_why():
+    pace = Pace(0.4)
+    for _ in range(20):
+        pace.decoded(1.0)
+    assert pace.step_s == pytest.approx(1.2)
+    assert "1.00 s" in pace.overload
+
+
+def test_the_step_recovers_when_the_machine_is_free_again():
+    pace = Pace(0.4)
+    for _ in range(100):
+        pace.decoded(2.0)
+    for _ in range(100):
+        pace.decoded(0.1)
+    assert pace.step_s == 0.4
+
+
+def test_the_real_time_factor_is_that_of_the_last_minute():
+    pace = Pace(0.4)
+    for _ in range(120):
+        pace.heard(1.0)
+        pace.decoded(0.5)
+    assert pace.real_time_factor == pytest.approx(0.5, rel=0.05)
+    for _ in range(62):
+        pace.heard(1.0)
+    assert pace.real_time_factor == 0
+
+
+def test_lags_are_kept_apart_and_missing_ones_are_none():
+    pace = Pace(0.4)
+    pace.lag(0.5, committed=False)
+    measures = pace.measures()
+    assert measures.tentative_lag_p50_s == 0.5
+    assert measures.committed_lag_p95_s is None
+
+
+@given(st.lists(st.floats(0, 10), max_size=60))
+def test_the_step_is_never_shorter_than_configured_nor_than_the_decodes_need(decodes_s):
+    pace = Pace(0.4)
+    for decode_s in decodes_s:
+        pace.decoded(decode_s)
+    assert pace.step_s >= max(0.4, 1.2 * pace.decode_p95_s) - 1e-9

@@ -1,0 +1,115 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realtime.extract.speech import FRAME_SAMPLES, SnrEstimate, SpeechDetector
+from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk
+
+RANDOM = np.random.default_rng(0)
+NOISE = (0.1 * RANDOM.standard_normal(5000)).astype(np.float32)
+
+
+def at_ns(sample):
+    return sample * NS_PER_S // SAMPLE_RATE_HZ
+
+
+def detect(sound, *cuts, t0_ns=0):
+    detector = SpeechDetector()
+    edges = [0, *sorted(cuts), len(sound)]
+    frames = []
+    for start, end in itertools.pairwise(edges):
+        frames += detector.feed(Chunk(t0_ns + at_ns(start), sound[start:end]))
+    return [*frames, *detector.flush()]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, len(NOISE)), max_size=12))
+def test_any_chunking_gives_the_same_frames(cuts):
+    whole, cut = detect(NOISE), detect(NOISE, *cuts)
+    assert [frame.probability for frame in cut] == [frame.probability for frame in whole]
+    assert [frame.level_db for frame in cut] == [frame.level_db for frame in whole]
+    assert max(abs(one.t_ns - other.t_ns) for one, other in zip(whole, cut, strict=True)) <= at_ns(1)
+    np.testing.assert_array_equal(np.concatenate([frame.samples for frame in cut]), NOISE)
+
+
+def test_frames_carry_the_time_of_their_first_sample():
+    frames = detect(NOISE, 700, t0_ns=5 * NS_PER_S)
+    assert [len(frame.samples) for frame in frames] == [FRAME_SAMPLES] * 9 + [5000 - 9 * FRAME_SAMPLES]
+    for index, frame in enumerate(frames):
+        assert abs(frame.t_ns - 5 * NS_PER_S - at_ns(index * FRAME_SAMPLES)) <= at_ns(1)
+
+
+def test_the_times_follow_the_clock_of_the_source_when_it_drifts():
+    detector = SpeechDetector()
+    frames = []
+    for index in range(100):
+        frames += detector.feed(Chunk(index * 20_010_000, np.zeros(320, np.float32)))
+    assert frames[-1].end_ns == pytest.approx(100 * 20_010_000, abs=40_000_000)
+
+
+def test_silence_is_no_speech_and_has_the_floor_as_its_level():
+    frames = detect(np.zeros(SAMPLE_RATE_HZ, np.float32))
+    assert max(frame.probability for frame in frames) < 0.2
+    assert {frame.level_db for frame in frames} == {-120.0}
+    assert frames[-1].snr_db is None
+
+
+def test_a_gap_is_marked_and_the_broken_frame_counts_as_lost():
+    detector = SpeechDetector()
+    before = list(detector.feed(Chunk(0, NOISE[:600])))
+    after = list(detector.feed(Chunk(at_ns(1600), NOISE[600:1700], lost_samples=1000)))
+    assert len(before) == 1
+    assert [frame.lost_samples for frame in after] == [1000 + 600 - FRAME_SAMPLES, 0]
+    assert after[0].t_ns == at_ns(1600)
+    np.testing.assert_array_equal(after[0].samples, NOISE[600 : 600 + FRAME_SAMPLES])
+
+
+def test_after_a_gap_the_network_begins_anew():
+    detector = SpeechDetector()
+    detector.feed(Chunk(0, NOISE[:2048]))
+    after = list(detector.feed(Chunk(NS_PER_S, NOISE[:1024], lost_samples=9000)))
+    assert [frame.probability for frame in after] == [frame.probability for frame in detect(NOISE[:1024])]
+
+
+def test_a_jump_of_the_time_without_a_marker_is_a_gap_too():
+    detector = SpeechDetector()
+    list(detector.feed(Chunk(0, NOISE[:512])))
+    after = list(detector.feed(Chunk(NS_PER_S, NOISE[:512])))
+    assert after[0].lost_samples == SAMPLE_RATE_HZ - 512
+
+
+def test_clipping_is_the_share_of_samples_at_full_scale():
+    sound = np.zeros(FRAME_SAMPLES, np.float32)
+    sound[:128] = 1.0
+    assert detect(sound)[0].clipped == 0.25
+
+
+def test_broken_samples_do_no_harm():
+    sound = NOISE[:1024].copy()
+    sound[:3] = np.nan, np.inf, -np.inf
+    assert all(np.isfinite([frame.probability, frame.level_db]).all() for frame in detect(sound))
+
+
+@pytest.mark.parametrize("snr_db", [0, 10, 20, 30])
+def test_the_ratio_of_speech_to_background_is_estimated(snr_db):
+    estimate = SnrEstimate()
+    for _ in range(10):
+        estimate.feed(0.02, 1e-4)
+        value = estimate.feed(0.98, 1e-4 * (1 + 10 ** (snr_db / 10)))
+    assert value == pytest.approx(snr_db, abs=0.01)
+
+
+def test_there_is_no_ratio_before_both_were_heard():
+    estimate = SnrEstimate()
+    assert {estimate.feed(0.98, 1.0) for _ in range(50)} == {None}
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=50))
+def test_the_ratio_stays_in_its_range(frames):
+    estimate = SnrEstimate()
+    for probability, power in frames:
+        value = estimate.feed(probability, power)
+        assert value is None or -20 <= value <= 60
