@@ -238,7 +238,8 @@ def _row(stream: Snapshot, glyphs: Glyphs) -> list[str | Text]:
 def _small_bar(part: ModalityPart, glyphs: Glyphs) -> str:
     if part.state in ("lost", "off"):
         return part.state.upper().ljust(5)
-    return (glyphs.full * round(part.weight * 5)).ljust(5, glyphs.empty)
+    bar = (glyphs.full * round(part.weight * 5)).ljust(5, glyphs.empty)
+    return bar if part.state == "ok" else f"{bar[:4]}!"
 
 
 def _column(score: float, columns: int) -> int:
