@@ -64,7 +64,7 @@ class App:
             self._mqtt.wait_ready(CONNECT_S)
             self._sinks.append(self._mqtt)
         if output is not None:
-            self._sinks.append(JsonLines(output))
+            self._sinks.append(JsonLines(output, lossless=pace == "fast"))
         where = self._mqtt.url if self._mqtt else None
         looking = view and sys.stdout.isatty() and output != "-"
         self._sinks.append(TerminalView(names, where, self.toggle_pause) if looking else LogView(names, where))
