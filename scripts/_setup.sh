@@ -51,7 +51,7 @@ need_packages() {
         say "installing Debian packages: $missing"
         export DEBIAN_FRONTEND=noninteractive
         # shellcheck disable=SC2086 # one word per package
-        if apt-get -qq update >&2 && apt-get -qq install --yes --no-install-recommends $missing >&2; then
+        if apt-get -qq update >&2 && apt-get -qq -o Dpkg::Use-Pty=0 install --yes --no-install-recommends $missing >&2; then
             return 0
         fi
     fi
@@ -65,20 +65,28 @@ fingerprint() {
     { echo "$root" "${HOME:-}" "${XDG_CACHE_HOME:-}" "${AGFN_CACHE:-}" && cat "$@"; } | cksum
 }
 
+# pip_install ARGUMENT...: with the pinned versions; with pip's bars when a person is looking.
+pip_install() {
+    local quiet=()
+    [ -t 2 ] || quiet=(--quiet)
+    "$python" -m pip install ${quiet[@]+"${quiet[@]}"} --disable-pip-version-check \
+        --constraint "$root/constraints.txt" "$@" >&2
+}
+
 is_installed() { [ -x "$python" ] && [ -f "$1" ] && [ "$(<"$1")" = "$2" ]; }
 
 # ensure_installed EXTRA: make .venv and install the project with EXTRA (run or test), unless that was done.
 ensure_installed() {
-    local extra=$1 wanted stamp=$venv/.installed-$1 target=$root quiet=()
+    local extra=$1 wanted stamp=$venv/.installed-$1 target=$root
     [ "$extra" = run ] || target="${root}[$extra]"
     wanted=$(fingerprint "$root/pyproject.toml" "$root/constraints.txt")
     is_installed "$stamp" "$wanted" && return
-    [ -t 2 ] || quiet=(--quiet)
     need_packages "${RUN_PACKAGES[@]}" || say "going on without them; the program may say which library it lacks"
     if command -v flock >/dev/null; then # two set-ups at once would spoil each other's work
         exec 9<"$root"
         flock 9
-        is_installed "$stamp" "$wanted" && return
+        # Closed at once when the other has done it: the program to be run must not inherit the lock.
+        if is_installed "$stamp" "$wanted"; then exec 9<&- && return; fi
     fi
     if ! "$python" -m pip --version >/dev/null 2>&1; then
         local base
@@ -88,12 +96,12 @@ ensure_installed() {
     fi
     say "installing agfn-live and what it needs (about 5 GB with PyTorch; a few minutes the first time)"
     rm -f "$venv"/.installed-*
-    "$python" -m pip install ${quiet[@]+"${quiet[@]}"} --disable-pip-version-check \
-        --constraint "$root/constraints.txt" pip >&2
-    "$python" -m pip install ${quiet[@]+"${quiet[@]}"} --constraint "$root/constraints.txt" --editable "$target" >&2
+    if ! pip_install pip || ! pip_install --editable "$target"; then
+        fail "pip could not install the project: see its words above, check the network and pip's settings, run again"
+    fi
     echo "$wanted" >"$venv/.installed-run"
     echo "$wanted" >"$stamp"
-    exec 9>&-
+    exec 9<&-
 }
 
 # ensure_models: fetch and verify the model files, unless that was done; the program verifies them again at each start.
