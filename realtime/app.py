@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from realtime.clock import MonotonicClock, VirtualClock
 from realtime.parts import Parts
 from realtime.publish.jsonlines import JsonLines
+from realtime.publish.messages import Sentiment
 from realtime.publish.mqtt import MqttPublisher
 from realtime.publish.terminal import LogView, TerminalView
 from realtime.session import Live, Replay
@@ -49,6 +50,7 @@ class App:
     """
 
     def __init__(self, config: Config, *, pace: str, output: str | None, view: bool) -> None:
+        self._config = config
         clock = MonotonicClock()
         names = [stream.name for stream in config.streams]
         self._mqtt = None if config.mqtt.url == "off" else MqttPublisher(config.mqtt, names, self._command, clock)
@@ -67,7 +69,8 @@ class App:
             self._sinks.append(JsonLines(output, lossless=pace == "fast"))
         where = self._mqtt.url if self._mqtt else None
         looking = view and sys.stdout.isatty() and output != "-"
-        self._sinks.append(TerminalView(names, where, self.toggle_pause) if looking else LogView(names, where))
+        self._view = TerminalView(names, where, self.toggle_pause) if looking else None
+        self._sinks.append(self._view or LogView(names, where))
 
     def run(self, stop: threading.Event, duration_s: float | None) -> None:
         """Run the session to its end, then say goodbye."""
@@ -90,5 +93,10 @@ class App:
         return self._mqtt.stats(stream) if self._mqtt else None
 
     def _send(self, message: Message) -> None:
+        if isinstance(message, Sentiment) and message.text is not None:
+            if self._view is not None:
+                self._view.hear(message.stream, message.text)
+            if not self._config.privacy.publish_text:
+                message = message.model_copy(update={"text": None})
         for sink in self._sinks:
             sink.send(message)

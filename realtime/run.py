@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from realtime import nativelog
 from realtime.errors import AgfnError, UsageError
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _dispatch(args: argparse.Namespace) -> int:
+    nativelog.tame()
     logging.basicConfig(level=args.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
     if args.list_devices:
         from realtime.capture.devices import list_devices  # noqa: PLC0415 - devices are slow to look at

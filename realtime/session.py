@@ -129,6 +129,7 @@ class LiveStream:
         self._pass_on = send
         self.ended = threading.Event()
         self.last_ns: int | None = None
+        self.last_seq: int | None = None
         self.runner = ThreadedRunner(clock, self.stream.event)
         self._clock = clock
         self._stop = threading.Event()
@@ -269,16 +270,20 @@ class Live:
                 if late:
                     live.health.late()
                 over = live.ended.is_set() and live.last_ns is not None and end_ns >= live.last_ns
-                self._fusion.submit(live.stream.close_window(end_ns))
+                view = live.stream.close_window(end_ns)
                 if over:
                     del running[name]
-                    live.stream.event(Event(self._clock.now_ns(), "stream", "ended"))
+                    live.last_seq = view.seq
+                self._fusion.submit(view)
             if end_ns - health_ns >= HEALTH_EVERY_S * NS_PER_S:
                 health_ns = end_ns
                 self._report(running)
 
     def _publish(self, view: WindowView, estimate: Estimate) -> None:
-        self.streams[view.stream].stream.publish(view, estimate)
+        live = self.streams[view.stream]
+        live.stream.publish(view, estimate)
+        if view.seq == live.last_seq:
+            live.stream.event(Event(self._clock.now_ns(), "stream", "ended"))
 
     def _report(self, running: dict[str, LiveStream]) -> None:
         for live in running.values():

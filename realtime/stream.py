@@ -32,9 +32,7 @@ class Stream:
         send: takes each message; must not block.
     """
 
-    def __init__(
-        self, config: Config, stream: StreamConfig, clock: Clock, send: Callable[[Message], None]
-    ) -> None:
+    def __init__(self, config: Config, stream: StreamConfig, clock: Clock, send: Callable[[Message], None]) -> None:
         self.name = stream.name
         self.picture, self.sound = _device_names(stream)
         devices: dict[Modality, str] = {}
@@ -76,7 +74,6 @@ class Stream:
             self._t0_ns,
             waited_ms,
             paused=self.paused.is_set(),
-            words=self._config.privacy.publish_text,
         )
         self._send(message)
 

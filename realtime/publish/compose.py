@@ -32,9 +32,8 @@ def sentiment(
     waited_ms: float,
     *,
     paused: bool = False,
-    words: bool = False,
 ) -> Sentiment:
-    """Compose the message of one window.
+    """Compose the message of one window, with its words: whoever lets it out of the process sees to consent.
 
     Args:
         view: the closed window.
@@ -43,7 +42,6 @@ def sentiment(
         t0_ns: begin of the stream, which the seconds count from.
         waited_ms: from the closing of the window to now.
         paused: whether the stream is paused: the message then carries no score.
-        words: whether the words may leave the process.
     """
     state = _state(view, estimate, paused=paused)
     shown = state in {"ok", "degraded"} and score is not None and estimate.interval is not None
@@ -52,7 +50,7 @@ def sentiment(
         stream=view.stream,
         seq=view.seq,
         utc=utc_now(),
-        window=WindowSpan(start_s=(view.start_ns - t0_ns) / NS_PER_S, end_s=(view.end_ns - t0_ns) / NS_PER_S),
+        window=WindowSpan(start_s=max(0, view.start_ns - t0_ns) / NS_PER_S, end_s=(view.end_ns - t0_ns) / NS_PER_S),
         state=state,
         score=score if shown else None,
         raw=estimate.raw if shown else None,
@@ -71,7 +69,7 @@ def sentiment(
             text_lag=None if view.text_lag_ms is None else max(0, view.text_lag_ms),
         ),
         faces=view.faces,
-        text=_words(view) if words else None,
+        text=_words(view),
     )
 
 
