@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 # OpenCV reads these once. The first is in whole seconds (its default of 10 would hide a stall for as long).
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# OpenCV asks for permission on the main thread only and refuses elsewhere; without its asking macOS itself asks.
+os.environ.setdefault("OPENCV_AVFOUNDATION_SKIP_AUTH", "1")
+
+SHORTEST_STALL_S = 0.5
+"""A read that fails sooner did not wait for a frame: the camera is gone."""
 
 
 class Camera:
@@ -40,17 +45,19 @@ class Camera:
         self._capture: Any = None
 
     def open(self) -> None:
-        """Open the camera; takes up to `open_timeout_s` on the network.
+        """Open the camera and wait for its first frame, for up to `open_timeout_s`.
 
         Raises:
-            DeviceError: it cannot be opened; the message says what to try.
+            DeviceError: it cannot be opened or delivers nothing; the message says what to try.
         """
         self.close()
+        begin_ns = self._clock.now_ns()
         cv2 = quiet_cv2()
         address: str | int = int(self._address) if self._address.isdecimal() else self._address
         if is_url(self._address):
             timeouts = {
-                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: self._config.open_timeout_s,
+                # FFmpeg waits once to connect and once for the first data.
+                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: max(0.5, self._config.open_timeout_s - self._config.read_timeout_s),
                 cv2.CAP_PROP_READ_TIMEOUT_MSEC: self._config.read_timeout_s,
             }
             parameters = [number for key, value_s in timeouts.items() for number in (key, round(1000 * value_s))]
@@ -64,6 +71,12 @@ class Camera:
             capture.release()
             raise DeviceError(f"{self.name}: cannot be opened; {self._advice()}")
         self._capture = capture
+        # A webcam may need longer for its first frame than a stall may last.
+        while not capture.grab():
+            waited_s = self._waited_s(begin_ns)
+            if is_url(self._address) or waited_s < SHORTEST_STALL_S or waited_s > self._config.open_timeout_s:
+                self.close()
+                raise DeviceError(f"{self.name}: opens but delivers no frame; {self._advice()}")
 
     def read(self) -> Frame:
         """Wait for the next frame; those above `max_fps` are dropped undecoded.
@@ -80,10 +93,10 @@ class Camera:
                 found, image = self._capture.retrieve()
                 if found and image is not None and image.size:
                     return Frame(t_ns, image)
-            if t_ns - begin_ns > self._config.read_timeout_s * NS_PER_S:
+            if self._waited_s(begin_ns) > self._config.read_timeout_s:
                 raise DeviceError(f"{self.name}: delivers data but no picture; unplug it and plug it in again")
-        waited_s = (self._clock.now_ns() - begin_ns) / NS_PER_S
-        if waited_s < 0.9 * min(self._config.read_timeout_s, 1.0):
+        waited_s = self._waited_s(begin_ns)
+        if waited_s < SHORTEST_STALL_S:
             raise DeviceError(f"{self.name}: went away; {self._advice()}")
         raise DeviceError(f"{self.name}: no frame for {waited_s:.1f} s")
 
@@ -92,6 +105,9 @@ class Camera:
         capture, self._capture = self._capture, None
         if capture is not None:
             capture.release()
+
+    def _waited_s(self, begin_ns: int) -> float:
+        return (self._clock.now_ns() - begin_ns) / NS_PER_S
 
     def _advice(self) -> str:
         if is_url(self._address):

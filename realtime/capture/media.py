@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from realtime.config import CameraConfig
 
 FALLBACK_FPS = 25
+STILLS = frozenset({"image2", "tty"})
+"""What FFmpeg also takes for films, besides its `_pipe` formats: images, and any .txt file as ANSI art."""
 
 
 class MediaFile:
@@ -56,8 +58,9 @@ class MediaFile:
         with self._opened() as container:
             self.duration_s: float | None = container.duration / av.time_base if container.duration else None
             kinds = {stream.type for stream in container.streams}
-        if not kinds & {"video", "audio"}:
-            raise SourceError(f"{self.path}: holds neither sound nor picture; give a video or sound file")
+            still = container.format.name in STILLS or container.format.name.endswith("_pipe")
+        if still or not kinds & {"video", "audio"}:
+            raise SourceError(f"{self.path}: holds neither moving pictures nor sound; give a video or sound file")
         self.has_picture = next(self._frames(), None) is not None
         self.has_sound = next(self._chunks(), None) is not None
         if not self.has_picture and not self.has_sound:

@@ -24,5 +24,6 @@ class RateLimit:
         if t_ns < self._due_ns - self._slack_ns:
             return False
         # After a pause the grid starts anew: the frames that were missed are not made up for.
-        self._due_ns = max(self._due_ns, t_ns - self._period_ns) + self._period_ns
+        missed = t_ns - self._due_ns > self._period_ns
+        self._due_ns = (t_ns if missed else self._due_ns) + self._period_ns
         return True
