@@ -69,7 +69,8 @@ fingerprint() {
 pip_install() {
     local quiet=()
     [ -t 2 ] || quiet=(--quiet)
-    "$python" -m pip install ${quiet[@]+"${quiet[@]}"} --disable-pip-version-check \
+    # The build backend warns about how editable installs work; that is nothing to act on.
+    PYTHONWARNINGS=ignore "$python" -m pip install ${quiet[@]+"${quiet[@]}"} --disable-pip-version-check \
         --constraint "$root/constraints.txt" "$@" >&2
 }
 
