@@ -1,0 +1,39 @@
+"""Measure the program against its bars: each benchmark ends in one line of JSON.
+
+python scripts/bench.py asr|pipeline|streams|fusion|all [options of the benchmark]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+
+BENCHMARKS = {
+    "asr": "speech recognition: lag, words, decoder time",
+    "pipeline": "one stream from device to message",
+    "streams": "several streams in one process",
+    "fusion": "the fusion worker alone",
+}
+
+
+def main() -> int:
+    """Run one benchmark, or all; its module is benchmarks/<name>.py with a function `main(arguments)`."""
+    parser = argparse.ArgumentParser(description="Measure the program against its bars.")
+    chosen = "; ".join(f"{name}: {what}" for name, what in BENCHMARKS.items())
+    parser.add_argument("benchmark", choices=[*BENCHMARKS, "all"], help=chosen)
+    arguments, rest = parser.parse_known_args()
+    names = list(BENCHMARKS) if arguments.benchmark == "all" else [arguments.benchmark]
+    for name in names:
+        if importlib.util.find_spec(f"benchmarks.{name}") is None:
+            parser.error(f"no benchmark {name} in this version")
+        importlib.import_module(f"benchmarks.{name}").main(rest)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
