@@ -208,8 +208,10 @@ class MiniLM(nn.Module):
         """
         linears = dict(self._linears())
         names = {f"{name}.{part}" for name in linears for part in ("down", "up")}
-        if set(adapter) - names or len(adapter) % 2:
-            raise ValueError(f"adapter is of another model: {', '.join(sorted(set(adapter) - names)[:3])}")
+        if unknown := sorted(set(adapter) - names):
+            raise ValueError(f"adapter is of another model: {', '.join(unknown[:3])}")
+        if unpaired := sorted(name for name in linears if (f"{name}.down" in adapter) != (f"{name}.up" in adapter)):
+            raise ValueError(f"adapter has only half of {', '.join(unpaired[:3])}")
         for name, linear in linears.items():
             if f"{name}.down" not in adapter:
                 continue

@@ -1,0 +1,37 @@
+"""The schema: one name per column, and a hash that follows the meaning."""
+
+import subprocess
+import sys
+
+from realtime.extract import schema
+
+
+def test_every_column_has_a_name_of_its_own():
+    for columns in (schema.FACE_COLUMNS, schema.VOICE_COLUMNS):
+        assert len(set(columns)) == len(columns)
+    assert len(schema.FACE_COLUMNS) == schema.FACE_DIM
+    assert len(schema.VOICE_COLUMNS) == schema.VOICE_DIM
+
+
+def test_the_hash_is_a_sha256_that_two_processes_agree_on():
+    code = "from realtime.extract.schema import schema_hash; print(schema_hash())"
+    elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(schema.schema_hash()) == 64
+    assert elsewhere.stdout.strip() == schema.schema_hash()
+
+
+def test_the_hash_changes_with_a_column_its_place_or_a_version(monkeypatch):
+    hashes = {schema.schema_hash()}
+    monkeypatch.setattr(schema, "VOICE_VERSION", 99)
+    hashes.add(schema.schema_hash())
+    monkeypatch.setattr(schema, "FACE_COLUMNS", schema.FACE_COLUMNS[:-1])
+    hashes.add(schema.schema_hash())
+    monkeypatch.setattr(schema, "FACE_COLUMNS", schema.FACE_COLUMNS[::-1])
+    hashes.add(schema.schema_hash())
+    assert len(hashes) == 4
+
+
+def test_the_schema_is_read_without_loading_torch_or_mediapipe():
+    code = "import sys, realtime.extract.schema; print({'torch', 'mediapipe', 'cv2'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "set()"
