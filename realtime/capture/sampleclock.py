@@ -36,9 +36,8 @@ class SampleClock:
             The time of the first sample, at most `BACK_NS` before the end of the last block, and how many samples
             are missing between the two in all.
         """
-        if self._next_ns is None:
-            self._next_ns = stamp_ns
-        t_ns = self._next_ns + skipped * NS_PER_S // self._rate_hz
+        skipped_ns = skipped * NS_PER_S // self._rate_hz
+        t_ns = stamp_ns if self._next_ns is None else self._next_ns + skipped_ns
         error_ns = stamp_ns - t_ns
         if error_ns > (0 if broken else STEP_NS):
             t_ns = stamp_ns

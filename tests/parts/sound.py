@@ -38,6 +38,7 @@ class SoundServer:
         self._folder = folder
         self._programs: list[Program] = []
         self._players: list[subprocess.Popen[bytes]] = []
+        self._played = 0
         config = folder / "asound.conf"
         config.write_text(ALSA)
         self.env = {
@@ -74,7 +75,8 @@ class SoundServer:
 
     def play(self, samples: np.ndarray, rate_hz: int = 16_000, name: str = "mic") -> subprocess.Popen[bytes]:
         """Speak into the microphone: (N,) float32 in [-1, 1]; returns at once with the player."""
-        path = self._folder / f"play-{len(self._players)}.wav"
+        self._played += 1
+        path = self._folder / f"play-{self._played}.wav"
         with wave.open(str(path), "wb") as file:
             file.setparams((1, 2, rate_hz, 0, "NONE", ""))
             file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
@@ -83,6 +85,13 @@ class SoundServer:
         )
         self._players.append(player)
         return player
+
+    def hush(self) -> None:
+        """Stop whatever is being played."""
+        for player in self._players:
+            player.kill()
+            player.wait()
+        self._players.clear()
 
     def freeze(self) -> None:
         """Freeze the whole server: callbacks stay out, and calls into it hang."""
@@ -105,9 +114,7 @@ class SoundServer:
 
     def close(self) -> None:
         """End everything."""
-        for player in self._players:
-            player.kill()
-            player.wait()
+        self.hush()
         self.thaw()
         self.kill()
 
