@@ -87,7 +87,7 @@ class FaceExtractor:
             return (_nothing(item.t_ns, 0, float(image.mean() / 255) if image.size else 0.0, motion),)
         image = np.ascontiguousarray(_limited(image))
         result = self._detect(image, item.t_ns)
-        boxes = [_box(face, image.shape[1], image.shape[0]) for face in result.face_landmarks]
+        boxes = [_box(face, image.shape[1] / image.shape[0]) for face in result.face_landmarks]
         if not self._video:
             self._main = MainFace()
         chosen = self._main.pick(boxes, item.t_ns)
@@ -145,7 +145,7 @@ class FaceExtractor:
             (
                 float(found.categories[0].score)
                 for found in seen
-                if _box_of_detection(found.bounding_box, left, top).iou(face) >= SCORE_IOU
+                if _box_of_detection(found.bounding_box, left, top, image.shape[0]).iou(face) >= SCORE_IOU
             ),
             default=0.0,
         )
@@ -187,20 +187,21 @@ def _limited(image: Image) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _box(landmarks: Sequence[Any], width: int, height: int) -> Box:
-    across, down = [point.x * width for point in landmarks], [point.y * height for point in landmarks]
+def _box(landmarks: Sequence[Any], aspect: float) -> Box:
+    across, down = [point.x * aspect for point in landmarks], [point.y for point in landmarks]
     return Box(min(across), min(down), max(across), max(down))
 
 
-def _box_of_detection(box: Any, left: int, top: int) -> Box:  # noqa: ANN401 - a type of mediapipe
-    x, y = box.origin_x + left, box.origin_y + top
-    return Box(x, y, x + box.width, y + box.height)
+def _box_of_detection(box: Any, left: int, top: int, height: int) -> Box:  # noqa: ANN401 - a type of mediapipe
+    x, y = (box.origin_x + left) / height, (box.origin_y + top) / height
+    return Box(x, y, x + box.width / height, y + box.height / height)
 
 
 def _cut(image: Image, box: Box, margin: float) -> tuple[Image, int, int]:
     """Cut a box with a margin in face sizes; returns the part inside the picture, at least 1 px, and its corner."""
     extra, (height, width) = margin * box.size, image.shape[:2]
-    left, top = (int(np.clip(side, 0, end - 1)) for side, end in ((box.left - extra, width), (box.top - extra, height)))
-    right = int(np.clip(box.right + extra, left + 1, width))
-    bottom = int(np.clip(box.bottom + extra, top + 1, height))
+    left = int(np.clip((box.left - extra) * height, 0, width - 1))
+    top = int(np.clip((box.top - extra) * height, 0, height - 1))
+    right = int(np.clip((box.right + extra) * height, left + 1, width))
+    bottom = int(np.clip((box.bottom + extra) * height, top + 1, height))
     return np.ascontiguousarray(image[top:bottom, left:right]), left, top

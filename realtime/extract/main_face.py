@@ -25,7 +25,7 @@ SAME_DISTANCE: Final = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A face in pixels."""
+    """A face, in heights of the picture: a camera may change its resolution."""
 
     left: float
     top: float
@@ -34,12 +34,12 @@ class Box:
 
     @property
     def area(self) -> float:
-        """Square pixels."""
+        """Square heights of the picture."""
         return max(0.0, self.right - self.left) * max(0.0, self.bottom - self.top)
 
     @property
     def size(self) -> float:
-        """Side of a square of the same area, in pixels."""
+        """Side of a square of the same area."""
         return math.sqrt(self.area)
 
     def iou(self, other: Box) -> float:
@@ -70,6 +70,7 @@ class MainFace:
         if not boxes:
             self._rival_since_ns = None
             return None
+        self._seen_ns = min(self._seen_ns, t_ns)  # a clock that went back must not hold a face for ever
         largest = max(range(len(boxes)), key=lambda i: boxes[i].area)
         away_s = (t_ns - self._seen_ns) / NS_PER_S
         same = self._same(boxes) if away_s <= FORGET_S else None
