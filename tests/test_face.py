@@ -1,5 +1,7 @@
 """The face: who is the main one, what counts as rest, and a real extractor that survives whatever a camera gives."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -293,3 +295,24 @@ def test_the_usual_face_names_every_blendshape():
 
     assert list(NEUTRAL) == list(BLENDSHAPES)
     assert all(0 <= value <= 1 for value in NEUTRAL.values())
+
+
+# The native side
+
+
+@pytest.mark.models
+def test_the_terminal_stays_clean_and_what_others_print_is_passed_on(make, portrait, capfd):
+    from realtime.extract.native import quiet  # noqa: PLC0415 - MediaPipe only where it is used
+
+    extractor = make()
+    see(extractor, portrait)
+    extractor.close()
+    with quiet():
+        os.write(2, b"INFO: chatter\nE0000 a real error\n")
+    assert capfd.readouterr().err == "E0000 a real error\n"
+
+
+def test_no_model_is_given_certificates_to_report_its_use_with():
+    from realtime.extract.native import LocalOptions  # noqa: PLC0415 - MediaPipe only where it is used
+
+    assert LocalOptions(model_asset_path="x").to_ctypes().ca_bundle_path == os.devnull.encode()

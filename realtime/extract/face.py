@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import mediapipe as mp
 import numpy as np
-from mediapipe.tasks.python import BaseOptions, vision
+from mediapipe.tasks.python import vision
 
 from realtime.extract.baseline import Baseline
 from realtime.extract.main_face import Box, MainFace
+from realtime.extract.native import LocalOptions, quiet
 from realtime.extract.neutral import NEUTRAL
 from realtime.extract.schema import BLENDSHAPES, FACE_DIM
 from realtime.types import FaceFeatures
@@ -53,24 +54,25 @@ class FaceExtractor:
     def __init__(self, config: FaceConfig, model_path: Path, *, stills: bool = False) -> None:
         self._video = not stills
         mode = vision.RunningMode.VIDEO if self._video else vision.RunningMode.IMAGE
-        self._landmarker = vision.FaceLandmarker.create_from_options(
-            vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_path=str(model_path)),
-                running_mode=mode,
-                num_faces=config.max_faces,
-                output_face_blendshapes=True,
-                output_facial_transformation_matrixes=True,
+        with quiet():
+            self._landmarker = vision.FaceLandmarker.create_from_options(
+                vision.FaceLandmarkerOptions(
+                    base_options=LocalOptions(model_asset_path=str(model_path)),
+                    running_mode=mode,
+                    num_faces=config.max_faces,
+                    output_face_blendshapes=True,
+                    output_facial_transformation_matrixes=True,
+                )
             )
-        )
-        with zipfile.ZipFile(model_path) as members:
-            detector = members.read(DETECTOR_MEMBER)
-        self._detector = vision.FaceDetector.create_from_options(
-            vision.FaceDetectorOptions(
-                base_options=BaseOptions(model_asset_buffer=detector),
-                running_mode=vision.RunningMode.IMAGE,
-                min_detection_confidence=LOWEST_SCORE,
+            with zipfile.ZipFile(model_path) as members:
+                detector = members.read(DETECTOR_MEMBER)
+            self._detector = vision.FaceDetector.create_from_options(
+                vision.FaceDetectorOptions(
+                    base_options=LocalOptions(model_asset_buffer=detector),
+                    running_mode=vision.RunningMode.IMAGE,
+                    min_detection_confidence=LOWEST_SCORE,
+                )
             )
-        )
         self._main = MainFace()
         self._baseline = Baseline(np.array([NEUTRAL[name] for name in BLENDSHAPES], np.float32), config.baseline_s)
         self._previous: Image | None = None
@@ -122,8 +124,9 @@ class FaceExtractor:
 
     def close(self) -> None:
         """Release the models."""
-        self._landmarker.close()
-        self._detector.close()
+        with quiet():
+            self._landmarker.close()
+            self._detector.close()
 
     def _detect(self, image: Image, t_ns: int) -> vision.FaceLandmarkerResult:
         picture = mp.Image(mp.ImageFormat.SRGB, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))

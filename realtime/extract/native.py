@@ -1,0 +1,65 @@
+"""MediaPipe's native side, made to keep to itself: no usage reports, no chatter on the terminal.
+
+MediaPipe 1.x reports its use to play.googleapis.com (google-ai-edge/mediapipe issue 6291: version, task, counts and
+times, no pictures) and has no switch against it. The report goes over TLS and is refused without certificates to check
+the other side by, so none are given: the connection ends before anything is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import tempfile
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mediapipe.tasks.python import BaseOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
+_STDERR = 2
+_CHATTER = re.compile(rb"[IW]\d{4} |INFO: |WARNING: (All log messages|Logging) before ")
+_one_at_a_time = threading.Lock()
+
+
+class LocalOptions(BaseOptions):  # type: ignore[misc] # mediapipe has no types
+    """Options of a model that does not report its use."""
+
+    def to_ctypes(self) -> Any:  # noqa: ANN401 - a structure of mediapipe
+        """Return the options as the native side takes them, without certificates."""
+        options = super().to_ctypes()
+        options.ca_bundle_path = os.devnull.encode()
+        return options
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what native code says at the start of a model off the terminal; it goes to the debug log.
+
+    Errors, and what others print meanwhile, are passed on at the end.
+    """
+    with _one_at_a_time, tempfile.TemporaryFile() as said:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        try:
+            terminal = os.dup(_STDERR)
+        except OSError:  # no standard error at all, as in a windowed program
+            yield
+            return
+        os.dup2(said.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, _STDERR)
+            os.close(terminal)
+            said.seek(0)
+            for line in said:
+                if _CHATTER.match(line):
+                    log.debug("%s", line.decode(errors="replace").rstrip())
+                else:
+                    os.write(_STDERR, line)
