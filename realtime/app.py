@@ -13,7 +13,7 @@ from realtime.publish.jsonlines import JsonLines
 from realtime.publish.messages import Sentiment
 from realtime.publish.mqtt import MqttPublisher
 from realtime.publish.terminal import LogView, TerminalView
-from realtime.session import Live, Replay
+from realtime.session import Live, Replay, open_media
 
 if TYPE_CHECKING:
     from realtime.config import Config
@@ -53,6 +53,12 @@ class App:
         self._config = config
         clock = MonotonicClock()
         names = [stream.name for stream in config.streams]
+        for stream in config.streams:
+            open_media(stream, config)  # a file that can't be read is said before models are loaded for seconds
+        self._sinks: list[Sink] = []
+        self._view: TerminalView | None = None
+        if output is not None:
+            self._sinks.append(JsonLines(output, lossless=pace == "fast"))
         self._mqtt = None if config.mqtt.url == "off" else MqttPublisher(config.mqtt, names, self._command, clock)
         self._session: Live | Replay
         if pace == "fast":
@@ -60,16 +66,13 @@ class App:
             self._session = Replay(config, Parts(config, virtual), virtual, self._send)
         else:
             self._session = Live(config, Parts(config, clock), clock, self._send, self._connection)
-        self._sinks: list[Sink] = []
         if self._mqtt is not None:
             self._mqtt.start()
             self._mqtt.wait_ready(CONNECT_S)
             self._sinks.append(self._mqtt)
-        if output is not None:
-            self._sinks.append(JsonLines(output, lossless=pace == "fast"))
         where = self._mqtt.url if self._mqtt else None
-        looking = view and sys.stdout.isatty() and output != "-"
-        self._view = TerminalView(names, where, self.toggle_pause) if looking else None
+        if view and sys.stdout.isatty() and output != "-":
+            self._view = TerminalView(names, where, self.toggle_pause)
         self._sinks.append(self._view or LogView(names, where))
 
     def run(self, stop: threading.Event, duration_s: float | None) -> None:

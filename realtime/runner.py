@@ -148,13 +148,14 @@ class ThreadedRunner:
             worker.finish(timeout_s)
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Stop everything; a thread that hangs is left behind (it is a daemon)."""
+        """Stop everything within `timeout_s`; a thread that hangs is left behind (it is a daemon)."""
         if self._watchdog is not None:
             self._watchdog.stop()
         for worker in self._workers():
             worker.stop()
+        deadline_ns = self._clock.now_ns() + int(timeout_s * 1e9)
         for worker in self._workers():
-            worker.join(timeout_s)
+            worker.join(max(0.0, (deadline_ns - self._clock.now_ns()) / 1e9))
 
     def gauges(self) -> dict[str, Gauge]:
         """Counts of each component by name."""

@@ -6,6 +6,7 @@ clock, all in line and deterministic. Both use the same wiring (pipeline.py), wi
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from realtime.publish.messages import Message, PublisherHealth
     from realtime.types import WindowView
 
+log = logging.getLogger(__name__)
+
 HEALTH_EVERY_S = 1.0
+NOTHING_AFTER_S = 2.0
 END_WAIT_S = 1.0
 FLUSH_WAIT_S = 5.0
 
@@ -260,7 +264,7 @@ class Live:
     def _loop(self, stop: threading.Event, t0_ns: int, duration_s: float | None) -> None:
         ticks = Ticks(t0_ns, self._config)
         running = dict(self.streams)
-        health_ns = t0_ns
+        health_ns, told = t0_ns, False
         while running and (duration_s is None or ticks.end_ns <= t0_ns + duration_s * NS_PER_S):
             if stop.wait(max(0.0, (ticks.due_ns - self._clock.now_ns()) / 1e9)):
                 return
@@ -275,6 +279,10 @@ class Live:
                     del running[name]
                     live.last_seq = view.seq
                 self._fusion.submit(view)
+            if not told and end_ns - t0_ns >= NOTHING_AFTER_S * NS_PER_S:
+                told = True
+                for name, live in running.items():
+                    _tell_nothing(name, live)
             if end_ns - health_ns >= HEALTH_EVERY_S * NS_PER_S:
                 health_ns = end_ns
                 self._report(running)
@@ -288,6 +296,17 @@ class Live:
     def _report(self, running: dict[str, LiveStream]) -> None:
         for live in running.values():
             self._send(live.health.report(live.runner.gauges() | {"fusion": self._fusion.gauge()}))
+
+
+def _tell_nothing(name: str, live: LiveStream) -> None:
+    devices = [device for device in (live.stream.picture, live.stream.sound) if device]
+    if not any(gauge.items for gauge in live.runner.gauges().values()):
+        log.warning(
+            "%s: nothing from %s yet; still trying. Plug one in (--list-devices shows what there is), or see it work "
+            "without any: scripts/run --demo",
+            name,
+            " or ".join(devices) or "any device: both are switched off",
+        )
 
 
 def deliver(inlets: Inlets, item: Any) -> None:  # noqa: ANN401 - a Frame or a Chunk

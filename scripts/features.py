@@ -153,16 +153,16 @@ def tape_faces(examples: list[corpora.Example], path: Path) -> None:
     rows = np.full((len(examples), FACE_DIM), np.nan, np.float32)
     model = zoo.path("face")
     config = Config().face
+    extractor = FaceExtractor(config, model, stills=True)
     with zipfile.ZipFile(str(examples[0].path)) as archive:
         for row, example in enumerate(tqdm(examples, desc="fer2013", mininterval=5)):
             grey = cv2.imdecode(np.frombuffer(archive.read(example.member), np.uint8), cv2.IMREAD_GRAYSCALE)
             large = cv2.resize(grey, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC)
             framed = cv2.copyMakeBorder(large, *[BORDER_PX] * 4, cv2.BORDER_REPLICATE)
-            extractor = FaceExtractor(config, model)
             for features in extractor.feed(Frame(0, cv2.cvtColor(framed, cv2.COLOR_GRAY2BGR))):
                 if features.found:
                     rows[row] = features.values
-            extractor.close()
+    extractor.close()
     path.parent.mkdir(parents=True, exist_ok=True)
     ids, labels = [example.id for example in examples], [example.label for example in examples]
     np.savez_compressed(path, rows=rows, ids=np.array(ids), label=np.array(labels))
@@ -192,7 +192,7 @@ def main() -> None:
         if name in FACE_CORPORA:
             path = faces_path(args.cache, name)
             if not path.exists():
-                tape_faces(examples, path)
+                tape_faces(examples[:: settings["every_face"]], path)
             continue
         words = name in {"mosi_clips", "cremad"}
         wanted = damages if name == "mosi_clips" else [d for d in damages if d.split(":")[0] in {"clean", "noise"}]

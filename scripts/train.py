@@ -103,7 +103,11 @@ class Trainer:
         return " ".join(word.text for _, item in items for word in getattr(item, "committed", ()))
 
     def clip_windows(
-        self, examples: Sequence[corpora.Example], damages: Sequence[str], encoder: Any, every: int  # noqa: ANN401
+        self,
+        examples: Sequence[corpora.Example],
+        damages: Sequence[str],
+        encoder: Any,
+        every: int,  # noqa: ANN401
     ) -> list[Clip]:
         """Replay the tapes of clips into windows."""
         found = []
@@ -119,7 +123,8 @@ class Trainer:
 
     def voice_clips(self) -> list[Clip]:
         """Return the windows of acted voices: no words are looked for in them."""
-        return self.clip_windows(self.voices, [d for d in self.damages if d.split(":")[0] in {"clean", "noise"}], None, 4)
+        audible = [damage for damage in self.damages if damage.split(":")[0] in {"clean", "noise"}]
+        return self.clip_windows(self.voices, audible, None, 4)
 
     def face_samples(self, weight: float) -> list[Sample]:
         """FER2013 through the landmarker; every third picture is held out for evaluation."""
@@ -252,9 +257,10 @@ def main() -> None:
     cli.add_argument("--cache", type=Path, default=zoo.cache().parent / "features")
     cli.add_argument("--settings", type=Path, default=Path("configs/training.yaml"))
     cli.add_argument("--folds", type=int, default=5)
+    cli.add_argument("--threads", type=int, default=1, help="CPU threads (default 1: the steps are small)")
     cli.add_argument("--out", type=Path, default=Path("models/weights/agfn.safetensors"))
     args = cli.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(args.threads)
     begin_s = time.monotonic()
     trainer = Trainer(args.data, args.cache, yaml.safe_load(args.settings.read_text(encoding="utf-8")))
     weights = trainer.settings["weights"]

@@ -3,6 +3,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from realtime.channel import Channel, ClosedError, Policy
 
 

@@ -90,7 +90,8 @@ def fit(model: Adapted, sentences: Sequence[Sentence], stage: Stage) -> None:
         for part in _batches(sentences, stage.batch, rng):
             texts = [_cropped(item.words, stage.crop, rng) for item in part]
             labels = torch.tensor([item.label for item in part])
-            loss = (model(texts) - labels).abs().mean()
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = (model(texts).float() - labels).abs().mean()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)

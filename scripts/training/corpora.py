@@ -92,10 +92,12 @@ def fer2013(data: Path, emotions: Mapping[str, float]) -> Iterator[Example]:
     if not path.exists():
         return
     with zipfile.ZipFile(path) as archive:
-        for member in sorted(archive.namelist()):
+        for member in sorted(archive.namelist(), key=lambda name: name.rsplit("/", 1)[-1]):
             parts = member.split("/")
             if member.endswith(".jpg") and parts[-2] in emotions:
-                yield Example("fer2013", member.replace("/", "-"), member, emotions[parts[-2]], path=path, member=member)
+                yield Example(
+                    "fer2013", member.replace("/", "-"), member, emotions[parts[-2]], path=path, member=member
+                )
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

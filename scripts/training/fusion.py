@@ -34,6 +34,7 @@ class Recipe:
     """How AGFN is trained; the values of configs/training.yaml."""
 
     epochs: int = 12
+    per_epoch: int = 12000
     batch: int = 64
     lr: float = 1e-3
     weight_decay: float = 0.02
@@ -69,12 +70,12 @@ def train(
     model = AGFN(config)
     standardise(model, samples)
     optimiser = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
-    steps = recipe.epochs * math.ceil(len(samples) / recipe.batch)
+    steps = recipe.epochs * math.ceil(recipe.per_epoch / recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, steps, pct_start=0.1)
     chance = np.array([sample.weight for sample in samples])
     for epoch in range(recipe.epochs):
         model.train()
-        order = rng.choice(len(samples), len(samples), p=chance / chance.sum())
+        order = rng.choice(len(samples), recipe.per_epoch, p=chance / chance.sum())
         for begin in range(0, len(order), recipe.batch):
             part = [samples[index] for index in order[begin : begin + recipe.batch]]
             loss = _loss(model, part, recipe, rng)

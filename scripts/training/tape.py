@@ -56,10 +56,7 @@ class Tape:
             "speech_at": np.array([at for at, _ in speech], np.int64),
             "speech_t": np.array([frame.t_ns for _, frame in speech], np.int64),
             "speech_quality": np.array(
-                [
-                    (f.probability, f.level_db, np.nan if f.snr_db is None else f.snr_db, f.clipped)
-                    for _, f in speech
-                ],
+                [(f.probability, f.level_db, np.nan if f.snr_db is None else f.snr_db, f.clipped) for _, f in speech],
                 np.float32,
             ),
             "transcripts": _bytes([[at, _transcript_out(item)] for at, item in heard]),
