@@ -73,6 +73,9 @@ class FaceExtractor:
                     min_detection_confidence=LOWEST_SCORE,
                 )
             )
+            self._detector.detect(
+                mp.Image(mp.ImageFormat.SRGB, np.zeros((CROP_PX, CROP_PX, 3), np.uint8))
+            )  # warm it up
         self._main = MainFace()
         self._baseline = Baseline(np.array([NEUTRAL[name] for name in BLENDSHAPES], np.float32), config.baseline_s)
         self._previous: Image | None = None
