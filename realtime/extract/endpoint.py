@@ -17,7 +17,7 @@ class EndpointRules:
     """At or above: speech that has begun goes on."""
     pause_s: float = 0.2
     """Silence after which a pause is likely: what was said is decoded at once, without waiting for the step."""
-    hangover_s: float = 0.5
+    hangover_s: float = 0.7
     """Silence after which speech has ended."""
 
 

@@ -44,6 +44,8 @@ FILLED_GAP_S = 0.25
 """A shorter gap is bridged with silence, a longer one ends the utterance."""
 COMMIT_AGE_S = 0.25
 """Sound that must follow a word before agreement commits it: at the edge two hypotheses can share one error."""
+CERTAIN_SPEECH_S = 1.5
+"""Speech the buffer must hold before agreement commits anything: with less, Whisper agrees with itself on nonsense."""
 TRIM_S = 5.0
 """A longer buffer is trimmed at a committed word."""
 KEEP_S = 2.0
@@ -211,8 +213,15 @@ class Transcriber:
         if verdict.refused:
             self._agreement.drop()
             return (), verdict.doubt, decode_s
-        until_ns = None if self._endpointer.paused else buffer.end_ns - int(COMMIT_AGE_S * NS_PER_S)
-        return self._keep(self._agreement.update(verdict.words, until_ns)), verdict.doubt, decode_s
+        return self._keep(self._agreement.update(verdict.words, self._certain_ns())), verdict.doubt, decode_s
+
+    def _certain_ns(self) -> int | None:
+        """Words that end later are not committed by agreement; None: all may be."""
+        if self._endpointer.paused:
+            return None
+        if self._buffer.speech_s(0) < CERTAIN_SPEECH_S:
+            return self._buffer.start_ns
+        return self._buffer.end_ns - int(COMMIT_AGE_S * NS_PER_S)
 
     def _prefix_tokens(self) -> list[int]:
         """Tokens of the committed words in the buffer; not the last mark, which the words to come may refute."""

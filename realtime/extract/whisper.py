@@ -32,6 +32,7 @@ MEL_FRAMES_PER_S = 100
 STATES_PER_S = 50
 MEL_TAIL_SAMPLES = 200
 """Half an FFT window of silence, so that the last samples are seen in full."""
+LEAST_PROBABILITY = 1e-6
 MEL_FLOOR = 2.0
 """Whisper clips its log-mel at 8 below the maximum and divides by 4: silence lies 2.0 under the loudest cell."""
 
@@ -122,18 +123,16 @@ class AsrModel:
             [prompt],
             beam_size=1,
             max_length=min(len(prompt) + max_tokens, self._whisper.max_length),
-            return_scores=True,
             return_no_speech_prob=True,
         )[0]
         # CTranslate2 repeats a forced prefix in its result.
         tokens = [token for token in result.sequences_ids[0][len(prefix) :] if token < tokenizer.eot]
-        text = tokenizer.decode(tokens)
-        frames = min(self.context_frames, math.ceil(len(sound) / SAMPLE_RATE_HZ * MEL_FRAMES_PER_S) + MEL_FRAMES_PER_S)
+        words, probabilities = self._align(states, tokenizer, list(prefix), tokens, len(sound))
         return Hypothesis(
-            words=self._align(states, tokenizer, list(prefix), tokens, frames) if tokens else (),
+            words=words,
             no_speech=float(result.no_speech_prob),
-            mean_logprob=float(result.scores[0]) * len(tokens) / (len(tokens) + 1) if tokens else 0.0,
-            compression=compression_ratio(text),
+            mean_logprob=float(np.mean(np.log(np.maximum(probabilities, LEAST_PROBABILITY)))) if tokens else 0.0,
+            compression=compression_ratio(tokenizer.decode(tokens)),
             cut_short=len(tokens) >= max_tokens,
         ), language
 
@@ -170,13 +169,20 @@ class AsrModel:
         tokenizer: Any,  # noqa: ANN401 - a faster_whisper Tokenizer
         prefix: list[int],
         tokens: list[int],
-        frames: int,
-    ) -> tuple[Timed, ...]:
-        """Give each word of `tokens` its time; `prefix` takes part in the alignment but not in the result."""
+        samples: int,
+    ) -> tuple[tuple[Timed, ...], Sequence[float]]:
+        """Return the words of `tokens` with their times, and the probability of each token.
+
+        The prefix takes part in the alignment but not in the result.
+        """
+        if not tokens:
+            return (), ()
         everything = [*prefix, *tokens]
-        result = self._model.align(states, tokenizer.sot_sequence, [everything], frames)[0]
+        heard = math.ceil(samples / SAMPLE_RATE_HZ * MEL_FRAMES_PER_S) + MEL_FRAMES_PER_S
+        result = self._model.align(states, tokenizer.sot_sequence, [everything], min(self.context_frames, heard))[0]
         texts, words = tokenizer.split_to_word_tokens(everything)
-        return join_words(texts, words, result.alignments, result.text_token_probs, skip_tokens=len(prefix))
+        probabilities = result.text_token_probs
+        return join_words(texts, words, result.alignments, probabilities, len(prefix)), probabilities[len(prefix) :]
 
 
 def join_words(
