@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from parts import camera as cameras
 from parts import clips
 from parts.mosquitto import Mosquitto
@@ -14,6 +15,10 @@ from parts.sound import sound_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CLIP = "mosi_clips/03bSnISJMiM_1.mp4"
+
+# How long an example takes says something about the machine, nothing about the code.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 @pytest.hookimpl(hookwrapper=True)
