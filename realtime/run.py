@@ -15,8 +15,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realtime import nativelog
-from realtime.errors import AgfnError, UsageError
+from realtime.errors import AgfnError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +108,6 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _dispatch(args: argparse.Namespace) -> int:
-    nativelog.tame()
     logging.basicConfig(level=args.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
     if args.list_devices:
         from realtime.capture.devices import list_devices  # noqa: PLC0415 - devices are slow to look at
@@ -122,9 +120,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         _say(schema_json())
         return 0
     if args.demo:
-        from realtime.demo import clip  # noqa: PLC0415 - builds the clip on first use
-
-        args.source = str(clip())
+        args.source = _demo()
     from realtime.config import load, to_yaml  # noqa: PLC0415 - --help must answer at once
 
     config, origins = load(args.config, args.set, options(args))
@@ -132,6 +128,16 @@ def _dispatch(args: argparse.Namespace) -> int:
         _say(to_yaml(config, origins))
         return 0
     return _run(args, config)
+
+
+def _demo() -> str:
+    from models.zoo import ZooError  # noqa: PLC0415 - as below
+    from realtime.demo import clip  # noqa: PLC0415 - builds the clip on first use
+
+    try:
+        return str(clip())
+    except ZooError as error:
+        raise ModelError(str(error)) from None
 
 
 def _run(args: argparse.Namespace, config: Config) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from realtime.capture.camera import Camera
 from realtime.capture.media import MediaFile
@@ -22,14 +22,15 @@ from realtime.stream import Stream
 from realtime.types import NS_PER_S, Event, Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from realtime.clock import Clock, VirtualClock
     from realtime.config import Config, StreamConfig
     from realtime.fuse.worker import Estimate
     from realtime.parts import Parts
     from realtime.publish.messages import Message, PublisherHealth
-    from realtime.types import WindowView
+    from realtime.types import Chunk, WindowView
 
 log = logging.getLogger(__name__)
 
@@ -48,17 +49,45 @@ def open_media(stream: StreamConfig, config: Config) -> MediaFile | None:
     return None if stream.source is None else MediaFile(stream.source, config.camera)
 
 
-class Replay:
-    """One file at full speed: the same file and weights give the same messages, apart from wall-clock times."""
+class Media(Protocol):
+    """What a replay plays: a file, or what a script made of one."""
 
-    def __init__(self, config: Config, parts: Parts, clock: VirtualClock, send: Callable[[Message], None]) -> None:
+    path: Path
+    has_picture: bool
+    has_sound: bool
+
+    def items(self, start_ns: int) -> Iterator[Frame | Chunk]:
+        """Frames and sound in the order of their times, from `start_ns` on."""
+        ...
+
+
+class Replay:
+    """One file at full speed: the same file and weights give the same messages, apart from wall-clock times.
+
+    Args:
+        config: of the process; its first stream is played.
+        parts: the models.
+        clock: moved as the file is worked off.
+        send: takes each message.
+        media: played instead of the stream's file.
+
+    Raises:
+        SourceError: the file can't be read.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        parts: Parts,
+        clock: VirtualClock,
+        send: Callable[[Message], None],
+        media: Media | None = None,
+    ) -> None:
         self._config, self._parts, self._clock = config, parts, clock
         stream = config.streams[0]
-        media = open_media(stream, config)
-        assert media is not None, "a replay needs a file"  # noqa: S101 - run.py sees to it
-        self._media = media
+        self._media: Media = media or MediaFile(stream.source or "", config.camera)
         self._stream = Stream(config, stream, clock, send)
-        _note_missing(self._stream, media)
+        _note_missing(self._stream, self._media)
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
         """Work off the file, or its first `duration_s` seconds."""
@@ -317,7 +346,7 @@ def deliver(inlets: Inlets, item: Any) -> None:  # noqa: ANN401 - a Frame or a C
         inlets.sound(item)
 
 
-def _note_missing(stream: Stream, media: MediaFile) -> None:
+def _note_missing(stream: Stream, media: Media) -> None:
     if not media.has_picture and stream.picture:
         stream.window.lost(stream.picture, f"{media.path.name} has no picture")
     if not media.has_sound and stream.sound:

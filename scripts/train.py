@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from training import corpora
 from training.adapt import Adapted, Sentence, Stage, fit, sentence
@@ -68,20 +69,21 @@ class Trainer:
         self.mosi = list(corpora.mosi_text(data))
         self.clips = list(corpora.mosi_clips(data))
         self.voices = [*corpora.ravdess(data, emotions), *corpora.emodb(data, emotions)]
-        self.spoken = [*corpora.rated_snippets(data), *corpora.meld(data, emotions, settings["sentiments"])]
+        spoken = [*corpora.rated_snippets(data), *corpora.meld(data, emotions, settings["sentiments"])]
+        self.spoken = [example for example in spoken if len(example.text.split()) <= settings["text"]["longest"]]
         self.damages: list[str] = settings["damage"]
 
     def first_stage(self) -> dict[str, torch.Tensor]:
         """Adapt to rated and spoken sentences; no speaker of CMU-MOSI is in them. Kept in the cache."""
         stage, rank = Stage(**self.settings["text"]["first"]), self.settings["text"]["rank"]
-        path = self.cache / f"text-first-{rank}-{stage.epochs}-{stage.lr:g}-{len(self.spoken)}.pt"
+        path = self.cache / f"text-first-{rank}-{stage.epochs}-{stage.lr:g}-{len(self.spoken)}.safetensors"
         model = Adapted(zoo.path("text"), rank)
         if path.exists():
-            return torch.load(path, weights_only=True)
+            return load_file(path)
         fit(model, _sentences(self.spoken), stage)
         state = {name: tensor for name, tensor in model.state_dict().items() if _learned(name)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, path)
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
         return state
 
     def adapter(self, first: dict[str, torch.Tensor], held_out: set[str]) -> Adapted:

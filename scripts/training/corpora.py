@@ -47,8 +47,11 @@ def mosi_text(data: Path) -> Iterator[Example]:
 
 
 def rated_snippets(data: Path) -> Iterator[Example]:
-    """Snippets rated by twenty people each (Hutto and Gilbert 2014), from [-4, 4] to [-3, 3]."""
-    for path in sorted((data / "vader_ratings").glob("*_GroundTruth.txt")):
+    """Snippets rated by twenty people each (Hutto and Gilbert 2014), from [-4, 4] to [-3, 3].
+
+    Films, goods and tweets; not the newspaper editorials, which nobody says like that.
+    """
+    for path in sorted((data / "vader_ratings").glob("[amt]*_GroundTruth.txt")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             number, rating, text = line.split("\t", 2)
             name = path.name.removesuffix("_GroundTruth.txt")
