@@ -62,7 +62,8 @@ class SoundServer:
         """Plug in a microphone and make it the default."""
         self._pactl("load-module", "module-null-sink", f"sink_name={name}", "media.class=Audio/Sink", f"rate={rate_hz}")
         wait_until(lambda: f"{name}.monitor" in self._pactl("list", "short", "sources"), 10, f"the monitor of {name}")
-        self._pactl("set-default-source", f"{name}.monitor")
+        # WirePlumber may still be on its way, and refuses until it is there.
+        wait_until(lambda: self._answers("set-default-source", f"{name}.monitor"), 10, "a default to be accepted")
         wait_until(lambda: f"{name}.monitor" in self._pactl("get-default-source"), 10, f"{name} as default")
 
     def remove_sinks(self) -> None:
