@@ -63,7 +63,7 @@ def speech_frames(sound: Floats) -> list[SpeechFrame]:
     return [*detector.feed(Chunk(0, sound)), *detector.flush()]
 
 
-def run(sound: Floats, config: AsrConfig, model: AsrModel, wall: bool = False) -> Run:  # noqa: FBT001, FBT002
+def run(sound: Floats, config: AsrConfig, model: AsrModel, *, wall: bool = False) -> Run:
     """Feed a recording to a recogniser as a live thread does.
 
     Args:
