@@ -359,7 +359,7 @@ except DeviceError as error:
         sound.freeze()
         try:
             assert "no sound for" in program.stdout.readline()
-            assert program.wait(5) == 0
+            assert program.wait(15) == 0
         finally:
             sound.thaw()
             program.kill()
