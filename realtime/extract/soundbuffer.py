@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from realtime.types import Floats
 
 
+ONSET_LATE_NS = 64_000_000
+"""The detector is sure of speech about two frames after it begins."""
+
+
 class SoundBuffer:
     """Frames in a row without gaps; the beginning can be cut off.
 
@@ -67,7 +71,7 @@ class SoundBuffer:
         inside = [frame for frame, speech in self.frames if speech and frame.end_ns > start_ns and frame.t_ns < end_ns]
         if not inside:
             return start_ns, end_ns
-        return max(start_ns, inside[0].t_ns), min(end_ns, inside[-1].end_ns)
+        return max(start_ns, inside[0].t_ns - ONSET_LATE_NS), min(end_ns, inside[-1].end_ns)
 
     def time_ns(self, offset_s: float) -> int:
         """Time of the sound at `offset_s` from the beginning."""
