@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import zoo
-from models.minilm import MiniLM
+from models.sentence import SentenceEncoder
 from realtime.errors import ModelError
 from realtime.extract.face import FaceExtractor
 from realtime.extract.speech import SpeechDetector
@@ -18,14 +18,13 @@ from realtime.extract.voice import VoiceExtractor
 from realtime.fuse.worker import Fuser
 
 if TYPE_CHECKING:
-
     from realtime.clock import Clock
     from realtime.config import Config
 
 log = logging.getLogger(__name__)
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights" / "agfn.safetensors"
-ADAPTER = "text."
-"""Prefix of the text adapter's tensors in the weights file."""
+TEXT = "text."
+"""Prefix of the text encoder's tensors in the weights file."""
 
 
 class Parts:
@@ -50,15 +49,12 @@ class Parts:
         self._asr = AsrModel(config.asr) if config.asr.enabled else None
 
     @cached_property
-    def encoder(self) -> MiniLM:
-        """The text encoder with the adapter that the weights file carries."""
-        adapter = {
-            name.removeprefix(ADAPTER): tensor
-            for name, tensor in self.fuser.checkpoint.extra.items()
-            if name.startswith(ADAPTER)
-        }
+    def encoder(self) -> SentenceEncoder:
+        """The text encoder with what the weights file carries of it."""
+        extra = self.fuser.checkpoint.extra
+        learned = {name.removeprefix(TEXT): tensor for name, tensor in extra.items() if name.startswith(TEXT)}
         try:
-            return MiniLM.load(zoo.path("text"), adapter)
+            return SentenceEncoder.load(zoo.path("text"), learned)
         except (zoo.ZooError, OSError, ValueError) as error:
             raise ModelError(str(error)) from None
 

@@ -70,9 +70,7 @@ def connect(
     if config.asr.enabled:
         # A transcript is an increment: losing one would lose words, so the recogniser waits for the embedding.
         text = run.stage("text", parts.text, window.add_text, Policy.BLOCK, TEXT_WAIT)
-        heard.append(
-            run.stage("transcribe", transcriber, text, Policy.DROP_OLDEST, speech_waiting, coalesce=True)
-        )
+        heard.append(run.stage("transcribe", transcriber, text, Policy.DROP_OLDEST, speech_waiting, coalesce=True))
     speech = run.stage("speech", parts.speech, fan_out(*heard), Policy.DROP_OLDEST, chunks_waiting)
     return Inlets(
         picture=fan_out(_seen(window, picture), face),

@@ -186,7 +186,7 @@ class LiveStream:
                 lambda: Camera(address, config.camera, clock),
                 inlets.picture,
                 open_s=config.camera.open_timeout_s + 1.0,
-                read_s=config.camera.read_timeout_s,
+                read_s=config.camera.read_timeout_s + 1.0,
             )
         if stream.mic is not None:
             name = stream.mic

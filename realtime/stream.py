@@ -6,6 +6,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING
 
+from realtime.capture.names import public_address
 from realtime.clock import utc_now
 from realtime.fuse.smooth import Smoother
 from realtime.fuse.window import Window
@@ -103,6 +104,6 @@ def _device_names(stream: StreamConfig) -> tuple[str | None, str | None]:
     if stream.source is not None:
         return f"picture of {stream.source}", f"sound of {stream.source}"
     return (
-        None if stream.camera is None else f"camera {stream.camera}",
+        None if stream.camera is None else f"camera {public_address(stream.camera)}",
         None if stream.mic is None else f"microphone {stream.mic}",
     )

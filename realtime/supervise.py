@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 MAX_LEFT_BEHIND = 4
 """So many hung calls of one worker at most; then it waits for one to return."""
 FIRST_BACKOFF_S = 0.25
-LONGEST_BACKOFF_S = 5.0
+LONGEST_BACKOFF_S = 1.5
+"""Short: a failed open of a local device costs milliseconds, and a person who plugs it in again waits."""
 LOG_EVERY_S = 30.0
 
 

@@ -36,10 +36,11 @@ from models import calibrate, zoo
 from models.agfn import AGFN, AgfnConfig
 from models.checkpoint import Checkpoint, save
 from models.metrics import all_metrics
+from models.sentence import SentenceEncoder, learned
 from realtime.config import Config
 from realtime.extract.schema import schema_hash
 from realtime.extract.text import TextExtractor
-from realtime.parts import ADAPTER
+from realtime.parts import TEXT
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ class Trainer:
         self,
         examples: Sequence[corpora.Example],
         damages: Sequence[str],
-        encoder: Any,
-        every: int,  # noqa: ANN401
+        encoder: SentenceEncoder | None,
+        every: int,
     ) -> list[Clip]:
         """Replay the tapes of clips into windows."""
         found = []
@@ -139,7 +140,7 @@ class Trainer:
         train_rows = [row for row in range(len(rows)) if row % 3 and np.isfinite(rows[row]).all()]
         return [Sample(face_view(rows[row], rng), float(labels[row]), weight) for row in train_rows]
 
-    def text_samples(self, encoder: Adapted, held_out: set[str], weight: float) -> list[Sample]:
+    def text_samples(self, encoder: SentenceEncoder, held_out: set[str], weight: float) -> list[Sample]:
         """Return written sentences laid out in time: a part of the rated and spoken ones, and CMU-MOSI's."""
         rng = np.random.default_rng(2)
         part = [self.spoken[index] for index in rng.permutation(len(self.spoken))[: self.settings["spoken_windows"]]]
@@ -148,7 +149,7 @@ class Trainer:
         for example in [*part, *mosi]:
             item = sentence(example.text, example.label)
             if item is not None:
-                vectors = encoder.encoder.encode(item.words)
+                vectors = encoder.encode(item.words)
                 samples.append(Sample(sentence_view(vectors, rng, self.config), example.label, weight))
         return samples
 
@@ -158,11 +159,12 @@ class Trainer:
         """Train without some speakers; return the model, its text adapter and the held-out clips' windows."""
         adapted = self.adapter(first, held_out)
         weights = self.settings["weights"]
-        clips = self.clip_windows(self.clips, self.damages, adapted.encoder, 1)
+        encoder = adapted.frozen()
+        clips = self.clip_windows(self.clips, self.damages, encoder, 1)
         inside = [clip for clip in clips if clip.example.speaker not in held_out]
         samples = [
             *shared,
-            *self.text_samples(adapted, held_out, weights["text"]),
+            *self.text_samples(encoder, held_out, weights["text"]),
             *_samples(inside, weights["clips"]),
         ]
         model = train(samples, self.network, self.recipe)
@@ -286,7 +288,7 @@ def main() -> None:
         "calibration": table,
         "minutes": round((time.monotonic() - begin_s) / 60, 1),
     }
-    extra = {ADAPTER + name: tensor.half() for name, tensor in adapted.encoder.adapter().items()}
+    extra = {TEXT + name: tensor for name, tensor in learned(adapted.encoder, adapted.head).items()}
     save(args.out, Checkpoint(model, schema_hash(), calibration, metadata, extra))
     print(json.dumps(metadata))
 

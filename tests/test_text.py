@@ -25,7 +25,7 @@ class CountingEncoder:
     def encode(self, words):
         if words:
             self.passes.append(tuple(words))
-        return np.array([[len(w) + i / 100] * DIM for i, w in enumerate(words)], np.float32).reshape(-1, DIM)
+        return np.array([[len(w) + i / 100] * TEXT_DIM for i, w in enumerate(words)], np.float32).reshape(-1, TEXT_DIM)
 
 
 def word(text, at_s, *, committed=True):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FACE_VERSION: Final = 1
 VOICE_VERSION: Final = 1
-TEXT_VERSION: Final = 1
+TEXT_VERSION: Final = 2
 
 BLENDSHAPES: Final = (
     "browDownLeft",
@@ -91,8 +91,8 @@ VOICE_COLUMNS: Final = (
 
 FACE_DIM: Final = len(FACE_COLUMNS)
 VOICE_DIM: Final = len(VOICE_COLUMNS)
-TEXT_DIM: Final = 384
-"""Channels of a word vector (MiniLM-L6)."""
+TEXT_DIM: Final = 385
+"""Channels of a word vector (MiniLM-L6), and the sentiment of the words so far (models/sentence.py)."""
 
 
 def schema() -> Mapping[str, Any]:

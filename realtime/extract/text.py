@@ -15,11 +15,13 @@ from realtime.types import NS_PER_S, TextFeatures
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from models.minilm import MiniLM
+    from models.sentence import SentenceEncoder
     from realtime.types import Floats, Transcript, Word
 
 CONTEXT_S = 15.0
 """Words that ended longer ago say little about now."""
+SENTENCE_PAUSE_S = 2.0
+"""What was said before so long a pause belongs to something else."""
 MAX_WORDS = 64
 """Most words embedded together, committed and tentative."""
 NO_WORD = "."
@@ -53,6 +55,12 @@ def normal_words(text: str) -> list[str]:
     return [word for word in words if word != NO_WORD]
 
 
+def _since_pause(words: tuple[Word, ...]) -> tuple[Word, ...]:
+    pause_ns = int(SENTENCE_PAUSE_S * NS_PER_S)
+    begins = [i for i in range(1, len(words)) if words[i].start_ns - words[i - 1].end_ns >= pause_ns]
+    return words[begins[-1] :] if begins else words
+
+
 class TextExtractor:
     """Keeps the words of the recent past and embeds them with those that are tentative now.
 
@@ -60,19 +68,19 @@ class TextExtractor:
         encoder: shared by all streams.
     """
 
-    def __init__(self, encoder: MiniLM) -> None:
+    def __init__(self, encoder: SentenceEncoder) -> None:
         self._encoder = encoder
         self._committed: deque[Word] = deque(maxlen=MAX_WORDS)
         self._embedded: tuple[str, ...] = ()
         self._values: Floats = encoder.encode([])
 
     def feed(self, item: Transcript, /) -> Iterable[TextFeatures]:
-        """Take a transcript and return all recent words with their vectors (len(words), 384)."""
+        """Take a transcript and return all recent words with their vectors (len(words), 385)."""
         self._committed.extend(item.committed)
         oldest_ns = item.t_ns - int(CONTEXT_S * NS_PER_S)
         while self._committed and self._committed[0].end_ns < oldest_ns:
             self._committed.popleft()
-        words = (*self._committed, *item.tentative)[-MAX_WORDS:]
+        words = _since_pause((*self._committed, *item.tentative)[-MAX_WORDS:])
         plain = tuple(normal_word(word.text) for word in words)
         if plain != self._embedded:
             self._values = self._encoder.encode(plain)

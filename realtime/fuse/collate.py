@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from realtime.types import Modality, Segment, WindowView
 
-MAX_STEPS: dict[Modality, int] = {"text": 32, "voice": 48, "face": 64}
+MAX_STEPS: dict[Modality, int] = {"text": 64, "voice": 48, "face": 64}
 """Longest sequence per modality; of a longer one the newest steps are kept."""
 
 

@@ -160,9 +160,12 @@ class Window:
             return view
 
     def _words(self, start_ns: int, end_ns: int) -> tuple[list[Word], Floats]:
+        """The sentence that reaches into the window: its first words say what its last ones mean."""
         if self._text is None:
             return [], np.zeros((0, TEXT_DIM), np.float32)
-        keep = [i for i, word in enumerate(self._text.words) if word.end_ns > start_ns and word.start_ns < end_ns]
+        keep = [i for i, word in enumerate(self._text.words) if word.start_ns < end_ns]
+        if not keep or self._text.words[keep[-1]].end_ns <= start_ns:
+            return [], self._text.values[:0]
         return [self._text.words[i] for i in keep], self._text.values[keep]
 
     def _trust(

@@ -1,7 +1,6 @@
 """Adapt MiniLM to sentiment in two stages: what people rated and said on television, then CMU-MOSI's reviews.
 
-Only a low-rank update of the encoder is learned (LoRA), and a small head that is thrown away: AGFN gets the word
-vectors.
+Only a low-rank update of the encoder is learned (LoRA), and a small head; both are shipped (models/sentence.py).
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.agfn import squash
-from models.minilm import DIM, MAX_WORDS, MiniLM
+from models.minilm import MAX_WORDS, MiniLM
+from models.sentence import SentenceEncoder, SentenceHead
 from realtime.extract.text import normal_words
 
 if TYPE_CHECKING:
@@ -50,20 +49,25 @@ def sentence(text: str, label: float) -> Sentence | None:
 
 
 class Adapted(nn.Module):
-    """MiniLM with an adapter, and the head that the adaptation needs."""
+    """MiniLM with an adapter, and the head on the mean of the word vectors."""
 
     def __init__(self, folder: Path, rank: int) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.encoder = MiniLM.load(folder)
         self.encoder.add_adapter(rank)
-        self.head = nn.Sequential(nn.LayerNorm(DIM), nn.Linear(DIM, 64), nn.GELU(), nn.Dropout(0.1), nn.Linear(64, 1))
+        self.head = SentenceHead()
 
     def forward(self, texts: Sequence[Sequence[str]]) -> torch.Tensor:
         """Scores (B,) of word lists: the head on the mean of the word vectors."""
         vectors = self.encoder.words(self.encoder.tokenize(texts))
         lengths = torch.tensor([[float(len(words))] for words in texts])
-        return squash(self.head(vectors.sum(1) / lengths).squeeze(-1))
+        scores: torch.Tensor = self.head(vectors.sum(1) / lengths)
+        return scores
+
+    def frozen(self) -> SentenceEncoder:
+        """Return what the live program would load."""
+        return SentenceEncoder(self.encoder, self.head)
 
     @torch.inference_mode()
     def score(self, sentences: Sequence[Sentence], batch: int = 128) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from realtime.clock import VirtualClock
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
+from realtime.extract.text import CONTEXT_S
 from realtime.fuse.window import Window
 from realtime.types import (
     MODALITIES,
@@ -91,16 +92,12 @@ def _add(window: Window, item: Any, text: TextExtractor | None, at_ns: int) -> N
 
 
 def sentence_view(vectors: np.ndarray, rng: np.random.Generator, config: Config) -> WindowView:
-    """Lay a written sentence out as if it had just been said: the newest words, within the window."""
-    length_s = config.window.length_s
-    count = max(1, min(len(vectors), int(WORDS_PER_S * length_s)))
-    offset_s = float(rng.uniform(0.0, 1.0))
-    times_s = -offset_s - np.arange(count)[::-1] / WORDS_PER_S
-    keep = times_s > -length_s
+    """Lay a written sentence out as if it had just been said."""
+    offset_s = float(rng.uniform(0.0, config.window.length_s / 2))
+    times_s = -offset_s - np.arange(len(vectors))[::-1] / WORDS_PER_S
+    keep = times_s > -CONTEXT_S
     reliability = float(rng.uniform(0.6, 1.0))
-    segment = Segment(
-        vectors[-count:][keep].astype(np.float32), times_s[keep].astype(np.float32), reliability, "ok", None, 0
-    )
+    segment = Segment(vectors[keep].astype(np.float32), times_s[keep].astype(np.float32), reliability, "ok", None, 0)
     return _view({"text": segment})
 
 

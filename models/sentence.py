@@ -1,0 +1,85 @@
+"""Words to vectors that know the sentence: MiniLM's contextual word vectors, and what the words so far say together.
+
+The last column is the sentiment, in [-3, 3], that a small head reads from the mean of the word vectors up to and
+including the word: the head with which the encoder was adapted, so that AGFN need not learn it again from few clips.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.agfn import squash
+from models.minilm import DIM, MiniLM
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+WIDTH = 64
+SENTENCE_DIM = DIM + 1
+ADAPTER, HEAD = "adapter.", "head."
+
+
+class SentenceHead(nn.Sequential):
+    """Mean word vectors (..., 384) to a sentiment (...,) in [-3, 3]."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.LayerNorm(DIM), nn.Linear(DIM, WIDTH), nn.GELU(), nn.Dropout(0.1), nn.Linear(WIDTH, 1))
+
+    def forward(self, mean: Tensor) -> Tensor:
+        """Score mean word vectors."""
+        out: Tensor = super().forward(mean)  # type: ignore[no-untyped-call] # torch leaves it untyped
+        return squash(out.squeeze(-1))
+
+
+class SentenceEncoder:
+    """An adapted MiniLM with its head, for use only. Safe to share between threads.
+
+    Args:
+        encoder: with the adapter merged, or (in training) with it beside.
+        head: in eval mode.
+    """
+
+    def __init__(self, encoder: MiniLM, head: SentenceHead) -> None:
+        self._encoder, self._head = encoder.eval(), head.eval()
+
+    @classmethod
+    def load(cls, folder: Path, tensors: Mapping[str, Tensor]) -> SentenceEncoder:
+        """Read MiniLM from a folder and merge what was learned: `adapter.*` and `head.*`.
+
+        Raises:
+            OSError: a file is missing.
+            ValueError: the files or tensors are of another model.
+        """
+        parts = {
+            prefix: {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            for prefix in (ADAPTER, HEAD)
+        }
+        head = SentenceHead()
+        try:
+            head.load_state_dict({name: tensor.float() for name, tensor in parts[HEAD].items()})
+        except RuntimeError as error:
+            raise ValueError(f"text head is of another model: {' '.join(str(error).split())[:200]}") from error
+        return cls(MiniLM.load(folder, parts[ADAPTER]), head)
+
+    @torch.inference_mode()
+    def encode(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """Return (n, 385): the vectors of the n words of one text, and the sentiment of the words up to each."""
+        if not words:
+            return np.zeros((0, SENTENCE_DIM), np.float32)
+        vectors = torch.from_numpy(self._encoder.encode(words))
+        mean = vectors.cumsum(0) / torch.arange(1, len(vectors) + 1).unsqueeze(-1)
+        made: NDArray[np.float32] = torch.cat([vectors, self._head(mean).unsqueeze(-1)], 1).numpy()
+        return made
+
+
+def learned(encoder: MiniLM, head: SentenceHead) -> dict[str, Tensor]:
+    """Return the tensors that `SentenceEncoder.load` takes, in half precision."""
+    adapter = {ADAPTER + name: tensor.half() for name, tensor in encoder.adapter().items()}
+    return adapter | {HEAD + name: tensor.detach().half() for name, tensor in head.state_dict().items()}

@@ -1,0 +1,143 @@
+"""What training is made of: damage that can be repeated, tapes that give the live windows back, samples that mix."""
+
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+
+import features
+from training.corpora import Example
+from training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged, mixed
+from training.fusion import Mixer, Recipe, Sample
+from training.tape import Tape, load
+from training.windows import DIMS, absent, replay
+
+from realtime.clock import VirtualClock
+from realtime.config import Config
+from realtime.extract.text import TextExtractor
+from realtime.parts import Parts
+from realtime.session import Replay
+from realtime.types import (
+    NS_PER_S,
+    Chunk,
+    FaceFeatures,
+    Frame,
+    Segment,
+    SpeechFrame,
+    Transcript,
+    VoiceFeatures,
+    WindowView,
+    Word,
+)
+
+RNG = np.random.default_rng(5)
+SOUND = [Chunk(i * 20_000_000, RNG.normal(0, 0.1, 320).astype(np.float32)) for i in range(200)]
+PICTURES = [Frame(i * 66_666_667, RNG.integers(0, 255, (48, 64, 3), np.uint8)) for i in range(60)]
+
+
+def split(items):
+    items = list(items)
+    return [item for item in items if isinstance(item, Chunk)], [item for item in items if isinstance(item, Frame)]
+
+
+@pytest.mark.parametrize("kind", sorted(SOUND_ONLY | PICTURE_ONLY))
+def test_damage_is_the_same_every_time_and_touches_only_its_own_stream(kind):
+    damage = Damage.parse(f"{kind}:0.5")
+    one, two = (split(damaged([*SOUND, *PICTURES], damage, "clip")) for _ in range(2))
+    for again, first in zip(two, one, strict=True):
+        assert [item.t_ns for item in first] == [item.t_ns for item in again]
+    sound, pictures = one
+    if kind in SOUND_ONLY:
+        assert all(frame is kept for frame, kept in zip(pictures, PICTURES, strict=True))
+        assert len(sound) < 200 or any(
+            not np.array_equal(a.samples, b.samples) or a.t_ns != b.t_ns for a, b in zip(sound, SOUND, strict=True)
+        )
+    else:
+        assert all(np.array_equal(a.samples, b.samples) for a, b in zip(sound, SOUND, strict=True))
+        assert len(pictures) < 60 or any(
+            not np.array_equal(a.image, b.image) for a, b in zip(pictures, PICTURES, strict=True)
+        )
+
+
+def test_noise_has_the_ratio_that_was_asked_for():
+    sound = np.sin(np.arange(16000) / 10).astype(np.float32) * 0.2
+    out = mixed(sound, RNG.standard_normal(16000).astype(np.float32), 6.0)
+    noise = out - sound
+    assert 10 * np.log10(np.mean(sound**2) / np.mean(noise**2)) == pytest.approx(6.0, abs=0.1)
+
+
+@pytest.mark.parametrize("text", ["fog:1", "noise:loud", ""])
+def test_a_damage_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match=r"damage|float"):
+        Damage.parse(text)
+
+
+def test_a_tape_is_read_as_it_was_written(tmp_path):
+    clock = VirtualClock(7)
+    tape = Tape(clock)
+    tape.saw("picture", 5)
+    tape.add_face(FaceFeatures(5, np.ones(DIMS["face"], np.float32), True, 2, 0.5, 30.0, 0.25, 0.125))
+    tape.add_voice(VoiceFeatures(6, np.ones(DIMS["voice"], np.float32)))
+    tape.add_speech(SpeechFrame(6, np.zeros(512, np.float32), 0.5, -20.0, None, 0.25))
+    clock.advance_to(9)
+    words = (Word(1, 2, "fine", 0.5, True), Word(2, 3, "day", 0.25, False))
+    tape.add_text(Transcript(8, words[:1], words[1:], 0.5, "doubt", 3))
+    tape.save(tmp_path / "tape.npz")
+    items, seen = load(tmp_path / "tape.npz")
+    assert seen == {"picture": [5]}
+    assert [at for at, _ in items] == [7, 7, 7, 9]
+    assert items[-1][1] == tape.items[-1][1]
+    face = items[0][1]
+    assert (face.t_ns, face.found, face.faces, face.brightness) == (5, True, 2, 0.25)
+
+
+@pytest.mark.models
+def test_a_tape_gives_the_windows_of_the_live_pipeline_back(clip, tmp_path):
+
+    config = Config.model_validate({"streams": [{"source": str(clip)}]})
+    clock = VirtualClock()
+    parts = Parts(config, clock)
+    live = []
+    fuse = parts.fuser.fuse
+    parts.fuser.fuse = lambda views: live.extend(views) or fuse(views)
+    Replay(config, parts, clock, lambda _: None).run(threading.Event())
+    path = features.tape_clip(Example("mosi_clips", clip.stem, "x", 0.0, path=clip), "clean", tmp_path, words=True)
+    again = [view for view, _ in replay(load(path), TextExtractor(parts.encoder), config)]
+    assert [view.end_ns for view in again] == [view.end_ns for view in live]
+    for one, two in zip(again, live, strict=True):
+        for name, segment in one.segments.items():
+            assert segment.reliability == pytest.approx(two.segments[name].reliability, abs=1e-5)
+            assert np.allclose(segment.values, two.segments[name].values, atol=1e-4)
+
+
+def sample(label, *names):
+    segments = {name: absent(name) for name in DIMS}
+    for name in names:
+        values = np.full((3, DIMS[name]), label, np.float32)
+        segments[name] = Segment(values, np.array([-2, -1, 0], np.float32), 1.0, "ok", None, 0)
+    return Sample(WindowView("train", 0, 0, NS_PER_S, segments), label, 1.0)
+
+
+def test_words_meet_the_face_of_another_clip_and_keep_their_label():
+    clip, sentence = sample(-2.0, "text", "voice", "face"), sample(2.0, "text")
+    mixer = Mixer([clip, sentence], Recipe(unrelated=1.0, acted=0.0), np.random.default_rng(0))
+    new = mixer.mix(sentence)
+    assert new.label == 2.0
+    assert new.view.segments["text"] is sentence.view.segments["text"]
+    assert new.view.segments["face"] is clip.view.segments["face"]
+
+
+def test_words_that_say_nothing_take_the_label_of_an_acted_voice():
+    voice, sentence = sample(-2.5, "voice"), sample(0.0, "text")
+    mixer = Mixer([voice, sentence], Recipe(unrelated=0.0, acted=1.0), np.random.default_rng(0))
+    labels = {mixer.mix(sentence).label for _ in range(20)}
+    assert labels == {-2.5, 0.0}
+
+
+def test_a_window_without_words_stays_as_it_is():
+    voice = sample(-2.5, "voice")
+    assert Mixer([voice, sample(1.0, "text", "voice", "face")], Recipe(), np.random.default_rng(0)).mix(voice) is voice
