@@ -251,6 +251,7 @@ class Misa(Peer):
 
     def fuse(self, values: Mapping[str, Tensor], reliability: Tensor) -> tuple[Tensor, Tensor]:
         """See the base."""
+        del reliability  # MISA knows no masks
         h = {name: self.encode[name](value) for name, value in values.items()}
         private = {name: torch.sigmoid(self.private[name](x)) for name, x in h.items()}
         shared = {name: torch.sigmoid(self.shared(x)) for name, x in h.items()}

@@ -1,41 +1,38 @@
 """Evaluations, one per subcommand: python scripts/evaluate.py NAME --help.
 
-Each lives in scripts/evaluation/NAME.py with `add_arguments(parser)` and `main(args) -> exit code`; a new one is a new
-line in COMMANDS. Modules are imported only for the command that is asked for.
+Each lives in scripts/evaluation/NAME.py with `main(options)`; a new one is a new line in COMMANDS. Modules are imported
+only for the command that is asked for.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT.parent / "shared" / "data"
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 COMMANDS = {
-    "fusion": "compare fusion methods on vectors of each modality, clean and damaged",
+    "fusion": "compare fusion methods on one vector per modality, clean and damaged",
+    "live": "stream labelled clips through the live pipeline and score them",
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run a subcommand."""
-    argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="evaluate.py", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True, metavar="NAME")
-    for name, text in COMMANDS.items():
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument(
-            "--data", type=Path, default=Path(os.environ.get("AGFN_DATA", ROOT / ".." / "shared" / "data"))
-        )
-        if name in argv[:1]:
-            importlib.import_module(f"evaluation.{name}").add_arguments(sub)
-    args = parser.parse_args(argv)
-    return int(importlib.import_module(f"evaluation.{args.command}").main(args))
+def main(argv: list[str] | None = None) -> None:
+    """Run a subcommand; its options are its own."""
+    listing = "\n".join(f"  {name:8s} {text}" for name, text in COMMANDS.items())
+    cli = argparse.ArgumentParser(
+        prog="evaluate.py",
+        description=f"Evaluations:\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    cli.add_argument("name", choices=sorted(COMMANDS), help="NAME --help shows its options")
+    args, options = cli.parse_known_args(argv)
+    importlib.import_module(f"evaluation.{args.name}").main(options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,140 @@
+"""Markdown of the fusion benchmark. The findings above the marker are written by a person and kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from evaluation.fusion_stats import curves
+
+from models.metrics import KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+MARKER = "<!-- below: written by scripts/evaluate.py fusion -->"
+AREAS = (
+    "AUILC of MAE (missing: mean over the rates 0 to 0.9; noise: over 20 to -10 dB; stale: another utterance's vector, "
+    "unnoticed). `one damaged` is the mean over missing and noise of one modality, retention that over the clean MAE:"
+)
+GATES = (
+    "Gates: Spearman correlation of the mean weight of the damaged modality with severity; `dead` is the largest weight "
+    "that a missing modality ever had; `gone`: MAE without that modality:"
+)
+DIFFERENCES = (
+    "Difference of AUILC MAE, negative where AGFN is better; paired bootstrap over speakers (10,000 draws), Holm over "
+    "this table."
+)
+COMMAND = "python scripts/evaluate.py fusion"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table, numbers to the right."""
+    return [
+        f"| {' | '.join(head)} |",
+        f"|---|{'---:|' * (len(head) - 1)}",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+    ]
+
+
+def number(value: float) -> str:
+    """Three decimals, a dash for what there is none of."""
+    return "-" if value != value else f"{value:.3f}"  # noqa: PLR0124 - only NaN differs from itself
+
+
+def data_set(name: str, names: Sequence[str], summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Tables of one data set: clean metrics, areas under the curves, gates, for each training regime."""
+    lines = [f"## {name}", ""]
+    for regime, methods in summaries.items():
+        lines += [f"### {name}, training: {regime}", "", "Clean:", ""]
+        lines += table(
+            ["method", *KEYS], ([method, *(number(s["clean"][key]) for key in KEYS)] for method, s in methods.items())
+        )
+        lines += [AREAS, ""]
+        places = [f"{kind}/{where}" for kind, where in curves(names)]
+        lines += table(
+            ["method", *places, "one damaged", "retention", "worst"],
+            (
+                [
+                    method,
+                    *(number(s["auilc"][place]["mae"]) for place in places),
+                    number(s["auilc_one_damaged"]),
+                    number(s["retention"]),
+                    number(s["worst_mae"]),
+                ]
+                for method, s in methods.items()
+            ),
+        )
+        lines += ["All modalities missing at a rate, mean over 0 to 0.9; `+`: rows with at least one left:", ""]
+        lines += table(
+            ["method", *KEYS, *(f"{key}+" for key in KEYS)],
+            (
+                [
+                    method,
+                    *(number(s["auilc"]["missing/all"][key]) for key in KEYS),
+                    *(number(s["auilc_present"]["missing/all"][key]) for key in KEYS),
+                ]
+                for method, s in methods.items()
+            ),
+        )
+        gated = {method: s for method, s in methods.items() if s["gate"]}
+        if gated:
+            lines += [GATES, ""]
+            kinds = list(next(iter(gated.values()))["gate"])
+            lines += table(
+                ["method", *kinds, "dead", *(f"{where} gone" for where in names)],
+                (
+                    [
+                        method,
+                        *(f"{s['gate'][kind]['spearman']:.2f}" for kind in kinds),
+                        number(s["dead_share"]),
+                        *(number(s["gone"][where]["mae"]) for where in names),
+                    ]
+                    for method, s in gated.items()
+                ),
+            )
+    return lines
+
+
+def tests(title: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Table of paired comparisons."""
+    return [
+        f"### {title}",
+        "",
+        DIFFERENCES,
+        "",
+        *table(
+            ["training", "AGFN", "against", "difference", "95 %", "p", "p (Holm)"],
+            (
+                [
+                    test["regime"],
+                    test["ours"],
+                    test["control"],
+                    f"{test['difference']:+.4f}",
+                    f"{test['interval'][0]:+.4f} .. {test['interval'][1]:+.4f}",
+                    f"{test['p']:.4f}",
+                    f"{test['p_holm']:.4f}",
+                ]
+                for test in found
+            ),
+        ),
+    ]
+
+
+def psc_table(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Table of the t-SNE diagnostic."""
+    return [
+        "### PSC (Eq. 8) on mosi_a, mean over t-SNE seeds",
+        "",
+        *table(
+            ["method", "PSC", "its deviation over seeds", "multiple R"],
+            ([name, number(s["psc"]), number(s["psc_std"]), number(s["multiple_r"])] for name, s in found.items()),
+        ),
+    ]
+
+
+def write(path: Path, lines: Sequence[str]) -> None:
+    """Replace what stands below the marker."""
+    above = path.read_text(encoding="utf-8").split(MARKER)[0] if path.exists() else "# Fusion benchmark\n\n"
+    path.write_text(above + MARKER + "\n\n" + "\n".join(lines).rstrip() + "\n", encoding="utf-8")
