@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from realtime.errors import AgfnError, ModelError, UsageError
 
@@ -27,9 +27,21 @@ EPILOG = """exit codes: 0 ended or stopped, 1 error of the program, 2 wrong opti
 The password of a broker is read from AGFN_MQTT_PASSWORD or mqtt.password_file, never from an option."""
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, without the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing and leaving.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{message}; --help lists the options")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser; nothing heavy is imported for it."""
-    cli = argparse.ArgumentParser(
+    cli = Parser(
         prog="python -m realtime.run",
         description="Streaming sentiment from face, voice and words, with visible gates.",
         epilog=EPILOG,
@@ -70,9 +82,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    args = parser().parse_args(argv)
     try:
-        return _dispatch(args)
+        return _dispatch(parser().parse_args(argv))
     except AgfnError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line a person must see
         return error.exit_code
