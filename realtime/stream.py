@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realtime.capture.names import public_address
@@ -102,7 +103,8 @@ class Stream:
 
 def _device_names(stream: StreamConfig) -> tuple[str | None, str | None]:
     if stream.source is not None:
-        return f"picture of {stream.source}", f"sound of {stream.source}"
+        name = Path(stream.source).name
+        return f"picture of {name}", f"sound of {name}"
     return (
         None if stream.camera is None else f"camera {public_address(stream.camera)}",
         None if stream.mic is None else f"microphone {stream.mic}",

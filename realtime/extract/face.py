@@ -80,6 +80,7 @@ class FaceExtractor:
         self._baseline = Baseline(np.array([NEUTRAL[name] for name in BLENDSHAPES], np.float32), config.baseline_s)
         self._previous: Image | None = None
         self._face_id = 0
+        self._warm = False
         self._last_ms = -1
         self._score = 0.0
         self._score_due = 0
@@ -137,7 +138,12 @@ class FaceExtractor:
             return self._landmarker.detect(picture)
         # Times must rise strictly in whole milliseconds, whatever a camera or a replay does.
         self._last_ms = max(self._last_ms + 1, t_ns // 1_000_000)
-        return self._landmarker.detect_for_video(picture, self._last_ms)
+        if self._warm:
+            return self._landmarker.detect_for_video(picture, self._last_ms)
+        with quiet():  # what comes after the detector is set up when the first face is found, not without words
+            result = self._landmarker.detect_for_video(picture, self._last_ms)
+        self._warm = bool(result.face_landmarks)
+        return result
 
     def _scored(self, image: Image, face: Box) -> float:
         if self._score_due > 0:
