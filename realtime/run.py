@@ -99,8 +99,6 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--source plays a file; leave out --camera and --mic")
     if (args.no_camera and args.camera) or (args.no_mic and args.mic):
         raise UsageError("--no-camera and --no-mic contradict --camera and --mic")
-    if args.pace == "fast" and not args.source and not args.demo:
-        raise UsageError("--pace fast needs a file: add --source FILE")
     values: dict[str, Any] = {}
     if args.device:
         values["fusion"] = {"device": args.device}
@@ -138,6 +136,8 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.print_config:
         _say(to_yaml(config, origins))
         return 0
+    if args.pace == "fast" and [stream.source is not None for stream in config.streams] != [True]:
+        raise UsageError("--pace fast plays one file: add --source FILE")
     return _run(args, config)
 
 

@@ -243,3 +243,29 @@ def test_the_configuration_shows_where_a_value_is_from():
     )
     assert re.search(r"hop_s: 0.5 +# AGFN_WINDOW__HOP_S", done.stdout)
     assert re.search(r"device: cpu +# --set", done.stdout)
+
+
+@pytest.mark.models
+def test_several_streams_run_in_one_process_each_on_its_own(data_dir, tmp_path):
+    config = tmp_path / "two.yaml"
+    config.write_text(
+        f"streams:\n  - {{name: left, source: {data_dir / CREMAD}}}\n  - {{name: right, source: {data_dir / MOSI}}}\n"
+    )
+    out = tmp_path / "out.jsonl"
+    done = run("--config", config, "--mqtt", "off", "--output", out)
+    assert done.returncode == 0, done.stderr
+    messages = lines(out.read_text())
+    for name in ("left", "right"):
+        own = [message for message in messages if message["stream"] == name]
+        assert [message["seq"] for message in own] == list(range(len(own)))
+        assert own[-1]["modalities"]["face"]["weight"] > 0
+    ended = [event["stream"] for event in lines(out.read_text(), "agfn.event/1") if event["kind"] == "ended"]
+    assert sorted(ended) == ["left", "right"]
+
+
+def test_a_replay_takes_one_file_only(clip, tmp_path):
+    config = tmp_path / "two.yaml"
+    config.write_text(f"streams: [{{name: a, source: {clip}}}, {{name: b, source: {clip}}}]\n")
+    done = run("--config", config, "--pace", "fast")
+    assert done.returncode == 2
+    assert "--source" in done.stderr
