@@ -34,7 +34,8 @@ class Recipe:
     """How AGFN is trained; the values of configs/training.yaml.
 
     `drop` is the chance of a modality to be masked. `unrelated` is the chance of words to meet the voice and face of
-    another clip: a dozen speakers are soon known by face, and a face that is known is a label that is known. `acted` is
+    another clip, and of a clip without words to take the label of another: a dozen speakers are soon known by face, and
+    who knows the face knows the label; what face and voice mean is learned from those who act. `acted` is
     the chance of words that say nothing (|label| <= NEUTRAL) to meet an acted voice or face, whose label then counts.
     """
 
@@ -64,15 +65,17 @@ class Mixer:
             return {name for name, segment in sample.view.segments.items() if segment.reliability > 0}
 
         self._recipe, self._rng = recipe, rng
-        self._clips = [sample for sample in samples if "face" in on(sample) and "voice" in on(sample)]
+        self._clips = [sample for sample in samples if _is_clip(sample)]
         self._voices = [sample for sample in samples if on(sample) == {"voice"} and abs(sample.label) > NEUTRAL]
         self._faces = [sample for sample in samples if on(sample) == {"face"} and abs(sample.label) > NEUTRAL]
 
     def mix(self, sample: Sample) -> Sample:
         """Return the sample, or a new one made of its words."""
-        if sample.view.segments["text"].reliability == 0:
-            return sample
         chance = self._rng.random()
+        if sample.view.segments["text"].reliability == 0:
+            if chance < self._recipe.unrelated and _is_clip(sample):
+                return replace(sample, label=self._clips[int(self._rng.integers(len(self._clips)))].label)
+            return sample
         if abs(sample.label) <= NEUTRAL and chance < self._recipe.acted:
             donors = self._voices if self._rng.random() < 0.5 else self._faces
             return self._with(sample, donors, takes_label=True) if donors else sample
@@ -85,6 +88,10 @@ class Mixer:
         segments = {**donor.view.segments, "text": sample.view.segments["text"]}
         label = donor.label if takes_label else sample.label
         return Sample(replace(sample.view, segments=segments), label, sample.weight)
+
+
+def _is_clip(sample: Sample) -> bool:
+    return all(sample.view.segments[name].reliability > 0 for name in ("voice", "face"))
 
 
 def standardise(model: AGFN, samples: Sequence[Sample]) -> None:
