@@ -1,0 +1,88 @@
+"""Command line of the desktop overlay: `python -m realtime.overlay`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realtime.errors import AgfnError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from realtime.config import MqttConfig
+    from realtime.publish.access import Access
+
+EPILOG = """Hold Ctrl+Shift with the pointer over the overlay, or use its tray icon, to move it, to make it larger, to
+pause the analysis, and to close it. The password of a broker is read from AGFN_MQTT_PASSWORD or mqtt.password_file."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the overlay and return its exit code."""
+    cli = argparse.ArgumentParser(
+        prog="python -m realtime.overlay",
+        description="Show the sentiment of a stream over the desktop.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    cli.add_argument(
+        "--mqtt", metavar="URL", help="mqtt://host[:port] or mqtts://[user@]host[:port] (default: this machine)"
+    )
+    cli.add_argument("--base", help="first part of the topics (default agfn)")
+    cli.add_argument("--stream", metavar="NAME", help="stream to follow (default the first one heard)")
+    cli.add_argument("--config", type=Path, metavar="FILE", help="configuration file of realtime.run, for its broker")
+    cli.add_argument("--follow-stdin", action="store_true", help=argparse.SUPPRESS)
+    args = cli.parse_args(argv)
+    try:
+        check_installed()
+        _check_screen()
+        from realtime.config import load  # noqa: PLC0415 - --help must answer at once
+
+        config = load(args.config, (), {"mqtt": _options(args)})[0].mqtt
+        access = _access(config)
+        from realtime.overlay.main import show  # noqa: PLC0415 - Qt is there, as was checked
+
+        return show(access, config.base, args.stream, follow_stdin=args.follow_stdin)
+    except AgfnError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line a person must see
+        return error.exit_code
+
+
+def check_installed() -> None:
+    """Say how to get Qt where it is not there.
+
+    Raises:
+        UsageError: PySide6 is not installed.
+    """
+    if importlib.util.find_spec("PySide6") is None:
+        raise UsageError(
+            "the overlay needs PySide6, which is not installed: "
+            "python -m pip install -c constraints.txt -e '.[overlay]', in the program's folder"
+        )
+
+
+def _check_screen() -> None:
+    # Qt itself would abort with a core dump.
+    named = [name for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM") if os.environ.get(name)]
+    if sys.platform.startswith("linux") and not named:
+        raise UsageError("no screen to draw on: neither DISPLAY nor WAYLAND_DISPLAY is set")
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    return {key: value for key, value in (("url", args.mqtt), ("base", args.base)) if value is not None}
+
+
+def _access(config: MqttConfig) -> Access:
+    from realtime.publish.access import Access, access_of  # noqa: PLC0415 - as above
+
+    if config.url == "off":
+        raise UsageError("the overlay shows what comes over MQTT: give it a broker with --mqtt mqtt://HOST")
+    return Access("127.0.0.1", config.port) if config.url == "embedded" else access_of(config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
