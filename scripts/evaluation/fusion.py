@@ -50,7 +50,7 @@ PLAN: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Which methods are trained how: ablations where it decides, noise in training where two modalities carry signal."""
 OURS = ("AGFN robust", "robust, anchored")
-CONTROLS = ("concat", "concat + r", "late", "late + r", "TFN", "MISA", "robust, no gate", "AGFN literal")
+CONTROLS = ("concat", "concat + r", "late", "late + r", "TFN", "MulT", "MISA", "robust, no gate", "AGFN literal")
 PLACE = {"ravdess_av": "one", "mosi_b": "all", "mosi_a": "all"}
 PSC_SEEDS = 5
 SETTING = (

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 MARKER = "<!-- below: written by scripts/evaluate.py fusion -->"
 AREAS = (
-    "AUILC of MAE (missing: mean over the rates 0 to 0.9; noise: over 20 to -10 dB; stale: another utterance's vector, "
-    "unnoticed). `one damaged` is the mean over missing and noise of one modality, retention that over the clean MAE:"
+    "AUILC of MAE (missing: mean over the rates 0 to 0.9; noise: over 20 to -10 dB; stale: another utterance's vector "
+    "at a rate, unnoticed). `one damaged` is the mean over missing and noise of one modality, retention that over the "
+    "clean MAE:"
 )
 GATES = (
-    "Gates: Spearman correlation of the mean weight of the damaged modality with severity; `dead` is the largest weight "
-    "that a missing modality ever had; `gone`: MAE without that modality:"
+    "Gates: Spearman correlation of the mean weight of the damaged modality with severity; `dead` is the largest "
+    "weight that a missing modality ever had; `gone`: MAE without that modality:"
 )
 DIFFERENCES = (
     "Difference of AUILC MAE, negative where AGFN is better; paired bootstrap over speakers (10,000 draws), Holm over "

@@ -84,8 +84,8 @@ def summary(run: Run, data: FusionData) -> dict[str, Any]:
             ]
             for kind, where in curves(names)
         },
-        "gate": gates(run, names),
-        "dead_share": run.dead,
+        "gate": (gate := gates(run, names)),
+        "dead_share": run.dead if gate else float("nan"),
         "validation_mae": run.validation,
         "cpu_seconds": run.seconds,
     }
