@@ -114,10 +114,20 @@ class ThreadedRunner:
         return worker.push
 
     def source(
-        self, name: str, make: Callable[[], Device], sink: Callable[[Any], None], *, open_s: float, read_s: float
+        self,
+        name: str,
+        make: Callable[[], Device],
+        sink: Callable[[Any], None],
+        *,
+        open_s: float,
+        read_s: float,
+        least_hz: float = 0.0,
     ) -> None:
-        """Add a worker for a device."""
-        self._sources.append(SourceWorker(name, make, sink, self._clock, self._on_event, open_s=open_s, read_s=read_s))
+        """Add a worker for a device; `least_hz` as in SourceWorker."""
+        worker = SourceWorker(
+            name, make, sink, self._clock, self._on_event, open_s=open_s, read_s=read_s, least_hz=least_hz
+        )
+        self._sources.append(worker)
 
     def start(self, ready_s: float = 60.0) -> None:
         """Start the stages, wait until their models are loaded, then start the devices."""

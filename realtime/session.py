@@ -38,6 +38,8 @@ HEALTH_EVERY_S = 1.0
 NOTHING_AFTER_S = 2.0
 END_WAIT_S = 1.0
 FLUSH_WAIT_S = 5.0
+SLOW_BELOW_FPS = 5.0
+"""A webcam that delivers less, for lack of light or bandwidth, misses most expressions."""
 
 
 def open_media(stream: StreamConfig, config: Config) -> MediaFile | None:
@@ -187,6 +189,7 @@ class LiveStream:
                 inlets.picture,
                 open_s=config.camera.open_timeout_s + 1.0,
                 read_s=config.camera.read_timeout_s + 1.0,
+                least_hz=min(SLOW_BELOW_FPS, config.camera.max_fps / 2),
             )
         if stream.mic is not None:
             name = stream.mic

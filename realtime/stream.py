@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from realtime.capture.names import public_address
 from realtime.clock import utc_now
 from realtime.fuse.smooth import Smoother
 from realtime.fuse.window import Window
+from realtime.notice import Notices
 from realtime.publish import compose
 from realtime.types import Event
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from realtime.fuse.worker import Estimate
     from realtime.publish.messages import Message
     from realtime.types import Modality, WindowView
+
+log = logging.getLogger(__name__)
 
 
 class Stream:
@@ -47,6 +51,8 @@ class Stream:
         self.window = Window(self.name, config.window, devices, clock)
         self.paused = threading.Event()
         self._config, self._clock, self._send = config, clock, send
+        live = stream.source is None
+        self._notices = Notices({"face": "camera" if live else "picture", "voice": "microphone" if live else "sound"})
         self._smoother = Smoother(config.fusion.smoothing_s)
         self._t0_ns = 0
         self._started = utc_now()
@@ -61,6 +67,10 @@ class Stream:
         """Close the window that ends at `end_ns`."""
         view = self.window.close(end_ns)
         self._closed_ns[view.seq] = self._clock.now_ns()
+        for event in self._notices.feed(view):
+            if event.cause is not None:
+                log.warning("%s", event.cause)
+            self.event(event)
         return view
 
     def publish(self, view: WindowView, estimate: Estimate) -> None:

@@ -10,6 +10,7 @@ import logging
 import random
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +33,8 @@ FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 1.5
 """Short: a failed open of a local device costs milliseconds, and a person who plugs it in again waits."""
 LOG_EVERY_S = 30.0
+SLOW_OVER_S = 2.0
+"""A rate is judged over so long."""
 
 
 class Device(Protocol):
@@ -66,6 +69,31 @@ class Gauge:
     busy_s: float
     lost: bool
     channel: ChannelStats | None = None
+
+
+class Pace:
+    """Tells when a device that still delivers has become slow, and when it is back to speed.
+
+    Args:
+        least_hz: fewer items per second than this are slow; half as much again are not.
+    """
+
+    def __init__(self, least_hz: float) -> None:
+        self._least_hz = least_hz
+        self._times_ns: deque[int] = deque()
+        self.slow = False
+
+    def feed(self, t_ns: int) -> float | None:
+        """Take the time of an item; return the rate in Hz when `slow` changes with it."""
+        self._times_ns.append(t_ns)
+        span_s = (t_ns - self._times_ns[0]) / 1e9
+        if span_s < SLOW_OVER_S:
+            return None
+        rate_hz = (len(self._times_ns) - 1) / span_s
+        while (t_ns - self._times_ns[0]) / 1e9 >= SLOW_OVER_S:
+            self._times_ns.popleft()
+        was, self.slow = self.slow, rate_hz < self._least_hz * (1.5 if self.slow else 1.0)
+        return rate_hz if self.slow != was else None
 
 
 class Worker(ABC):
@@ -172,6 +200,7 @@ class Worker(ABC):
         self._restarts += 1
         self._failures += 1
         self._leave()
+        self.ready.set()  # a stage that cannot be built must not keep the others from starting
         cause = str(error) if isinstance(error, AgfnError) else f"{self.name}: {type(error).__name__}: {error}"
         if not isinstance(error, AgfnError):
             log.debug("%s failed", self.name, exc_info=error)
@@ -213,7 +242,18 @@ class Worker(ABC):
 
 
 class SourceWorker(Worker):
-    """A device in a thread: opens it, hands on what it reads, and opens it again when it is lost."""
+    """A device in a thread: opens it, hands on what it reads, and opens it again when it is lost.
+
+    Args:
+        name: of the component.
+        make: builds the device.
+        sink: takes what it delivers.
+        clock: for ages and time-outs.
+        on_event: called with each event.
+        open_s: how long opening may take before it is abandoned.
+        read_s: how long one read may take.
+        least_hz: fewer items per second than this are reported as slow; 0 never.
+    """
 
     def __init__(
         self,
@@ -225,14 +265,18 @@ class SourceWorker(Worker):
         *,
         open_s: float,
         read_s: float,
+        least_hz: float = 0.0,
     ) -> None:
         super().__init__(name, clock, on_event, open_s)
         self._make, self._sink = make, sink
+        self._least_hz = least_hz
+        self._slow_since_ns: int | None = None
         self._open_s, self._read_s = open_s, read_s
         self.ready.set()
 
     def _run(self, generation: int) -> None:
-        device = self._make()
+        device, pace = self._make(), Pace(self._least_hz)
+        self._slow_since_ns = None
         try:
             self.hang_s = self._open_s
             self._enter()
@@ -247,8 +291,18 @@ class SourceWorker(Worker):
                 self._leave()
                 self._sink(item)
                 self._delivered(item_end_ns(item))
+                if (rate_hz := pace.feed(item_end_ns(item))) is not None:
+                    self._tell_pace(rate_hz, slow=pace.slow)
         finally:
             device.close()
+
+    def _tell_pace(self, rate_hz: float, *, slow: bool) -> None:
+        now_ns = self._clock.now_ns()
+        if slow:
+            self._slow_since_ns = now_ns
+            self._on_event(Event(now_ns, self.name, "slow", f"{self.name}: {rate_hz:.1f} per second", now_ns))
+        else:
+            self._on_event(Event(now_ns, self.name, "recovered", None, self._slow_since_ns))
 
 
 class StageWorker(Worker):

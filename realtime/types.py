@@ -188,7 +188,8 @@ class Segment:
 
     `values` is (T, D) float32 and `times_s` (T,) float32, seconds relative to the end of the window (<= 0, rising).
     `reliability` in [0, 1]; exactly 0 masks the segment; `idle`: healthy, but nothing to judge (silence). `age_ms` is
-    the age of the newest sample, None if there never was one.
+    the age of the newest sample, None if there never was one. `trouble` is what a person should be told of a device
+    that delivers, but nothing alive: `frozen` for the same picture over and over, or no sound at all.
     """
 
     values: Floats
@@ -198,6 +199,7 @@ class Segment:
     cause: str | None
     age_ms: int | None
     idle: bool = False
+    trouble: EventKind | None = None
 
 
 @dataclass(frozen=True, slots=True)

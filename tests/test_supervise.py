@@ -10,7 +10,7 @@ from realtime import supervise
 from realtime.channel import Channel, Policy
 from realtime.clock import MonotonicClock
 from realtime.errors import DeviceError
-from realtime.supervise import MAX_LEFT_BEHIND, SourceWorker, StageWorker, Watchdog, backoff_s
+from realtime.supervise import MAX_LEFT_BEHIND, Pace, SourceWorker, StageWorker, Watchdog, backoff_s
 from realtime.types import Chunk, Frame
 
 
@@ -205,3 +205,69 @@ def test_backoff_grows_is_jittered_and_capped(monkeypatch):
     means = [np.mean([backoff_s(failures) for _ in range(200)]) for failures in (1, 3, 30)]
     assert means[0] < means[1] < means[2] <= supervise.LONGEST_BACKOFF_S * 1.25
     assert len({backoff_s(5) for _ in range(10)}) > 1
+
+
+def paced(least_hz, *stretches):
+    """Return (second, rate) of each change, for stretches of (rate in Hz, seconds)."""
+    pace, t_s, changes = Pace(least_hz), 0.0, []
+    for rate_hz, length_s in stretches:
+        for _ in range(round(rate_hz * length_s)):
+            t_s += 1 / rate_hz
+            if (now_hz := pace.feed(int(t_s * 1e9))) is not None:
+                changes.append((t_s, now_hz, pace.slow))
+    return changes
+
+
+def test_a_camera_at_full_rate_is_not_slow():
+    assert paced(5, (15, 10)) == []
+
+
+def test_a_camera_that_falls_back_is_slow_within_its_two_seconds_until_it_is_clearly_faster():
+    begun, over = paced(5, (15, 5), (2, 6), (15, 5))
+    assert 6 < begun[0] < 8
+    assert begun[1] < 5
+    assert begun[2]
+    assert 12 < over[0] < 14.5
+    assert over[1] > 7.5
+
+
+def test_a_rate_at_the_limit_does_not_flicker():
+    assert len(paced(5, *[(4.9, 3), (5.5, 3)] * 5)) == 1
+
+
+class Slow(Script):
+    """A device that takes its time."""
+
+    pause_s = 0.05
+
+    def read(self):
+        time.sleep(self.pause_s)
+        return frame()
+
+
+def test_a_slow_device_is_told_of_with_its_rate_and_again_when_it_is_faster(monkeypatch):
+    monkeypatch.setattr(supervise, "SLOW_OVER_S", 0.2)
+    device, events = Slow([]), []
+    worker = SourceWorker(
+        "camera", lambda: device, lambda _: None, MonotonicClock(), events.append, open_s=1, read_s=1, least_hz=40
+    )
+    worker.start()
+    wait_until(lambda: any(event.kind == "slow" for event in events))
+    device.pause_s = 0.002
+    wait_until(lambda: events[-1].kind == "recovered")
+    worker.stop()
+    assert worker.join(2)
+    assert [event.kind for event in events] == ["started", "slow", "recovered"]
+    assert "per second" in events[1].cause
+    assert events[2].since_ns == events[1].t_ns
+
+
+def test_a_stage_that_cannot_be_built_keeps_nobody_from_starting():
+    def make():
+        raise DeviceError("the model is missing")
+
+    worker = StageWorker("face", make, lambda _: None, Channel(Policy.LATEST), MonotonicClock(), lambda _: None)
+    worker.start()
+    assert worker.ready.wait(5)
+    worker.stop()
+    assert worker.join(5)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from realtime.types import FaceFeatures, ModalityState, SpeechFrame, Word
+    from realtime.types import EventKind, FaceFeatures, ModalityState, SpeechFrame, Word
 
 LOST_AFTER_S = 0.5
 """A device without a sample for so long is lost: with hop and lateness it shows within a second."""
@@ -38,12 +38,13 @@ SPEECH_P = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The verdict on one modality. `idle` means healthy, with nothing to judge (silence)."""
+    """The verdict on one modality. `idle` means healthy, with nothing to judge (silence); `trouble` as in Segment."""
 
     value: float
     state: ModalityState
     cause: str | None = None
     idle: bool = False
+    trouble: EventKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def face_trust(faces: Sequence[FaceFeatures], delivery: Delivery, end_ns: int) -
         still_since = face.t_ns
     still_s = (end_ns - still_since) / 1e9
     if still_s >= FROZEN_AFTER_S:
-        return Trust(0.0, "lost", f"{delivery.device}: frozen picture for {still_s:.1f} s")
+        return Trust(0.0, "lost", f"{delivery.device}: frozen picture for {still_s:.1f} s", trouble="frozen")
     recent = [face for face in faces if end_ns - face.t_ns <= RECENT_S * 1e9]
     found = [face for face in recent if face.found]
     if not found:
@@ -138,6 +139,14 @@ def recent_snr_db(speech: Sequence[SpeechFrame]) -> float | None:
     return next((frame.snr_db for frame in reversed(speech) if frame.snr_db is not None), None)
 
 
+def muted(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) -> Trust | None:
+    """The verdict when the microphone delivers digital silence: its mute key, or a device that was pulled out."""
+    recent = [frame for frame in speech if end_ns - frame.t_ns <= RECENT_S * 1e9]
+    if len(recent) > 8 and max(frame.level_db for frame in recent) < MUTED_BELOW_DB:
+        return Trust(0.0, "lost", f"{delivery.device}: muted, no sound at all", trouble="frozen")
+    return None
+
+
 def voice_trust(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) -> Trust:
     """Judge the voice: speech present, signal-to-noise ratio, clipping, and a microphone that isn't muted.
 
@@ -146,11 +155,8 @@ def voice_trust(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) 
         delivery: how they came in.
         end_ns: end of the window.
     """
-    if (bad := delivered(delivery)) is not None:
+    if (bad := delivered(delivery) or muted(speech, delivery, end_ns)) is not None:
         return bad
-    recent = [frame for frame in speech if end_ns - frame.t_ns <= RECENT_S * 1e9]
-    if len(recent) > 8 and max(frame.level_db for frame in recent) < MUTED_BELOW_DB:
-        return Trust(0.0, "lost", f"{delivery.device}: muted, no sound at all")
     spoken = [frame for frame in speech if frame.probability >= SPEECH_P]
     spoken_s = sum(len(frame.samples) for frame in spoken) / 16_000
     parts = {
@@ -187,7 +193,7 @@ def text_trust(
         delivery: how sound came in.
         end_ns: end of the window.
     """
-    if (bad := delivered(delivery)) is not None:
+    if (bad := delivered(delivery) or muted(speech, delivery, end_ns)) is not None:
         return bad
     snr_db = recent_snr_db(speech)
     if not words:

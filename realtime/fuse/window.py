@@ -211,4 +211,5 @@ def _segment(trust: Trust, values: list[Floats], times_ns: list[int], dim: int, 
         cause=trust.cause,
         age_ms=None if newest_ns is None else max(0, round((end_ns - newest_ns) / 1e6)),
         idle=trust.idle,
+        trouble=trust.trouble,
     )
