@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realtime.capture.names import public_address
@@ -113,8 +112,7 @@ class Stream:
 
 def _device_names(stream: StreamConfig) -> tuple[str | None, str | None]:
     if stream.source is not None:
-        name = Path(stream.source).name
-        return f"picture of {name}", f"sound of {name}"
+        return "picture", "sound"
     return (
         None if stream.camera is None else f"camera {public_address(stream.camera)}",
         None if stream.mic is None else f"microphone {stream.mic}",
