@@ -1,0 +1,120 @@
+"""The fusion worker: one model for all streams, whole batches, nothing made up, nothing grows."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realtime.clock import MonotonicClock, VirtualClock
+from realtime.config import FusionConfig
+from realtime.fuse.collate import MAX_STEPS, collate
+from realtime.fuse.smooth import Smoother
+from realtime.fuse.window import DIMS
+from realtime.fuse.worker import NOTHING, Fuser, FusionWorker
+from realtime.parts import WEIGHTS
+from realtime.types import MODALITIES, NS_PER_S, Segment, WindowView
+
+RNG = np.random.default_rng(3)
+
+
+def segment(name, steps, reliability=1.0):
+    values = RNG.normal(0, 1, (steps, DIMS[name])).astype(np.float32)
+    return Segment(values, np.linspace(-3, 0, steps, dtype=np.float32), reliability, "ok", None, 0)
+
+
+def view(seq=0, stream="desk", **reliability):
+    segments = {name: segment(name, 5, reliability.get(name, 1.0)) for name in MODALITIES}
+    return WindowView(stream, seq, 0, NS_PER_S, segments)
+
+
+@pytest.fixture(scope="module")
+def fuser():
+    return Fuser(WEIGHTS, "cpu", VirtualClock())
+
+
+def test_a_batch_says_the_same_of_each_window_as_the_window_alone(fuser):
+    views = [view(), view(face=0.0), view(text=0.0, voice=0.0), view(text=0.2)]
+    together, alone = fuser.fuse(views), [fuser.fuse([each])[0] for each in views]
+    for one, other in zip(together, alone, strict=True):
+        assert one.raw == pytest.approx(other.raw, abs=1e-4)
+        assert one.interval == pytest.approx(other.interval, abs=1e-4)
+
+
+def test_weights_sum_to_one_and_are_exactly_zero_for_what_is_masked(fuser):
+    estimate = fuser.fuse([view(face=0.0)])[0]
+    assert estimate.weights["face"] == 0.0
+    assert sum(estimate.weights.values()) == pytest.approx(1, abs=1e-5)
+    assert estimate.interval[0] <= estimate.raw <= estimate.interval[1]
+
+
+@pytest.mark.parametrize("rubbish", [np.nan, np.inf, -1e30])
+def test_what_a_masked_stream_holds_changes_no_bit(fuser, rubbish):
+    clean = view(voice=0.0)
+    dirty = WindowView("desk", 0, 0, NS_PER_S, dict(clean.segments))
+    masked = clean.segments["voice"]
+    dirty.segments["voice"] = Segment(masked.values + np.float32(rubbish), masked.times_s, 0.0, "lost", None, 0)
+    assert fuser.fuse([clean])[0].raw == fuser.fuse([dirty])[0].raw
+
+
+def test_with_nothing_left_no_score_is_made_up(fuser):
+    nothing = view(text=0.0, voice=0.0, face=0.0)
+    assert fuser.fuse([nothing]) == [NOTHING]
+    mixed = fuser.fuse([nothing, view()])
+    assert mixed[0] == NOTHING
+    assert mixed[1].raw is not None
+
+
+def test_an_interval_widens_when_the_words_are_lost(fuser):
+    with_words = [fuser.fuse([view()])[0].interval for _ in range(10)]
+    without = [fuser.fuse([view(text=0.0)])[0].interval for _ in range(10)]
+    assert np.mean([high - low for low, high in without]) > np.mean([high - low for low, high in with_words])
+
+
+def test_windows_of_many_streams_come_back_in_order_per_stream(fuser):
+    results, done = [], threading.Event()
+
+    def take(window, estimate):
+        results.append((window.stream, window.seq))
+        assert estimate.raw is not None
+        if len(results) == 16:
+            done.set()
+
+    worker = FusionWorker(fuser, FusionConfig(max_batch=3), MonotonicClock(), 4, take)
+    for seq in range(4):
+        for stream in "abcd":
+            worker.submit(view(seq, stream))
+    worker.start()
+    assert done.wait(20)
+    worker.close(2)
+    for stream in "abcd":
+        assert [seq for name, seq in results if name == stream] == list(range(4))
+    stats = worker.gauge().channel
+    assert (stats.pushed, stats.popped, stats.dropped, stats.pending) == (16, 16, 0, 0)
+
+
+def test_the_newest_steps_of_a_long_segment_are_kept():
+    segments = {name: segment(name, 200) for name in MODALITIES}
+    batch = collate([WindowView("desk", 0, 0, 0, segments)])
+    for name in MODALITIES:
+        assert batch.values[name].shape == (1, MAX_STEPS[name], DIMS[name])
+        assert np.array_equal(batch.values[name][0, -1].numpy(), segments[name].values[-1])
+
+
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=40), st.floats(0, 1))
+@settings(max_examples=50)
+def test_a_smoothed_score_stays_within_what_was_seen(raws, confidence):
+    smoother = Smoother(1.0)
+    for number, raw in enumerate(raws):
+        score = smoother.feed(number * NS_PER_S // 4, raw, confidence)
+        assert min(raws) - 1e-9 <= score <= max(raws) + 1e-9
+
+
+def test_smoothing_follows_faster_with_confidence_and_starts_afresh_after_a_gap():
+    sure, unsure = Smoother(1.0), Smoother(1.0)
+    for smoother, confidence in ((sure, 1.0), (unsure, 0.1)):
+        smoother.feed(0, 0.0, confidence)
+        smoother.feed(NS_PER_S, 3.0, confidence)
+    assert sure.feed(NS_PER_S, 3.0, 1.0) > unsure.feed(NS_PER_S, 3.0, 0.1)
+    assert sure.feed(60 * NS_PER_S, -3.0, 0.1) == -3.0
