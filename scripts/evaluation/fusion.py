@@ -17,7 +17,7 @@ from evaluation import fusion_stats as stats
 from evaluation.ensemble import Recipe
 from evaluation.fusion_data import DATA
 from evaluation.fusion_methods import METHODS
-from evaluation.fusion_runs import Run, run, tested
+from evaluation.fusion_runs import Run, cache_file, run, tested
 from evaluation.psc import over_seeds
 from platformdirs import user_cache_path
 
@@ -67,6 +67,7 @@ def parse(options: Sequence[str]) -> argparse.Namespace:
     cli.add_argument("--out", type=Path, default=ROOT / "docs")
     cli.add_argument("--seeds", type=int, default=5)
     cli.add_argument("--data-sets", nargs="+", choices=sorted(DATA), default=list(PLAN))
+    cli.add_argument("--finished", action="store_true", help="report the runs that are in the cache, start none")
     cli.add_argument("--quick", action="store_true", help="four methods, two epochs: to see that it works")
     return cli.parse_args(options)
 
@@ -79,7 +80,10 @@ def runs(name: str, data: FusionData, args: argparse.Namespace) -> Runs:
         for method in QUICK if args.quick else methods:
             if method in SINGLE and method.split()[0] not in data.values:
                 continue
-            made = run(data, METHODS[method], regime, list(range(args.seeds)), recipe, args.cache)
+            settings = (data, METHODS[method], regime, list(range(args.seeds)), recipe, args.cache)
+            if args.finished and not cache_file(*settings).exists():
+                continue
+            made = run(*settings)
             done[regime, method] = made
             print(f"{name:10s} {regime:8s} {method:28s} {made.seconds:6.1f} CPU s", file=sys.stderr, flush=True)
     return done
@@ -91,14 +95,14 @@ def report(results: dict[str, tuple[FusionData, Runs]], args: argparse.Namespace
     content: dict[str, Any] = {"command": f"{fusion_report.COMMAND} --seeds {args.seeds}", "data": {}}
     for name, (data, done) in results.items():
         names = list(data.values)
-        summaries: dict[str, dict[str, Any]] = {regime: {} for regime in PLAN[name]}
+        summaries: dict[str, dict[str, Any]] = {regime: {} for regime, _ in done}
         for (regime, method), made in done.items():
             summaries[regime][method] = stats.summary(made, data)
         lines += fusion_report.data_set(name, names, summaries)
         found = stats.significance(done, data, list(PLAN[name]), OURS, CONTROLS, PLACE[name])
         title = "one modality damaged" if PLACE[name] == "one" else "all missing at a rate"
         lines += fusion_report.tests(f"{name}: is AGFN better with {title}?", found)
-        first = next(iter(PLAN[name]))
+        first = next(iter(summaries))
         places = stats.damaged_alone(names) if PLACE[name] == "one" else [("missing", "all"), ("missing", "text")]
         title = f"{name}, training with {first}"
         plots.degradation(summaries[first], places, title, args.out / f"fusion-{name}.png")
@@ -116,6 +120,8 @@ def _psc(data: FusionData, done: Runs) -> dict[str, dict[str, float]]:
     target = data.target[tested(data.folds)]
     result = {}
     for method in ("concat", "AGFN literal", "AGFN robust"):
+        if ("plain", method) not in done:
+            continue
         made = done["plain", method]
         result[method] = over_seeds(made.hidden, np.abs(made.score[stats.CLEAN] - target), PSC_SEEDS)
     return result
@@ -130,7 +136,8 @@ def main(options: Sequence[str]) -> None:
     results = {}
     for name in args.data_sets:
         data = DATA[name](args.data)
-        results[name] = data, runs(name, data, args)
+        if done := runs(name, data, args):
+            results[name] = data, done
     content = report(results, args)
     (args.out / "fusion.json").write_text(json.dumps(_rounded(content), indent=1) + "\n", encoding="utf-8")
 

@@ -27,7 +27,8 @@ def degradation(summaries: Mapping[str, Any], places: Sequence[tuple[str, str]],
             if name in summaries:
                 _line(panel, kind, summaries[name]["mae_curve"][f"{kind}/{where}"], name)
         _axes(panel, kind, where, "MAE" if panel is panels[0][0] else "")
-    panels[0][-1].legend(fontsize=7)
+    if panels[0][-1].lines:
+        panels[0][-1].legend(fontsize=7)
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -43,7 +44,8 @@ def gate_weights(summaries: Mapping[str, Any], names: Sequence[str], title: str,
             if name in summaries and f"{kind}/{where}" in summaries[name]["gate"]:
                 _line(panel, kind, summaries[name]["gate"][f"{kind}/{where}"]["weights"], name)
         _axes(panel, kind, where, "weight of the damaged modality" if panel is panels[0][0] else "")
-    panels[0][-1].legend(fontsize=7)
+    if panels[0][-1].lines:
+        panels[0][-1].legend(fontsize=7)
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=110)

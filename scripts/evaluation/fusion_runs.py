@@ -47,11 +47,16 @@ class Run:
     """CPU time."""
 
 
-def run(data: FusionData, method: Method, regime: str, seeds: list[int], recipe: Recipe, cache: Path | None) -> Run:
-    """Train and test, or take it from the cache."""
+def cache_file(data: FusionData, method: Method, regime: str, seeds: list[int], recipe: Recipe, cache: Path) -> Path:
+    """Where a run with these settings is kept."""
     key = json.dumps([VERSION, data.name, method.name, regime, seeds, asdict(recipe)])
     slug = "-".join((data.name, "".join(c if c.isalnum() else "_" for c in method.name), regime))
-    file = None if cache is None else cache / f"{slug}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
+    return cache / f"{slug}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
+
+
+def run(data: FusionData, method: Method, regime: str, seeds: list[int], recipe: Recipe, cache: Path | None) -> Run:
+    """Train and test, or take it from the cache."""
+    file = None if cache is None else cache_file(data, method, regime, seeds, recipe, cache)
     if file is not None and file.exists():
         return _read(file)
     begin = time.process_time()
