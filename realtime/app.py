@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from realtime.clock import MonotonicClock, VirtualClock
+from realtime.overlay.child import OverlayProcess
 from realtime.parts import Parts
 from realtime.publish.jsonlines import JsonLines
 from realtime.publish.messages import Sentiment
@@ -44,12 +45,13 @@ class App:
         pace: realtime or fast.
         output: file for JSON lines, `-` for standard output, or None.
         view: whether a person may be shown the terminal view.
+        overlay: whether to start the desktop overlay; needs MQTT.
 
     Raises:
         AgfnError: a file, a model or the broker is unusable from the start.
     """
 
-    def __init__(self, config: Config, *, pace: str, output: str | None, view: bool) -> None:
+    def __init__(self, config: Config, *, pace: str, output: str | None, view: bool, overlay: bool = False) -> None:
         self._config = config
         clock = MonotonicClock()
         names = [stream.name for stream in config.streams]
@@ -74,12 +76,17 @@ class App:
         if view and sys.stdout.isatty() and output != "-":
             self._view = TerminalView(names, where, self.toggle_pause)
         self._sinks.append(self._view or LogView(names, where))
+        self._overlay: OverlayProcess | None = None
+        if overlay and self._mqtt is not None:
+            self._overlay = OverlayProcess(self._mqtt.url, config.mqtt, names[0] if len(names) == 1 else None)
 
     def run(self, stop: threading.Event, duration_s: float | None) -> None:
         """Run the session to its end, then say goodbye."""
         try:
             self._session.run(stop, duration_s)
         finally:
+            if self._overlay is not None:
+                self._overlay.close()
             for sink in reversed(self._sinks):
                 sink.close()
 

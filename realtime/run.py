@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--output", metavar="FILE|-", help="write every message as a JSON line")
     out.add_argument("--publish-text", action="store_true", help="let the words leave the process with the messages")
     out.add_argument("--no-view", action="store_true", help="plain log lines instead of the terminal view")
+    out.add_argument("--overlay", action="store_true", help="show the desktop overlay (needs PySide6)")
     out.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info")
     run = cli.add_argument_group("run")
     run.add_argument("--device", metavar="auto|cpu|cuda[:N]", help="where AGFN runs (default auto)")
@@ -138,6 +139,12 @@ def _dispatch(args: argparse.Namespace) -> int:
         return 0
     if args.pace == "fast" and [stream.source is not None for stream in config.streams] != [True]:
         raise UsageError("--pace fast plays one file: add --source FILE")
+    if args.overlay:
+        from realtime.overlay.needs import check_needs  # noqa: PLC0415 - few ask for it
+
+        if config.mqtt.url == "off":
+            raise UsageError("--overlay shows what comes over MQTT: leave out --mqtt off")
+        check_needs()
     return _run(args, config)
 
 
@@ -155,7 +162,7 @@ def _run(args: argparse.Namespace, config: Config) -> int:
     from realtime.app import App  # noqa: PLC0415 - torch and the models take seconds to import
 
     stop = threading.Event()
-    app = App(config, pace=args.pace, output=args.output, view=not args.no_view)
+    app = App(config, pace=args.pace, output=args.output, view=not args.no_view, overlay=args.overlay)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     if hasattr(signal, "SIGUSR1"):

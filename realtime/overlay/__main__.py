@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realtime.errors import AgfnError, UsageError
+from realtime.overlay.needs import check_needs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_argument("--follow-stdin", action="store_true", help=argparse.SUPPRESS)
     args = cli.parse_args(argv)
     try:
-        check_installed()
-        _check_screen()
+        check_needs()
         from realtime.config import load  # noqa: PLC0415 - --help must answer at once
 
         config = load(args.config, (), {"mqtt": _options(args)})[0].mqtt
@@ -50,26 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AgfnError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line a person must see
         return error.exit_code
-
-
-def check_installed() -> None:
-    """Say how to get Qt where it is not there.
-
-    Raises:
-        UsageError: PySide6 is not installed.
-    """
-    if importlib.util.find_spec("PySide6") is None:
-        raise UsageError(
-            "the overlay needs PySide6, which is not installed: "
-            "python -m pip install -c constraints.txt -e '.[overlay]', in the program's folder"
-        )
-
-
-def _check_screen() -> None:
-    # Qt itself would abort with a core dump.
-    named = [name for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM") if os.environ.get(name)]
-    if sys.platform.startswith("linux") and not named:
-        raise UsageError("no screen to draw on: neither DISPLAY nor WAYLAND_DISPLAY is set")
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

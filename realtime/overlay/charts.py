@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BAR = 8.0
 MARKER = 8.0
+MINUS = "\N{MINUS SIGN}"
+"""As wide as a plus, so that the figures stand still."""
 
 
 def across(score: float, place: QRectF) -> float:
@@ -36,12 +38,16 @@ def number(painter: QPainter, place: QRectF, sentiment: Sentiment) -> None:
     assert sentiment.interval is not None  # noqa: S101 - as above
     low, high = sentiment.interval
     colour = style.tone(sentiment.score)
-    style.write(painter, QRectF(place.left(), place.top(), 112, place.height()), f"{sentiment.score:+.2f}", 38, colour)
-    right = place.adjusted(118, 0, 0, 0)
+    figures = f"{sentiment.score:+.2f}".replace("-", MINUS)
+    style.write(painter, QRectF(place.left(), place.top(), 106, place.height()), figures, 34, colour)
+    right = place.adjusted(110, 0, 0, 0)
     half = right.height() / 2
     style.write(painter, right.adjusted(0, 1, 0, -half), sentiment.label or "", 17, style.INK, bold=True)
-    said = f"90 %: {low:+.2f} to {high:+.2f}   confidence {sentiment.confidence:.0%}".replace("%", " %", 1)
-    style.write(painter, right.adjusted(0, half, 0, -2), said.replace("90  %", "90 %"), 12, style.FAINT)
+    said = f"90 %: {low:+.2f} to {high:+.2f}".replace("-", MINUS)
+    below = right.adjusted(0, half, 0, -2)
+    width = style.write(painter, below, said, 12)
+    sure = f"confidence {sentiment.confidence * 100:.0f} %"
+    style.write(painter, below.adjusted(width + 4, 0, 0, 0), sure, 11, style.FAINT, align=style.RIGHT)
 
 
 def scale(painter: QPainter, place: QRectF, sentiment: Sentiment | None) -> None:
@@ -49,7 +55,7 @@ def scale(painter: QPainter, place: QRectF, sentiment: Sentiment | None) -> None
     bar = QRectF(place.left(), place.top() + 8, place.width(), BAR)
     shades = QLinearGradient(bar.topLeft(), bar.topRight())
     for at, colour in ((0.0, style.NEGATIVE), (0.5, style.NEUTRAL), (1.0, style.POSITIVE)):
-        shades.setColorAt(at, style.faded(colour, 105))
+        shades.setColorAt(at, style.faded(colour, 150))
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(shades)
     painter.drawRoundedRect(bar, BAR / 2, BAR / 2)
@@ -57,7 +63,7 @@ def scale(painter: QPainter, place: QRectF, sentiment: Sentiment | None) -> None
     for score in range(-3, 4):
         x = min(max(across(score, bar), bar.left() + 0.5), bar.right() - 0.5)
         painter.drawLine(QPointF(x, bar.bottom() + 2), QPointF(x, bar.bottom() + (6 if score in (-3, 0, 3) else 4)))
-        words = {-3: "−3 negative", 0: "0", 3: "positive +3"}.get(score)  # noqa: RUF001 - a true minus sign
+        words = {-3: f"{MINUS}3 negative", 0: "0", 3: "positive +3"}.get(score)
         if words:
             align = style.LEFT if score < 0 else style.CENTRE if score == 0 else style.RIGHT
             style.write(
@@ -74,6 +80,7 @@ def trace(painter: QPainter, place: QRectF, points: Sequence[Point | None]) -> N
     painter.setPen(QPen(style.faded(style.INK, 60), 1, Qt.PenStyle.DotLine))
     zero = down(0, place)
     painter.drawLine(QPointF(place.left(), zero), QPointF(place.right(), zero))
+    style.write(painter, QRectF(place.left(), place.bottom() - 12, 60, 14), "60 s", 10, style.FAINT)
     for is_point, group in groupby(points, key=lambda point: point is not None):
         if is_point:
             _run(painter, place, [point for point in group if point is not None])

@@ -38,7 +38,15 @@ class OverlayProcess:
         given = {f"AGFN_MQTT__{key.upper()}": getattr(config, key) for key in keys}
         env = os.environ | {name: value for name, value in given.items() if value is not None}
         self._closing = False
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env)  # noqa: S603 - our own program
+        self.process = subprocess.Popen(  # noqa: S603 - our own program
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=env,
+            text=True,
+            errors="replace",
+        )
         self._watcher = threading.Thread(target=self._watch, name="overlay", daemon=True)
         self._watcher.start()
 
@@ -54,6 +62,10 @@ class OverlayProcess:
             self._watcher.join(GOODBYE_S)
 
     def _watch(self) -> None:
+        if self.process.stderr is not None:
+            with self.process.stderr as lines:  # through the log: the terminal may hold a view
+                for line in lines:
+                    log.warning("overlay: %s", line.rstrip())
         code = self.process.wait()
         if not self._closing:
             how = "was closed" if code == 0 else f"ended with exit code {code}"

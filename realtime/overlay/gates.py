@@ -1,6 +1,6 @@
 """The three gates: what each modality weighs, how reliable it is, and what is wrong with it.
 
-Each state has a word, a pattern and a colour: noisy is striped, lost is an empty dashed frame that is struck through.
+Each state has a word, a pattern and a colour: noisy is striped, lost is an empty dashed frame with a cross.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def _bar(painter: QPainter, bar: QRectF, part: ModalityPart) -> None:
         painter.setPen(QPen(style.LOST, 1.5, Qt.PenStyle.DashLine))
         painter.drawRoundedRect(bar.adjusted(0.75, 0.75, -0.75, -0.75), 3, 3)
         painter.setPen(QPen(style.LOST, 2))
-        painter.drawLine(QPointF(bar.left() + 5, bar.center().y()), QPointF(bar.right() - 5, bar.center().y()))
+        centre, arm = bar.center(), 3.5
+        painter.drawLine(centre + QPointF(-arm, -arm), centre + QPointF(arm, arm))
+        painter.drawLine(centre + QPointF(-arm, arm), centre + QPointF(arm, -arm))
         return
     _track(painter, bar)
     full = QRectF(bar.left(), bar.top(), bar.width() * part.weight, bar.height())

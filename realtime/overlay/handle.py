@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Action = Literal["pause", "smaller", "larger", "close"]
 
-STRIP = QRectF(1, HEIGHT - 37, WIDTH - 2, 36)
+STRIP = QRectF(2, HEIGHT - 38, WIDTH - 4, 36)
 GROUND = QColor(36, 44, 56, 250)
 BUTTON = QColor(74, 88, 108)
 BUTTONS: dict[Action, QRectF] = {
@@ -31,10 +31,11 @@ def draw(painter: QPainter, *, paused: bool) -> None:
     painter.setPen(QPen(style.POSITIVE, 2))
     painter.setBrush(Qt.BrushStyle.NoBrush)
     painter.drawRoundedRect(QRectF(1, 1, WIDTH - 2, HEIGHT - 2), 12, 12)
+    painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(GROUND)
     painter.drawRoundedRect(STRIP, 11, 11)
     style.write(painter, STRIP.adjusted(14, 0, -210, 0), "Drag to move", 12, style.INK)
-    words = {"pause": "Resume" if paused else "Pause", "smaller": "A−", "larger": "A+", "close": "Close"}  # noqa: RUF001 - a true minus sign
+    words = {"pause": "Resume" if paused else "Pause", "smaller": "A\N{MINUS SIGN}", "larger": "A+", "close": "Close"}
     painter.setPen(Qt.PenStyle.NoPen)
     for action, place in BUTTONS.items():
         painter.setPen(Qt.PenStyle.NoPen)

@@ -32,7 +32,6 @@ def show(access: Access, base: str, stream: str | None, *, follow_stdin: bool) -
         follow_stdin: end when standard input does: the program that started this one holds its other end.
     """
     app = QApplication(["agfn-overlay"])
-    app.setApplicationDisplayName("AGFN Live")
     app.setQuitOnLastWindowClosed(False)
     feed = Feed(access, base, Watch(access.url, stream))
     window = Window(feed.view, feed.toggle_pause, QCoreApplication.quit, Place())

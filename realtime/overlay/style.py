@@ -11,7 +11,7 @@ from functools import lru_cache
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter
 
-PANEL = QColor(14, 18, 24, 222)
+PANEL = QColor(14, 18, 24, 212)
 EDGE = QColor(255, 255, 255, 46)
 TRACK = QColor(255, 255, 255, 34)
 INK = QColor(244, 246, 248)

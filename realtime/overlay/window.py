@@ -54,6 +54,7 @@ class Window(QWidget):
         self._view = view()
         self._movable = self._kept_movable = False
         self._looks = 0
+        self._placed = False
         self.setWindowTitle("AGFN Live overlay")
         self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
         self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)
@@ -109,10 +110,14 @@ class Window(QWidget):
 
     def moveEvent(self, _event: QMoveEvent) -> None:  # noqa: N802 - Qt's name
         """Remember the place once it stands still."""
-        if self.isVisible():
+        if self._placed:
             self._settled.start()
 
     def _tick(self) -> None:
+        if not self._placed:
+            # A window manager that puts it into a frame of its own makes Qt believe that it stands at 0, 0.
+            self.move(self._place.position())
+            self._placed = True
         held = QGuiApplication.queryKeyboardModifiers() & KEYS == KEYS
         wanted = self._kept_movable or (held and self.geometry().contains(QCursor.pos()))
         if wanted != self._movable:
