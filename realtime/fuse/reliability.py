@@ -114,8 +114,10 @@ def face_trust(faces: Sequence[FaceFeatures], delivery: Delivery, end_ns: int) -
         return Trust(0.0, "lost", f"{delivery.device}: frozen picture for {still_s:.1f} s", trouble="frozen")
     recent = [face for face in faces if end_ns - face.t_ns <= RECENT_S * 1e9]
     found = [face for face in recent if face.found]
+    if not recent:
+        return Trust(0.0, "stale", f"{delivery.device}: analysis is behind")
     if not found:
-        brightness = float(np.mean([face.brightness for face in recent])) if recent else 0.0
+        brightness = float(np.mean([face.brightness for face in recent]))
         return Trust(
             0.0, "stale", f"{delivery.device}: no face" if brightness > 0.04 else f"{delivery.device}: dark picture"
         )
