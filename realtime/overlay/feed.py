@@ -6,7 +6,6 @@ MQTT 3.1.1, which every broker speaks; a short keep-alive, so that a frozen brok
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,8 @@ log = logging.getLogger(__name__)
 KEEPALIVE_S = 3
 RETRY_S = (1, 4)
 CONNECT_S = 3.0
+CAUSES = {"unspecified error": "the connection broke", "keep alive timeout": "it does not answer any more"}
+"""paho's words for the ends of connections that people meet, in plainer ones."""
 
 
 class Feed:
@@ -43,6 +44,7 @@ class Feed:
         self._access, self._base, self._watch = access, base, watch
         self._clock = clock or MonotonicClock()
         self._lock = threading.Lock()
+        self._refused = False
         client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
         client.username_pw_set(access.username, access.password)
         if access.tls is not None:
@@ -82,7 +84,8 @@ class Feed:
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:  # noqa: ANN401 - paho's signature
         now_ns = self._clock.now_ns()
         with self._lock:
-            if reason.is_failure:
+            self._refused = bool(reason.is_failure)
+            if self._refused:
                 self._watch.disconnected(str(reason).lower(), now_ns)
                 return
             self._watch.connected(now_ns)
@@ -90,12 +93,15 @@ class Feed:
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:  # noqa: ANN401 - paho's signature
         with self._lock:
+            self._refused = False
             self._watch.disconnected("nobody answers there", self._clock.now_ns())
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:  # noqa: ANN401 - paho's signature
-        cause = re.sub(r"\s+", " ", str(reason)).lower()
+        said = str(reason).lower()
+        cause = CAUSES.get(said, said)
         with self._lock:
-            self._watch.disconnected(cause, self._clock.now_ns())
+            if not self._refused:  # the refusal said more than that the connection ended then
+                self._watch.disconnected(cause, self._clock.now_ns())
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:  # noqa: ANN401 - paho's signature
         _, stream, kind = message.topic.rsplit("/", 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPointF, Qt, QTimer, Signal
+from PySide6.QtCore import QPointF, Qt, QTimer
 from PySide6.QtGui import QCursor, QGuiApplication, QMouseEvent, QMoveEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
@@ -44,8 +44,6 @@ class Window(QWidget):
         place: where it stood.
     """
 
-    movable_changed = Signal(bool)
-
     def __init__(
         self, view: Callable[[], View], on_pause: Callable[[], object], on_close: Callable[[], object], place: Place
     ) -> None:
@@ -66,11 +64,6 @@ class Window(QWidget):
         self._look = QTimer(self, interval=LOOK_MS)
         self._look.timeout.connect(self._tick)
         self._look.start()
-
-    @property
-    def movable(self) -> bool:
-        """Whether the mouse meets the overlay just now."""
-        return self._movable
 
     def keep_movable(self, on: bool) -> None:  # noqa: FBT001 - the slot of a check box
         """Make it movable until told otherwise."""
@@ -115,9 +108,8 @@ class Window(QWidget):
 
     def _tick(self) -> None:
         if not self._placed:
-            # A window manager that puts it into a frame of its own makes Qt believe that it stands at 0, 0.
-            self.move(self._place.position())
             self._placed = True
+            self._tell_window_manager()
         held = QGuiApplication.queryKeyboardModifiers() & KEYS == KEYS
         wanted = self._kept_movable or (held and self.geometry().contains(QCursor.pos()))
         if wanted != self._movable:
@@ -127,9 +119,17 @@ class Window(QWidget):
             self._view = view
             self.update()
 
+    def _tell_window_manager(self) -> None:
+        """Say again, of the shown window, what one with frames of its own (openbox) got wrong before it had one."""
+        self.move(self._place.position())  # Qt was told 0, 0, the place within the frame
+        self._let_through(False)
+        self._let_through(True)  # the frame takes over only a change
+
     def _set_movable(self, on: bool) -> None:  # noqa: FBT001 - private, one caller's word
         self._movable = on
-        # On the window itself: setWindowFlags of the widget would hide and show it again.
-        self.windowHandle().setFlag(Qt.WindowType.WindowTransparentForInput, not on)
-        self.movable_changed.emit(on)
+        self._let_through(not on)
         self.update()
+
+    def _let_through(self, on: bool) -> None:  # noqa: FBT001 - as above
+        # On the window itself: setWindowFlags of the widget would hide and show it again.
+        self.windowHandle().setFlag(Qt.WindowType.WindowTransparentForInput, on)
