@@ -11,6 +11,7 @@ from realtime.overlay.feed import Feed
 from realtime.overlay.needs import check_needs
 from realtime.overlay.watch import TRACE_S, Watch
 from realtime.publish.access import Access
+from realtime.run import main as run
 
 SECOND = 1_000_000_000
 WHERE = "mqtt://127.0.0.1:1883"
@@ -249,3 +250,17 @@ def test_a_refusal_is_said(tmp_path, request):
     feed.start()
 
     wait_for(lambda: "not authorized" in feed.view().notice.detail, what="refusal")
+
+
+def test_an_overlay_without_mqtt_is_refused(capsys):
+    assert run(["--overlay", "--mqtt", "off", "--no-mic", "--no-camera"]) == 2
+    assert "--overlay shows what comes over MQTT" in capsys.readouterr().err
+
+
+def test_an_overlay_without_a_screen_is_refused_before_anything_is_loaded(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert run(["--overlay", "--no-mic", "--no-camera"]) == 2
+    assert "no screen" in capsys.readouterr().err
