@@ -8,6 +8,7 @@ import math
 import sys
 import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,15 +51,19 @@ class Live:
         self, folder: Path, port: int, options: Sequence[str], env: Mapping[str, str], session: str | None = None
     ) -> None:
         self.output = folder / "live.jsonl"
+        self._parsed = 0
+        self._heard: defaultdict[str, list[Heard]] = defaultdict(list)
         self.subscriber = Subscriber(port, f"{BASE}/#", session=session)
         command = [sys.executable, "-m", "realtime.run", "--no-view", "--mqtt", f"mqtt://127.0.0.1:{port}"]
         self.program = Program([*command, "--output", str(self.output), *options], folder / "live.log", env)
-        self.began_s = time.monotonic()
 
     def heard(self, kind: str = "sentiment") -> list[Heard]:
         """Messages of a kind so far."""
-        messages = list(self.subscriber.messages)
-        return [Heard(m.timestamp, json.loads(m.payload)) for m in messages if m.topic == f"{BASE}/{kind}"]
+        for message in self.subscriber.messages[self._parsed :]:
+            self._parsed += 1
+            if message.payload.startswith(b"{"):
+                self._heard[message.topic].append(Heard(message.timestamp, json.loads(message.payload)))
+        return list(self._heard[f"{BASE}/{kind}"])
 
     def written(self, kind: str) -> list[dict[str, Any]]:
         """Messages of a kind that the program wrote to its own file."""
