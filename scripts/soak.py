@@ -45,6 +45,7 @@ HOLD_S, REST_S = (1.5, 5.0), (1.0, 4.0)
 SPEAK_EVERY_S = 30.0
 WARM_UP = 0.25
 """Share of the run in which memory may still grow: caches and models fill."""
+SAVED_S = 2.5
 KEEP = ("allow_anonymous true", "user root", "persistence true", "autosave_on_changes true", "autosave_interval 1")
 
 
@@ -160,7 +161,7 @@ class Soak:
             Fault("microphone removed", "voice", self._pull_out, self._plug_in),
             Fault("sound server frozen", "voice", sound.freeze, sound.thaw),
             Fault("sound server killed", "voice", sound.kill, self._restart_sound),
-            Fault("broker killed", None, broker.kill, broker.start),
+            Fault("broker killed", None, self._kill_broker, broker.start),
             Fault("broker frozen", None, broker.freeze, broker.thaw),
         ]
 
@@ -259,6 +260,12 @@ class Soak:
     def _plug_in(self) -> None:
         self.sound.add_sink()
         self._speak()
+
+    def _kill_broker(self) -> None:
+        """Kill it, but not before it has saved which events were taken: it would give them out again itself."""
+        while any(heard.at_s > time.monotonic() - SAVED_S for heard in self.live.heard("event")):
+            time.sleep(0.1)
+        self.broker.kill()
 
     def _restart_sound(self) -> None:
         self.sound.start()

@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(60)]
 
 LOST_S, FROZEN_S, BACK_S, NETWORK_BACK_S = 1.0, 2.0, 3.0, 5.0
 SOUND_OF = ("voice", "text")
+KEEP = ("allow_anonymous true", "user root", "persistence true", "autosave_on_changes true", "autosave_interval 1")
+SAVED_S = 2.5
 
 
 @dataclass
@@ -99,10 +101,10 @@ class Desk:
 def desk_with(camera, address, folder, speech):
     with ExitStack() as stack:
         sound = stack.enter_context(sound_server())
-        broker = Mosquitto(folder)
+        broker = Mosquitto(folder, (*KEEP, f"persistence_location {folder}/"))
         stack.callback(broker.close)
         env = child_env(sound) | getattr(camera, "env", {}) | {"OMP_NUM_THREADS": "1"}
-        live = Live(folder, broker.port, ["--camera", address, "--mic", "default"], env)
+        live = Live(folder, broker.port, ["--camera", address, "--mic", "default"], env, session="reader")
         stack.callback(live.close)
         pacemaker = Pacemaker()
         stack.callback(pacemaker.close)
@@ -207,16 +209,18 @@ def test_a_muted_microphone_counts_for_nothing_within_two_seconds(desk):
 
 
 def test_white_noise_as_loud_as_the_voice_halves_what_is_believed_of_it(desk):
-    loud = float(np.sqrt(np.mean(desk.speech**2)))
-    noise = np.random.default_rng(0).standard_normal(16_000 * 12).astype(np.float32) * loud
-    clean = [heard.part("voice")["reliability"] for heard in desk.live.heard()[-4:]]
+    frames = desk.speech[: len(desk.speech) // 512 * 512].reshape(-1, 512)
+    power = np.mean(frames**2, axis=1)
+    loud = float(np.sqrt(np.mean(power[power > np.median(power)])))  # of what is speech, not of its pauses
+    noise = np.random.default_rng(0).standard_normal(16_000 * 15).astype(np.float32) * loud
+    clean = desk.live.first(lambda heard: heard.part("voice")["reliability"] > 0.9, monotonic(), "a clean voice")
     with desk.steadily() as begin_s:
         desk.sound.play(noise)
         desk.live.first(
-            lambda heard: heard.part("voice")["reliability"] < min(clean) / 2,
+            lambda heard: heard.part("voice")["reliability"] < clean.part("voice")["reliability"] / 2,
             begin_s,
             "voice to be doubted",
-            timeout_s=8,
+            timeout_s=12,
         )
         desk.speak()
         desk.regains("voice", monotonic(), BACK_S)
@@ -279,10 +283,14 @@ def test_a_network_camera_that_goes_is_lost_within_a_second_and_back_within_five
 
 def test_after_an_outage_of_the_broker_events_come_once_and_sentiment_is_of_now(networked):
     networked.healthy(monotonic())
+    # Else the broker has not saved which events were taken, and gives them out again itself.
+    wait_until(lambda: not networked.after(monotonic() - SAVED_S, "event"), 10, "quiet")
     before = networked.live.heard()[-1]
     networked.broker.kill()
     networked.camera.kill()
     wait_until(lambda: networked.live.written("event")[-1]["kind"] == "lost", 5, "the loss, in the dark")
+    stale_seq = before.body["seq"] + 14
+    wait_until(lambda: networked.live.written("sentiment")[-1]["seq"] > stale_seq, 10, "sentiment to become stale")
     networked.broker.start()
     started_s = monotonic()
     networked.camera.start()
@@ -297,5 +305,6 @@ def test_after_an_outage_of_the_broker_events_come_once_and_sentiment_is_of_now(
     assert missed
     wait_until(lambda: networked.after(started_s, "health"), 5, "health")
     assert networked.after(started_s, "health")[-1].body["publisher"]["stale"] > 0
-    ids = [heard.body["id"] for heard in networked.live.heard("event")]
-    assert len(ids) == len(set(ids))
+    told = [body["id"] for body in networked.live.written("event")]
+    wait_until(lambda: len(networked.live.heard("event")) >= len(told), 5, "all events")
+    assert [heard.body["id"] for heard in networked.live.heard("event")][: len(told)] == told

@@ -1,0 +1,70 @@
+"""The soak, for half a minute: that it breaks things, survives, and says so in the promised line."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "soak.py"
+KEYS = {
+    "minutes",
+    "faults",
+    "kinds",
+    "violations",
+    "noticed_p95_s",
+    "recovered_p95_s",
+    "cadence_gap_max_hops",
+    "memory_slope_mb_per_min",
+    "threads_growth",
+    "fds_growth",
+}
+
+
+@pytest.fixture(scope="module")
+def soak():
+    spec = importlib.util.spec_from_file_location("soak", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["soak"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["soak"]
+
+
+def test_growth_is_what_comes_after_the_warm_up(soak):
+    usage = soak.Usage()
+    for second in range(400):
+        warm = min(second, 100)
+        usage.samples.append((float(second), 500 + 3.0 * warm + 0.05 * second, 20 + second // 200, 50))
+    slope, threads, descriptors = usage.trend()
+    assert slope == pytest.approx(3.0, rel=0.05)
+    assert (threads, descriptors) == (1, 0)
+
+
+def test_the_table_has_a_row_per_kind_of_fault(soak):
+    outcomes = [soak.Outcome("b", 1.0, 2.0), soak.Outcome("a"), soak.Outcome("b", 3.0, 4.0)]
+    first, second = soak.table(outcomes).splitlines()[2:]
+    assert first == "| a | 1 | - | - | - | - |"
+    assert second == "| b | 2 | 2.00 s | 3.00 s | 3.00 s | 4.00 s |"
+
+
+@pytest.mark.real
+@pytest.mark.models
+@pytest.mark.usefixtures("v4l2_library", "sound", "mosquitto")  # says so, and skips, where a part is missing
+def test_a_short_soak_breaks_things_and_nothing_else_breaks(data_dir):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--minutes", "0.3", "--chaos", "3", "--data", str(data_dir)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result.keys() >= KEYS
+    assert result["violations"] == 0
+    assert result["faults"] >= 2
