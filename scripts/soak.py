@@ -51,12 +51,13 @@ KEEP = ("allow_anonymous true", "user root", "persistence true", "autosave_on_ch
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to break a part and to mend it; `watch` is the modality that must notice, if one can."""
+    """A way to break a part and to mend it; noticed when the modality `watch` weighs nothing, or by an `event`."""
 
     kind: str
     watch: str | None
     harm: Callable[[], object]
     mend: Callable[[], object]
+    event: str | None = None
 
 
 @dataclass
@@ -156,7 +157,7 @@ class Soak:
             Fault("camera stalled", "face", camera.stall, camera.run),
             Fault("picture frozen", "face", camera.freeze, camera.run),
             Fault("lens covered", "face", lambda: camera.show(self._black), lambda: camera.show(self._jpegs)),
-            Fault("camera slow", None, lambda: camera.set_fps(3), lambda: camera.set_fps(25)),
+            Fault("camera slow", None, lambda: camera.set_fps(3), lambda: camera.set_fps(25), "slow"),
             Fault("microphone muted", "voice", sound.mute, lambda: sound.mute(False)),
             Fault("microphone removed", "voice", self._pull_out, self._plug_in),
             Fault("sound server frozen", "voice", sound.freeze, sound.thaw),
@@ -175,6 +176,11 @@ class Soak:
                 lambda heard: heard.part(fault.watch)["weight"] == 0, harmed_s, NOTICE_S, fault, "noticed"
             )
             outcome.noticed_s = lost and lost.at_s - harmed_s
+        elif fault.event:
+            told = self._await(
+                lambda heard: heard.body["kind"] == fault.event, harmed_s, NOTICE_S, fault, "told", "event"
+            )
+            outcome.noticed_s = told and told.at_s - harmed_s
         self._wait(hold_s, speaking=False)
         if fault.watch and outcome.noticed_s:
             begin_s = harmed_s + outcome.noticed_s
@@ -189,10 +195,16 @@ class Soak:
         print(f"{fault.kind}: noticed {_text(outcome.noticed_s)}, back {_text(outcome.recovered_s)}", file=sys.stderr)
 
     def _await(
-        self, holds: Callable[[Heard], object], since_s: float, timeout_s: float, fault: Fault, what: str
+        self,
+        holds: Callable[[Heard], object],
+        since_s: float,
+        timeout_s: float,
+        fault: Fault,
+        what: str,
+        kind: str = "sentiment",
     ) -> Heard | None:
         try:
-            return self.live.first(holds, since_s, what, timeout_s=timeout_s)
+            return self.live.first(holds, since_s, what, kind, timeout_s)
         except AssertionError:
             self.violations.append(f"{fault.kind}: not {what} within {timeout_s} s")
             return None
