@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GOODBYE_S = 1.0
+GOODBYE_S = 3.0
 
 
 class OverlayProcess:

@@ -100,14 +100,18 @@ def _track(painter: QPainter, bar: QRectF) -> None:
 
 def _reliability(painter: QPainter, place: QRectF, width: float, part: ModalityPart) -> None:
     """A thin line as long as the reliability, and in words, with the cause of trouble."""
-    painter.setPen(QPen(style.TRACK, 2))
+    painter.setPen(_thin(style.TRACK))
     painter.drawLine(place.topLeft(), place.topLeft() + QPointF(width, 0))
     if part.reliability > 0:
-        painter.setPen(QPen(style.FAINT, 2))
+        painter.setPen(_thin(style.FAINT))
         painter.drawLine(place.topLeft(), place.topLeft() + QPointF(width * part.reliability, 0))
     colour = {"noisy": style.NOISY, "lost": style.mixed(style.LOST, style.INK, 0.45)}.get(part.state, style.FAINT)
     cause = f"  {part.cause}" if part.cause and part.state != "ok" else ""
     style.write(painter, place.adjusted(0, 2, 0, 2), f"reliability {part.reliability:.2f}{cause}", 11, colour)
+
+
+def _thin(colour: QColor) -> QPen:
+    return QPen(colour, 2, Qt.PenStyle.SolidLine, Qt.PenCapStyle.FlatCap)
 
 
 def _state(painter: QPainter, line: QRectF, state: ModalityState) -> None:
