@@ -128,6 +128,7 @@ def test_a_frozen_picture_is_lost_though_frames_keep_coming():
     part = scene.segments(5.2)["face"]
     assert (part.state, part.reliability) == ("lost", 0.0)
     assert "frozen" in part.cause
+    assert part.trouble == "frozen"
 
 
 @pytest.mark.parametrize(
@@ -185,6 +186,21 @@ def test_a_muted_microphone_is_not_silence():
     )
     assert (part.state, part.idle) == ("lost", False)
     assert "muted" in part.cause
+    assert part.trouble == "frozen"
+
+
+def test_words_from_before_the_mute_key_count_no_more():
+    scene = Scene().play(0, 5).play(5, 6.5, words=False, speech_of=lambda t_s: speech(t_s, level_db=-120.0))
+    part = scene.segments(6.5)["text"]
+    assert (part.state, part.reliability) == ("lost", 0)
+
+
+def test_an_analysis_that_lags_is_not_called_a_dark_picture():
+    scene = Scene().play(0, 5)
+    scene.window.saw("camera 0", ns(6.4))
+    part = scene.segments(6.5)["face"]
+    assert (part.state, part.reliability) == ("stale", 0)
+    assert "behind" in part.cause
 
 
 def test_words_that_the_recogniser_doubts_count_less():
