@@ -74,12 +74,17 @@ class InlineRunner:
         return feed
 
     def finish(self) -> None:
-        """Flush and close every stage, those nearest to the source first (they were wired last)."""
+        """Flush every stage, those nearest to the source first (they were wired last)."""
         for stages, sink in reversed(self._stages):
             for stage in stages:
                 for output in stage.flush():
                     sink(output)
-                stage.close()
+
+    def close(self) -> None:
+        """Release the stages' models: MediaPipe hangs when that is left to the garbage collector."""
+        for stages, _ in self._stages:
+            while stages:
+                stages.pop().close()
 
 
 class ThreadedRunner:

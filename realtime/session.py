@@ -94,6 +94,13 @@ class Replay:
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
         """Work off the file, or its first `duration_s` seconds."""
         run = InlineRunner()
+        try:
+            self._play(run, stop, duration_s)
+        finally:
+            run.close()
+        self._stream.event(Event(self._clock.now_ns(), "stream", "ended"))
+
+    def _play(self, run: InlineRunner, stop: threading.Event, duration_s: float | None) -> None:
         inlets = connect(
             run,
             self._config,
@@ -122,7 +129,6 @@ class Replay:
         while ticks.end_ns < end_ns + ticks.hop_ns and not stop.is_set():
             self._clock.advance_to(ticks.due_ns)
             self._tick(ticks.next())
-        self._stream.event(Event(self._clock.now_ns(), "stream", "ended"))
 
     def _tick(self, end_ns: int) -> None:
         view = self._stream.close_window(end_ns)

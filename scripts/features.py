@@ -113,12 +113,15 @@ def tape_clip(example: corpora.Example, damage_text: str, cache: Path, words: bo
     window: Any = tape
     inlets = connect(run, config, parts, clock, window, "picture", "sound")
     kept = None if damage_text == "clean" else _undamaged(tape_path(cache, example.corpus, example.id, "clean"), damage)
-    for item in damaged(MediaFile(str(example.path), config.camera).items(0), damage, example.id):
-        if kept is not None and isinstance(item, Frame) == kept.picture:
-            continue
-        clock.advance_to(item.t_ns if isinstance(item, Frame) else item.end_ns)
-        deliver(inlets, item)
-    run.finish()
+    try:
+        for item in damaged(MediaFile(str(example.path), config.camera).items(0), damage, example.id):
+            if kept is not None and isinstance(item, Frame) == kept.picture:
+                continue
+            clock.advance_to(item.t_ns if isinstance(item, Frame) else item.end_ns)
+            deliver(inlets, item)
+        run.finish()
+    finally:
+        run.close()
     if kept is not None:
         tape.items += kept.items
         tape.seen |= kept.seen
