@@ -26,7 +26,7 @@ def log_trust(trust: Tensor) -> Tensor:
 class CrossModal(nn.Module):
     """Every pair exchanges information: h'_m = LayerNorm(h_m + attention of h_m over the steps of the others).
 
-    A masked modality is no key; log r lowers the attention to the steps of an unreliable one, and r what is heard of it.
+    A masked modality is no key; log r lowers the attention to the steps of an unreliable one, r what is heard of it.
     """
 
     def __init__(self, count: int, width: int, heads: int) -> None:
@@ -66,7 +66,7 @@ class CrossModal(nn.Module):
         k, v = self._split(self.key(keys)), self._split(self.value(keys))
         logits = q @ k.transpose(-1, -2) / math.sqrt(width // self.heads) + bias
         attention = masked_softmax(logits, allowed.unsqueeze(1))  # (B, heads, M, S)
-        # Who is the only one left to listen to gets all the attention, whatever the bias: so r also scales what is heard.
+        # The only one left to listen to gets all the attention, whatever the bias: so r also scales what is heard.
         trusted = attention * (trust @ source.T).unsqueeze(1).unsqueeze(1)
         heard = self.out((trusted @ v).transpose(1, 2).reshape(batch, count, width))
         strength, loudness = torch.linalg.vector_norm(h, dim=-1), torch.linalg.vector_norm(heard, dim=-1)
