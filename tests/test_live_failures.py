@@ -18,7 +18,7 @@ from parts.mosquitto import Mosquitto
 from parts.processes import wait_until
 from parts.sound import SoundServer, sound_server
 
-pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(120)]
 
 LOST_S, FROZEN_S, BACK_S, NETWORK_BACK_S = 1.0, 2.0, 3.0, 5.0
 SOUND_OF = ("voice", "text")
