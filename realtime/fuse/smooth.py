@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-
 SLOWEST = 0.4
 """Pace of a window that is worth nothing, as a share of the full one: the score must never be stuck in the past."""
 
@@ -12,7 +11,8 @@ SLOWEST = 0.4
 class Smoother:
     """One-pole low-pass filter with the time constant `tau_s`, weighted by confidence.
 
-    A window with little confidence moves the score less, at SLOWEST of the pace; after `forget_s` without any the next one starts afresh.
+    A window with little confidence moves the score less, at SLOWEST of the pace; after `forget_s` without any the next
+    one starts afresh.
     """
 
     def __init__(self, tau_s: float, forget_s: float = 5.0) -> None:
