@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models import zoo
 from models.sentence import SentenceEncoder
@@ -20,6 +21,7 @@ from realtime.fuse.worker import Fuser
 if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config import Config
+    from realtime.types import Stage, Transcript
 
 log = logging.getLogger(__name__)
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights" / "agfn.safetensors"
@@ -27,36 +29,23 @@ TEXT = "text."
 """Prefix of the text encoder's tensors in the weights file."""
 
 
-class Parts:
-    """Every model of one process.
+class Extractors(ABC):
+    """The extractors that every stream builds for itself, over models that are shared.
 
     Args:
         config: of the process.
-        clock: for the time a forward pass takes.
 
     Raises:
-        ModelError: a model file is missing, damaged or of another schema.
+        ModelError: a model file is missing or damaged.
     """
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config) -> None:
         self._config = config
-        weights = WEIGHTS if config.fusion.weights == "default" else Path(config.fusion.weights)
-        self.fuser = Fuser(weights, config.fusion.device, clock, config.fusion.threads)
         try:
             self._face_file = zoo.path("face")
         except zoo.ZooError as error:
             raise ModelError(str(error)) from None
         self._asr = AsrModel(config.asr) if config.asr.enabled else None
-
-    @cached_property
-    def encoder(self) -> SentenceEncoder:
-        """The text encoder with what the weights file carries of it."""
-        extra = self.fuser.checkpoint.extra
-        learned = {name.removeprefix(TEXT): tensor for name, tensor in extra.items() if name.startswith(TEXT)}
-        try:
-            return SentenceEncoder.load(zoo.path("text"), learned)
-        except (zoo.ZooError, OSError, ValueError) as error:
-            raise ModelError(str(error)) from None
 
     def face(self) -> FaceExtractor:
         """Return a face extractor of its own for a stream."""
@@ -75,6 +64,37 @@ class Parts:
         if self._asr is None:
             raise ModelError("asr.enabled is false: there is no recogniser")
         return Transcriber(self._config.asr, self._asr, clock)
+
+    @abstractmethod
+    def text(self) -> Stage[Transcript, Any]:
+        """Return what transcripts go through."""
+
+
+class Parts(Extractors):
+    """Every model of one process: the extractors' and AGFN.
+
+    Args:
+        config: of the process.
+        clock: for the time a forward pass takes.
+
+    Raises:
+        ModelError: a model file is missing, damaged or of another schema.
+    """
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        weights = WEIGHTS if config.fusion.weights == "default" else Path(config.fusion.weights)
+        self.fuser = Fuser(weights, config.fusion.device, clock, config.fusion.threads)
+        super().__init__(config)
+
+    @cached_property
+    def encoder(self) -> SentenceEncoder:
+        """The text encoder with what the weights file carries of it."""
+        extra = self.fuser.checkpoint.extra
+        learned = {name.removeprefix(TEXT): tensor for name, tensor in extra.items() if name.startswith(TEXT)}
+        try:
+            return SentenceEncoder.load(zoo.path("text"), learned)
+        except (zoo.ZooError, OSError, ValueError) as error:
+            raise ModelError(str(error)) from None
 
     def text(self) -> TextExtractor:
         """Return a text extractor over the shared encoder."""

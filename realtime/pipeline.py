@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from realtime.extract.pace import Measures
     from realtime.extract.transcribe import Transcriber
     from realtime.fuse.window import Window
-    from realtime.parts import Parts
+    from realtime.parts import Extractors
     from realtime.runner import Runner
     from realtime.types import Chunk, Frame
 
@@ -42,7 +42,7 @@ class Inlets:
 
 
 def connect(
-    run: Runner, config: Config, parts: Parts, clock: Clock, window: Window, picture: str, sound: str
+    run: Runner, config: Config, parts: Extractors, clock: Clock, window: Window, picture: str, sound: str
 ) -> Inlets:
     """Wire one stream, from the window back to its inlets.
 

@@ -31,9 +31,7 @@ from realtime.clock import VirtualClock
 from realtime.config import Config, load
 from realtime.extract.face import FaceExtractor
 from realtime.extract.schema import FACE_DIM
-from realtime.extract.speech import SpeechDetector
-from realtime.extract.transcribe import AsrModel, Transcriber
-from realtime.extract.voice import VoiceExtractor
+from realtime.parts import Extractors
 from realtime.pipeline import connect
 from realtime.runner import InlineRunner
 from realtime.session import deliver
@@ -65,29 +63,8 @@ class PassOn:
         """Nothing to release."""
 
 
-class FeatureParts:
-    """The live extractors without the fusion: what `connect` needs."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._face_file = zoo.path("face")
-        self._asr = AsrModel(config.asr) if config.asr.enabled else None
-
-    def face(self) -> FaceExtractor:
-        """Return a face extractor."""
-        return FaceExtractor(self._config.face, self._face_file)
-
-    def voice(self) -> VoiceExtractor:
-        """Return a voice extractor."""
-        return VoiceExtractor()
-
-    def speech(self) -> SpeechDetector:
-        """Return a speech detector."""
-        return SpeechDetector()
-
-    def transcriber(self, clock: VirtualClock) -> Transcriber:
-        """Return a recogniser."""
-        return Transcriber(self._config.asr, self._asr, clock)
+class FeatureParts(Extractors):
+    """The live extractors without the fusion, and with words as they are."""
 
     def text(self) -> PassOn:
         """Return the stage that passes words on."""
