@@ -32,6 +32,8 @@ NOISY_BELOW = 0.5
 """A quality below this is called noisy."""
 RECENT_S = 1.0
 """What counts as now for signal quality."""
+VOICE_SNR_DB = (0.0, 15.0)
+"""How a voice sounds is worth nothing where noise is as loud, and all of its worth from the second value on."""
 SPEECH_P = 0.5
 """Probability from which a step counts as speech."""
 
@@ -162,7 +164,7 @@ def voice_trust(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) 
     spoken = [frame for frame in speech if frame.probability >= SPEECH_P]
     spoken_s = sum(len(frame.samples) for frame in spoken) / 16_000
     parts = {
-        "snr {:.0f} dB": (_known(recent_snr_db(speech), 30.0), -5.0, 15.0),
+        "snr {:.0f} dB": (_known(recent_snr_db(speech), 30.0), *VOICE_SNR_DB),
         "clipped in {:.0%} of the samples": (
             -float(np.mean([f.clipped for f in spoken])) if spoken else 0.0,
             -0.1,
