@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 START_S = 10.0
+SHUTDOWN_S = 0.5
 MAX_CONNECTIONS = 64
 PLUGINS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 
@@ -96,7 +97,10 @@ class EmbeddedBroker:
 
     async def _shut(self) -> None:
         if self._broker is not None and self._broker.transitions.is_started():
-            await self._broker.shutdown()
+            try:  # half a second, so that what hangs is cancelled below instead of left to the garbage collector
+                await asyncio.wait_for(self._broker.shutdown(), SHUTDOWN_S)
+            except asyncio.TimeoutError:
+                log.warning("the embedded broker did not close its connections within %.1f s", SHUTDOWN_S)
         for _ in range(2):  # again for a client that was just being accepted
             rest = asyncio.all_tasks() - {asyncio.current_task()}
             for task in rest:
