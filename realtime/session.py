@@ -19,6 +19,7 @@ from realtime.publish.health import HealthReporter, asr_health
 from realtime.publish.messages import Sentiment
 from realtime.runner import InlineRunner, ThreadedRunner
 from realtime.stream import Stream
+from realtime.supervise import item_end_ns
 from realtime.types import NS_PER_S, Event, Frame
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Replay:
         ticks = Ticks(t0_ns, self._config)
         end_ns = t0_ns if duration_s is None else t0_ns + int(duration_s * NS_PER_S)
         for item in self._media.items(t0_ns):
-            due_ns = item.t_ns if isinstance(item, Frame) else item.end_ns
+            due_ns = item_end_ns(item)
             if stop.is_set() or (duration_s is not None and due_ns > end_ns):
                 break
             while ticks.due_ns <= due_ns:
@@ -232,7 +233,7 @@ class LiveStream:
         for item in media.paced(self._clock, last_ns):
             if self._stop.is_set():
                 return
-            last_ns = item.t_ns if isinstance(item, Frame) else item.end_ns
+            last_ns = item_end_ns(item)
             deliver(inlets, item)
         self.runner.finish(FLUSH_WAIT_S)
         self.last_ns = last_ns

@@ -35,6 +35,7 @@ from realtime.parts import Extractors
 from realtime.pipeline import connect
 from realtime.runner import InlineRunner
 from realtime.session import deliver
+from realtime.supervise import item_end_ns
 from realtime.types import FaceFeatures, Frame
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def tape_clip(example: corpora.Example, damage_text: str, cache: Path, words: bo
         for item in damaged(MediaFile(str(example.path), config.camera).items(0), damage, example.id):
             if kept is not None and isinstance(item, Frame) == kept.picture:
                 continue
-            clock.advance_to(item.t_ns if isinstance(item, Frame) else item.end_ns)
+            clock.advance_to(item_end_ns(item))
             deliver(inlets, item)
         run.finish()
     finally:
