@@ -17,6 +17,7 @@ from safetensors.torch import save as save_tensors
 
 from models.agfn import AGFN, AgfnConfig
 from models.calibrate import Calibration
+from models.context import Context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,8 @@ class Checkpoint:
     metadata: dict[str, Any]
     extra: dict[str, Tensor] = field(default_factory=dict)
     """Further tensors that belong to the weights, such as the adapter of the text encoder."""
+    context: Context = field(default_factory=Context)
+    """How far what was said before counts; without one nothing is remembered."""
 
 
 def save(path: Path | str, checkpoint: Checkpoint) -> None:
@@ -60,6 +63,7 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
         "schema_hash": checkpoint.schema_hash,
         "config": checkpoint.model.config.to_json(),
         "calibration": json.dumps(checkpoint.calibration.to_dict()),
+        "context": json.dumps(checkpoint.context.to_dict()),
         "training": json.dumps(checkpoint.metadata, sort_keys=True),
     }
     content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, header)
@@ -89,6 +93,7 @@ def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
     try:
         model = AGFN(_bounded(AgfnConfig.from_json(header["config"]))).eval()
         calibration = Calibration.from_dict(json.loads(header["calibration"]))
+        context = Context.from_dict(json.loads(header.get("context", "{}")))
         metadata = json.loads(header["training"])
         tensors = load_tensors(content)
     except (KeyError, ValueError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
@@ -100,7 +105,7 @@ def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
     _fill(path, model, state)
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
         raise CheckpointError(f"{path}: damaged: a weight is not a finite number")
-    return Checkpoint(model, expected_schema_hash, calibration, metadata, extra)
+    return Checkpoint(model, expected_schema_hash, calibration, metadata, extra, context)
 
 
 def _read(path: Path) -> bytes:

@@ -56,6 +56,18 @@ def accuracy(target: Array, predicted: Array, limit: int) -> float:
     return float(np.mean(classes[0] == classes[1]))
 
 
+def auc(positive: Array, score: Array) -> float:
+    """Area under the ROC curve: the chance that a positive row scores above a negative one, ties counting half.
+
+    Args:
+        positive: (N,) bool, both kinds present.
+        score: (N,).
+    """
+    up, down = np.sort(score[positive]), np.sort(score[~positive])
+    below = np.searchsorted(down, up, "left") + np.searchsorted(down, up, "right")
+    return float(below.sum() / (2 * len(up) * len(down)))
+
+
 def all_metrics(target: Array, predicted: Array) -> dict[str, float]:
     """Every metric of KEYS."""
     return {

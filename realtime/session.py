@@ -89,7 +89,7 @@ class Replay:
         self._config, self._parts, self._clock = config, parts, clock
         stream = config.streams[0]
         self._media: Media = media or MediaFile(stream.source or "", config.camera)
-        self._stream = Stream(config, stream, clock, send)
+        self._stream = Stream(config, stream, clock, send, parts.fuser.checkpoint.context)
         _note_missing(self._stream, self._media)
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
@@ -167,7 +167,7 @@ class LiveStream:
         send: Callable[[Message], None],
         connection: Callable[[str], PublisherHealth | None],
     ) -> None:
-        self.stream = Stream(config, stream, clock, self._send)
+        self.stream = Stream(config, stream, clock, self._send, parts.fuser.checkpoint.context)
         self._pass_on = send
         self.ended = threading.Event()
         self.last_ns: int | None = None

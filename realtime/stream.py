@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from realtime.capture.names import public_address
 from realtime.clock import utc_now
+from realtime.fuse.remember import Remembering
 from realtime.fuse.smooth import Smoother
 from realtime.fuse.window import Window
 from realtime.notice import Notices
@@ -18,6 +19,7 @@ from realtime.types import Event
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from models.context import Context
     from realtime.clock import Clock
     from realtime.config import Config, StreamConfig
     from realtime.fuse.worker import Estimate
@@ -35,9 +37,12 @@ class Stream:
         stream: of this stream.
         clock: of the process.
         send: takes each message; must not block.
+        context: how far what was said before counts.
     """
 
-    def __init__(self, config: Config, stream: StreamConfig, clock: Clock, send: Callable[[Message], None]) -> None:
+    def __init__(
+        self, config: Config, stream: StreamConfig, clock: Clock, send: Callable[[Message], None], context: Context
+    ) -> None:
         self.name = stream.name
         self.picture, self.sound = _device_names(stream)
         devices: dict[Modality, str] = {}
@@ -53,6 +58,7 @@ class Stream:
         live = stream.source is None
         self._notices = Notices({"face": "camera" if live else "picture", "voice": "microphone" if live else "sound"})
         self._smoother = Smoother(config.fusion.smoothing_s)
+        self._before = Remembering(context)
         self._t0_ns = 0
         self._started = utc_now()
         self._events = itertools.count(1)
@@ -75,6 +81,8 @@ class Stream:
     def publish(self, view: WindowView, estimate: Estimate) -> None:
         """Send the message of a window and its estimate."""
         score = None
+        if not self.paused.is_set():
+            estimate = self._before.feed(view, estimate)
         if estimate.raw is not None and not self.paused.is_set():
             score = self._smoother.feed(view.end_ns, estimate.raw, estimate.confidence)
         waited_ms = (self._clock.now_ns() - self._closed_ns.pop(view.seq)) / 1e6
@@ -101,6 +109,7 @@ class Stream:
         self.paused.set()
         self.window.reset()
         self._smoother.reset()
+        self._before.reset()
         self.event(Event(self._clock.now_ns(), "stream", "paused"))
 
     def resume(self) -> None:

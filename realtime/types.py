@@ -206,8 +206,9 @@ class Segment:
 class WindowView:
     """A closed window of one stream: what AGFN sees.
 
-    `text_lag_ms` is the time from the end of the newest word to its appearance; `capture_ms` from a sample to its
-    hand-over by the device; `extract_ms` from there to its features (the slowest modality's newest).
+    `text_lag_ms` is the time from the end of the newest word to its appearance; `face_id` counts the persons followed
+    so far; `capture_ms` from a sample to its hand-over by the device; `extract_ms` from there to its features (the
+    slowest modality's newest).
     """
 
     stream: str
@@ -218,5 +219,6 @@ class WindowView:
     words: tuple[Word, ...] = ()
     text_lag_ms: int | None = None
     faces: int = 0
+    face_id: int = 0
     capture_ms: float = 0.0
     extract_ms: float = 0.0

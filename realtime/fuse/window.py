@@ -152,6 +152,7 @@ class Window:
                 segments={name: segments[name] for name in MODALITIES},
                 words=tuple(words),
                 faces=faces[-1].faces if faces else 0,
+                face_id=found[-1].face_id if found else 0,
                 text_lag_ms=self._text_lag_ms if words else None,
                 capture_ms=max(self._capture_ms.values(), default=0.0),
                 extract_ms=max(self._extract_ms.values(), default=0.0),

@@ -33,7 +33,7 @@ class Estimate:
     """What AGFN says of one window; `raw` in [-3, 3] and the 90 % interval are None without any usable modality.
 
     `weights` sum to 1 over what was used and are exactly 0 for a masked modality; `fuse_s` is the time the forward
-    pass took.
+    pass took; `context` what is remembered of earlier windows, in [-3, 3], None for nothing.
     """
 
     raw: float | None
@@ -41,6 +41,7 @@ class Estimate:
     confidence: float
     weights: dict[Modality, float]
     fuse_s: float = 0.0
+    context: float | None = None
 
 
 NOTHING = Estimate(None, None, 0.0, dict.fromkeys(MODALITIES, 0.0))

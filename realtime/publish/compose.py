@@ -69,6 +69,7 @@ def sentiment(
             text_lag=None if view.text_lag_ms is None else max(0, view.text_lag_ms),
         ),
         faces=view.faces,
+        context=estimate.context if shown else None,
         text=_words(view),
     )
 

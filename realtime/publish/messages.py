@@ -152,7 +152,7 @@ class Sentiment(Message):
     score: Score | None
     """Smoothed sentiment from -3 (strongly negative) to 3 (strongly positive); null with no_signal and paused."""
     raw: Score | None
-    """The same of this window alone, without smoothing."""
+    """The same without smoothing: this window, leaned towards `context`."""
     label: Label | None
     """The class nearest to the score."""
     interval: tuple[Score, Score] | None
@@ -162,6 +162,8 @@ class Sentiment(Message):
     latency_ms: Latency
     faces: Count = 0
     """Faces seen in the newest frame; the main one is analysed."""
+    context: Score | None = None
+    """Mean of what the person said before; null when nothing is remembered."""
     text: Words | None = Field(None, exclude_if=lambda words: words is None)
     """There with consent only (privacy.publish_text)."""
 
