@@ -220,7 +220,7 @@ def test_white_noise_as_loud_as_the_voice_halves_what_is_believed_of_it(desk):
             lambda heard: heard.part("voice")["reliability"] < clean.part("voice")["reliability"] / 2,
             begin_s,
             "voice to be doubted",
-            timeout_s=12,
+            timeout_s=4.0 + 1.0,  # a window later, a hop and the lateness
         )
         desk.speak()
         desk.regains("voice", monotonic(), BACK_S)

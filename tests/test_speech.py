@@ -107,6 +107,38 @@ def test_there_is_no_ratio_before_both_were_heard():
     assert {estimate.feed(0.98, 1.0) for _ in range(50)} == {None}
 
 
+def speak(estimate, seconds, noise=0.0, loud=1e-2, seed=0):
+    """Syllables of 0.2 s with gaps of 0.1 s between them, never a pause that the detector would notice."""
+    rng = np.random.default_rng(seed)
+    value = None
+    for frame in range(round(seconds / 0.032)):
+        voice = loud * rng.uniform(0.5, 2.0) if frame % 9 < 6 else 1e-3 * loud
+        value = estimate.feed(0.95, voice + noise * rng.uniform(0.9, 1.1))
+    return value
+
+
+def test_noise_that_begins_while_nobody_pauses_is_heard_within_a_window():
+    estimate = SnrEstimate()
+    assert speak(estimate, 4) > 20
+    assert speak(estimate, 3, noise=1e-2) < 3
+
+
+def test_noise_that_ended_is_forgotten_without_a_pause():
+    estimate = SnrEstimate()
+    for _ in range(60):
+        estimate.feed(0.02, 1e-2)
+    assert speak(estimate, 2, noise=1e-2) < 3
+    assert speak(estimate, 4) > 8
+
+
+def test_digital_silence_is_no_quiet_room():
+    estimate = SnrEstimate()
+    noisy = speak(estimate, 4, noise=1e-2)
+    for _ in range(20):
+        estimate.feed(0.5, 0.0)
+    assert estimate.feed(0.95, 2e-2) == pytest.approx(noisy, abs=3)
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=50))
 def test_the_ratio_stays_in_its_range(frames):
     estimate = SnrEstimate()

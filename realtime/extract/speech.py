@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -108,12 +109,20 @@ class SpeechDetector:
 
 
 class SnrEstimate:
-    """Signal-to-noise ratio from the power of frames that are surely speech and of frames that are surely not."""
+    """Signal-to-noise ratio from the power of frames that are surely speech and of frames that are surely not.
+
+    Pauses tell what the noise is, but nobody pauses when a drill starts: so the noise is taken to be at least the
+    quietest frame of the last FLOOR_FRAMES, as minimum statistics do (Martin 2001), and at most LOUDEST times that.
+    """
 
     SPEECH_FRAMES = 60
     """Frames of speech (2 s) that the mean of the speech power remembers."""
     NOISE_FRAMES = 60
     """Frames of background (2 s) that the mean of the noise power remembers."""
+    FLOOR_FRAMES = 78
+    """Frames (2.5 s) whose quietest one bounds the noise: nobody speaks longer without a gap between sounds."""
+    LOUDEST = 100.0
+    """Noise that comes and goes (babble) is up to 20 dB above its quietest frame; what has ended is forgotten."""
     SURE_SPEECH = 0.8
     SURE_NOISE = 0.15
     HEARD_FRAMES = 4
@@ -124,20 +133,30 @@ class SnrEstimate:
     def __init__(self) -> None:
         self._speech, self._noise = 0.0, 0.0
         self._speech_frames, self._noise_frames = 0, 0
+        self._recent: deque[float] = deque(maxlen=self.FLOOR_FRAMES)
 
     def feed(self, probability: float, power: float) -> float | None:
         """Take a frame's probability of speech and its mean square; return the estimate in dB, or None so far."""
+        if power > self.POWER_FLOOR:  # digital silence is a fault of the device, not a quiet room
+            self._recent.append(power)
         if probability >= self.SURE_SPEECH:
             self._speech_frames += 1
             self._speech += (power - self._speech) / min(self._speech_frames, self.SPEECH_FRAMES)
         elif probability <= self.SURE_NOISE:
             self._noise_frames += 1
             self._noise += (power - self._noise) / min(self._noise_frames, self.NOISE_FRAMES)
-        if min(self._speech_frames, self._noise_frames) < self.HEARD_FRAMES:
+        noise = self._noise_power()
+        if noise is None or self._speech_frames < self.HEARD_FRAMES:
             return None
-        noise = max(self._noise, self.POWER_FLOOR)
         ratio = max(self._speech - noise, 0.01 * noise) / noise
         return float(np.clip(10 * np.log10(ratio), *self.RANGE_DB))
+
+    def _noise_power(self) -> float | None:
+        learned = self._noise if self._noise_frames >= self.HEARD_FRAMES else None
+        if len(self._recent) == self.FLOOR_FRAMES:
+            quietest = min(self._recent)
+            learned = quietest if learned is None else min(max(learned, quietest), self.LOUDEST * quietest)
+        return None if learned is None else max(learned, self.POWER_FLOOR)
 
 
 @cache
