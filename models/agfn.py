@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ from models.encoders import EncoderKind, SequenceEncoder
 from models.gates import CrossModal, EntropyGate, ImportanceGate, contribution
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 LIMIT = 3.0
 """Sentiment lies in [-LIMIT, LIMIT]."""
@@ -48,6 +48,10 @@ class AgfnConfig:
     """Temperature of Eq. 4."""
     anchor: bool = False
     """Ours: the head corrects the entropy-weighted mean of the modalities' own scores instead of starting from 0."""
+    worth: bool = False
+    """Ours: a modality counts by r times what its own head knows beyond somebody who sees nothing, 1 - (b / b0)^2."""
+    columns: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Columns of a modality that are looked at; all of those that are not named here. Few clips, few columns."""
     ieg: bool = True
     """Ablation: without it alpha is 0."""
     mig: bool = True
@@ -57,7 +61,7 @@ class AgfnConfig:
 
     def to_json(self) -> str:
         """Return the configuration as one line of JSON."""
-        return json.dumps({**asdict(self), "inputs": dict(self.inputs)})
+        return json.dumps({**asdict(self), "inputs": dict(self.inputs), "columns": dict(self.columns)})
 
     @classmethod
     def from_json(cls, text: str) -> AgfnConfig:
@@ -67,8 +71,10 @@ class AgfnConfig:
             ValueError: no JSON object, an unknown or a missing key.
         """
         data = json.loads(text)
-        if not isinstance(data, dict) or (unknown := set(data) - {field.name for field in fields(cls)}):
+        if not isinstance(data, dict) or (unknown := set(data) - {part.name for part in fields(cls)}):
             raise ValueError(f"not an AGFN configuration: {sorted(unknown) if isinstance(data, dict) else type(data)}")
+        if not isinstance(data.get("columns", {}), dict):
+            raise ValueError("not an AGFN configuration: columns are no object")  # noqa: TRY004 - as documented
         try:
             return cls(**data)
         except TypeError as error:
@@ -108,6 +114,8 @@ class AgfnOutput(NamedTuple):
 class AGFN(nn.Module):
     """The network; see the head of the file."""
 
+    blank: Tensor
+
     def __init__(self, config: AgfnConfig) -> None:
         super().__init__()
         if not config.inputs:
@@ -116,7 +124,9 @@ class AGFN(nn.Module):
         width, count = config.width, len(config.inputs)
         self.encoders = nn.ModuleDict(
             {
-                name: SequenceEncoder(inputs, width, config.encoder, config.layers, config.dropout)
+                name: SequenceEncoder(
+                    inputs, width, config.encoder, config.layers, config.dropout, config.columns.get(name)
+                )
                 for name, inputs in config.inputs.items()
             }
         )
@@ -132,6 +142,7 @@ class AGFN(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(width, 2)
         self.doubt = nn.Parameter(torch.full((count,), -2.0))
+        self.register_buffer("blank", torch.tensor(1.3))
 
     def forward(
         self, values: Mapping[str, Tensor], times: Mapping[str, Tensor], mask: Mapping[str, Tensor], reliability: Tensor
@@ -159,11 +170,16 @@ class AGFN(nn.Module):
 
     def _fuse(self, h: Tensor, steps: list[Tensor], seen: list[Tensor], on: Tensor, trust: Tensor) -> AgfnOutput:
         own_score, own_spread = self._own(h, on)
+        reliability = trust
+        if self.config.worth:
+            trust = trust * worth(own_spread.detach(), self.blank)
         route = torch.eye(h.shape[1], dtype=h.dtype, device=h.device).expand(h.shape[0], -1, -1)
         if self.cross is not None:
             h, route = self.cross(h, steps, seen, on, trust if self.config.variant == "robust" else on.to(h.dtype))
         ieg, entropy = self.entropy_gate(h, on, trust, own_spread)
         parts, gates = self.importance_gate(h, on, trust)  # (B, M, d) each
+        if self.config.worth:
+            parts = parts * trust.unsqueeze(-1)
         alpha = self._alpha()
         h_fused = alpha * (ieg.unsqueeze(-1) * h).sum(1) + (1 - alpha) * (parts.sum(1) + self.importance_gate.bias)
         share = alpha * ieg + (1 - alpha) * contribution(parts)
@@ -172,7 +188,7 @@ class AGFN(nn.Module):
         raw, log_spread = self._read(h_fused)
         if self.config.anchor:
             raw = raw + (ieg * own_score).sum(-1)
-        log_spread = log_spread + (functional.softplus(self.doubt) * (1 - trust)).sum(-1)
+        log_spread = log_spread + (functional.softplus(self.doubt) * (1 - reliability)).sum(-1)
         present = on.any(-1)
         return AgfnOutput(
             score=squash(raw) * present,
@@ -188,6 +204,10 @@ class AGFN(nn.Module):
             own_score=own_score,
             own_spread=own_spread,
         )
+
+    def set_blank(self, spread: float) -> None:
+        """Set b0, the mean absolute deviation of the labels from their median: the error of somebody who sees nothing."""
+        self.blank.fill_(spread)
 
     def score(self, h_fused: Tensor) -> Tensor:
         """Return f(h_fused) of Eq. 7, (B, d) to (B,): the head without dropout, for virtual adversarial training."""
@@ -205,6 +225,11 @@ class AGFN(nn.Module):
         if self.config.ieg and self.config.mig:
             return torch.sigmoid(self.mix)
         return torch.full_like(self.mix, 1.0 if self.config.ieg else 0.0)
+
+
+def worth(spread: Tensor, blank: Tensor) -> Tensor:
+    """Share of the squared error of somebody who sees nothing that is gone: (B, M) in [0.01, 1]."""
+    return (1.0 - (spread / blank).square()).clamp(0.01, 1.0)
 
 
 def squash(raw: Tensor) -> Tensor:

@@ -8,11 +8,14 @@ before the first sum and its features are zeroed after every layer.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EncoderKind = Literal["mean", "tcn", "gru", "lstm"]
 TIME_SCALE_S = 4.0
@@ -29,6 +32,14 @@ def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     return weights * mask
 
 
+def moments(x: Tensor, real: Tensor) -> Tensor:
+    """Mean and standard deviation over the real steps: (B, T, D) with (B, T, 1) to (B, 2 D), 0 where nothing is real."""
+    count = real.sum(1).clamp_min(1.0)
+    mean = (x * real).sum(1) / count
+    square = (x.square() * real).sum(1) / count
+    return torch.cat([mean, (square - mean.square()).clamp_min(1e-6).sqrt()], -1)
+
+
 class CausalConvolution(nn.Module):
     """Residual block: LayerNorm, a dilated convolution over the past, GELU. (B, T, d) to (B, T, d)."""
 
@@ -41,8 +52,12 @@ class CausalConvolution(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`mask` (B, T, 1) zeroes what is masked on the way in and out."""
-        past = functional.pad((self.norm(x) * mask).transpose(1, 2), (self.past, 0))
-        change: Tensor = self.dropout(functional.gelu(self.convolution(past))).transpose(1, 2)
+        past = functional.pad(self.norm(x) * mask, (0, 0, self.past, 0))
+        weight, dilation = self.convolution.weight, self.convolution.dilation[0]
+        # One matrix product over the taps side by side: for so few channels twice as fast as a convolution on a CPU.
+        taps = [past[:, tap * dilation : tap * dilation + x.shape[1]] for tap in range(weight.shape[2])]
+        product = functional.linear(torch.cat(taps, -1), weight.transpose(1, 2).flatten(1), self.convolution.bias)
+        change: Tensor = self.dropout(functional.gelu(product))
         return (x + change) * mask
 
 
@@ -56,13 +71,28 @@ class SequenceEncoder(nn.Module):
             convolutions; `gru` and `lstm` recurrent. All but `mean` pool by attention over the steps.
         layers: convolution blocks or recurrent layers.
         dropout: after every layer.
+        columns: of the D that are looked at; all by default.
     """
 
     mean: Tensor
     std: Tensor
+    columns: Tensor | None
 
-    def __init__(self, inputs: int, width: int, kind: EncoderKind, layers: int, dropout: float) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        kind: EncoderKind,
+        layers: int,
+        dropout: float,
+        columns: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
+        if columns is not None and not (len(columns) and all(0 <= column < inputs for column in columns)):
+            raise ValueError(f"columns {list(columns)} of {inputs}")
+        # Not a weight: the configuration says them.
+        self.register_buffer("columns", None if columns is None else torch.tensor(columns), persistent=False)
+        inputs = inputs if columns is None else len(columns)
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("std", torch.ones(inputs))
         self.entry = nn.Linear(inputs, width)
@@ -74,10 +104,14 @@ class SequenceEncoder(nn.Module):
         recurrent = {"gru": nn.GRU, "lstm": nn.LSTM}.get(kind)
         self.recurrent = None if recurrent is None else recurrent(width, width, layers, batch_first=True)
         self.pool = None if kind == "mean" else nn.Linear(width, 1)
+        self.amount = nn.Parameter(torch.zeros(width))
+        self.statistics = nn.Linear(2 * inputs, width)
         self.norm = nn.LayerNorm(width)
 
     def standardise_by(self, mean: Tensor, std: Tensor) -> None:
         """Set the mean and standard deviation (D,) of the training data; a constant column keeps scale 1."""
+        if self.columns is not None:
+            mean, std = mean[self.columns], std[self.columns]
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
@@ -94,6 +128,8 @@ class SequenceEncoder(nn.Module):
         """
         seen = mask.unsqueeze(-1)
         real = seen.to(self.mean.dtype)
+        if self.columns is not None:
+            values = values[..., self.columns]
         x = ((values - self.mean) / self.std).clamp(-CLAMP, CLAMP)
         x = torch.where(seen, x, torch.zeros_like(self.mean))
         when = torch.where(mask, times, torch.zeros_like(times)).unsqueeze(-1) / TIME_SCALE_S
@@ -107,5 +143,7 @@ class SequenceEncoder(nn.Module):
         else:
             attention = masked_softmax(self.pool(steps).squeeze(-1) / math.sqrt(steps.shape[-1]), mask)
             pooled = (attention.unsqueeze(-1) * steps).sum(1)
+        # How much was seen: three words into a sentence its end is still open.
+        pooled = pooled + real.sum(1).log1p() * self.amount + self.statistics(self.dropout(moments(x, real)))
         some = mask.any(-1, keepdim=True).to(real.dtype)
         return steps, self.norm(pooled) * some

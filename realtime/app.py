@@ -5,20 +5,25 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from realtime.clock import MonotonicClock, VirtualClock
+from realtime.errors import UsageError
 from realtime.overlay.child import OverlayProcess
-from realtime.parts import Parts
+from realtime.parts import Parts, fuser_of
 from realtime.publish.jsonlines import JsonLines
 from realtime.publish.messages import Sentiment
 from realtime.publish.mqtt import MqttPublisher
 from realtime.publish.terminal import LogView, TerminalView
+from realtime.recording.reader import is_recording, open_recordings
+from realtime.recording.replay import Playback, recorded_settings
 from realtime.session import Live, Replay, open_media
 
 if TYPE_CHECKING:
     from realtime.config import Config
     from realtime.publish.messages import Command, Message, PublisherHealth
+    from realtime.recording.reader import Recording
 
 log = logging.getLogger(__name__)
 CONNECT_S = 3.0
@@ -37,6 +42,18 @@ class Sink(Protocol):
         ...
 
 
+def _recording(config: Config) -> Recording | None:
+    """Return the recording that is to be played, if one is."""
+    sources = [Path(stream.source) for stream in config.streams if stream.source is not None]
+    if not any(is_recording(source) for source in sources):
+        return None
+    found = open_recordings(sources[0])
+    if len(config.streams) > 1 or len(found) > 1:
+        names = ", ".join(recording.path.name for recording in found)
+        raise UsageError(f"one recording is played at a time: --source {sources[0]}/NAME.mcap with one of {names}")
+    return found[0]
+
+
 class App:
     """One run of the program.
 
@@ -52,18 +69,26 @@ class App:
     """
 
     def __init__(self, config: Config, *, pace: str, output: str | None, view: bool, overlay: bool = False) -> None:
+        recording = _recording(config)
+        if recording is not None:
+            config = recorded_settings(config, recording)
         self._config = config
         clock = MonotonicClock()
         names = [stream.name for stream in config.streams]
-        for stream in config.streams:
+        for stream in config.streams if recording is None else ():
             open_media(stream, config)  # a file that can't be read is said before models are loaded for seconds
         self._sinks: list[Sink] = []
         self._view: TerminalView | None = None
         if output is not None:
             self._sinks.append(JsonLines(output, lossless=pace == "fast"))
         self._mqtt = None if config.mqtt.url == "off" else MqttPublisher(config.mqtt, names, self._command, clock)
-        self._session: Live | Replay
-        if pace == "fast":
+        self._session: Live | Replay | Playback
+        if recording is not None:
+            virtual = VirtualClock()
+            self._session = Playback(
+                config, recording, fuser_of(config, virtual), virtual, self._send, fast=pace == "fast"
+            )
+        elif pace == "fast":
             virtual = VirtualClock()
             self._session = Replay(config, Parts(config, virtual), virtual, self._send)
         else:

@@ -155,6 +155,42 @@ class PrivacyConfig(Section):
     """Whether messages carry the words."""
 
 
+class RecordConfig(Section):
+    """Recording of the sessions: off unless a folder is named. See docs/recording.md for what is kept."""
+
+    folder: str | None = None
+    """New folder for one file a stream; null records nothing."""
+    text: bool = False
+    """Whether the words are kept too."""
+
+
+class DashboardConfig(Section):
+    """The web dashboard, on loopback."""
+
+    port: int | None = Field(None, ge=0, le=65535)
+    """Port of the page; 0 takes a free one, null switches it off."""
+    broker: str | None = Field(None, pattern=r"^wss?://[^/@\s]+(/[^@\s]*)?$")
+    """Address at which a browser reaches an external broker (ws:// or wss://); the embedded one needs none."""
+
+
+class HomeAssistantConfig(Section):
+    """Home Assistant's MQTT discovery."""
+
+    enabled: bool = False
+    """Whether the streams appear in Home Assistant by themselves."""
+    prefix: str = Field("homeassistant", pattern=r"^[^+#\x00/][^+#\x00]*$")
+    """Home Assistant's discovery prefix."""
+    every_s: float = Field(5.0, ge=0.25, le=60)
+    """It gets the newest values so often, and at once when a state changes."""
+
+
+class MetricsConfig(Section):
+    """Prometheus metrics, on loopback."""
+
+    port: int | None = Field(None, ge=0, le=65535)
+    """Port of /metrics; 0 takes a free one, null switches it off."""
+
+
 class StreamConfig(Section):
     """One person: a camera and a microphone, or a file with sound and picture."""
 
@@ -165,7 +201,7 @@ class StreamConfig(Section):
     mic: str | None = "default"
     """default, a device number or (part of) its name; null for none."""
     source: str | None = None
-    """A media file instead of camera and microphone."""
+    """A media file, or a recording, instead of camera and microphone."""
 
 
 class Config(Section):
@@ -179,6 +215,10 @@ class Config(Section):
     fusion: FusionConfig = FusionConfig()
     mqtt: MqttConfig = MqttConfig()
     privacy: PrivacyConfig = PrivacyConfig()
+    record: RecordConfig = RecordConfig()
+    dashboard: DashboardConfig = DashboardConfig()
+    homeassistant: HomeAssistantConfig = HomeAssistantConfig()
+    metrics: MetricsConfig = MetricsConfig()
     streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1)
 
     @field_validator("streams")

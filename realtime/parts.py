@@ -70,6 +70,16 @@ class Extractors(ABC):
         """Return what transcripts go through."""
 
 
+def fuser_of(config: Config, clock: Clock) -> Fuser:
+    """Load AGFN as the configuration says.
+
+    Raises:
+        ModelError: the weights file is missing, damaged or of another schema.
+    """
+    weights = WEIGHTS if config.fusion.weights == "default" else Path(config.fusion.weights)
+    return Fuser(weights, config.fusion.device, clock, config.fusion.threads)
+
+
 class Parts(Extractors):
     """Every model of one process: the extractors' and AGFN.
 
@@ -82,8 +92,7 @@ class Parts(Extractors):
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
-        weights = WEIGHTS if config.fusion.weights == "default" else Path(config.fusion.weights)
-        self.fuser = Fuser(weights, config.fusion.device, clock, config.fusion.threads)
+        self.fuser = fuser_of(config, clock)
         super().__init__(config)
 
     @cached_property

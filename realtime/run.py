@@ -7,7 +7,6 @@ file, 4 the broker refuses, 5 a model file is missing or damaged. A camera or mi
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from realtime.errors import AgfnError, ModelError, UsageError
+from realtime.logs import say_error, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     sources.add_argument("--mic", metavar="default|N|NAME", help="microphone: default, number, or part of its name")
     sources.add_argument("--no-camera", action="store_true", help="analyse without a camera")
     sources.add_argument("--no-mic", action="store_true", help="analyse without a microphone")
-    sources.add_argument("--source", metavar="FILE", help="a media file instead of devices")
+    sources.add_argument("--source", metavar="FILE|DIR", help="a media file, or a recording, instead of devices")
     sources.add_argument(
         "--pace", choices=["realtime", "fast"], default="realtime", help="pace of a file (default realtime)"
     )
@@ -67,9 +67,18 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--output", metavar="FILE|-", help="write every message as a JSON line")
     out.add_argument("--publish-text", action="store_true", help="let the words leave the process with the messages")
+    out.add_argument("--record", metavar="DIR", help="record the session into a new folder (numbers, no words)")
+    out.add_argument("--record-text", action="store_true", help="record the words too")
     out.add_argument("--no-view", action="store_true", help="plain log lines instead of the terminal view")
     out.add_argument("--overlay", action="store_true", help="show the desktop overlay (needs PySide6)")
+    out.add_argument("--dashboard", type=_port, metavar="PORT", help="serve the web dashboard on this port of loopback")
+    out.add_argument(
+        "--dashboard-broker", metavar="URL", help="ws:// or wss:// address at which a browser reaches your own broker"
+    )
+    out.add_argument("--homeassistant", action="store_true", help="appear in Home Assistant by itself")
+    out.add_argument("--metrics", type=_port, metavar="PORT", help="serve Prometheus metrics on this port of loopback")
     out.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info")
+    out.add_argument("--log-format", choices=["text", "json"], default="text", help="default text")
     run = cli.add_argument_group("run")
     run.add_argument("--device", metavar="auto|cpu|cuda[:N]", help="where AGFN runs (default auto)")
     run.add_argument("--duration", type=_seconds, metavar="S", help="stop after so many seconds")
@@ -86,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(parser().parse_args(argv))
     except AgfnError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line a person must see
+        say_error(error)
         return error.exit_code
 
 
@@ -105,8 +114,8 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
         values["fusion"] = {"device": args.device}
     if args.mqtt:
         values["mqtt"] = _mqtt(args.mqtt)
-    if args.publish_text:
-        values["privacy"] = {"publish_text": True}
+    values |= _kept(args)
+    values.update(_services(args))
     stream: dict[str, Any] = {key: value for key, value in (("name", args.stream), ("source", args.source)) if value}
     if args.no_camera or args.camera:
         stream["camera"] = args.camera
@@ -117,8 +126,16 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
+def _kept(args: argparse.Namespace) -> dict[str, Any]:
+    """What may leave the process or reach the disk besides numbers."""
+    if args.record_text and not args.record:
+        raise UsageError("--record-text says what --record DIR keeps: add it")
+    values: dict[str, Any] = {"privacy": {"publish_text": True}} if args.publish_text else {}
+    return values | ({"record": {"folder": args.record, "text": args.record_text}} if args.record else {})
+
+
 def _dispatch(args: argparse.Namespace) -> int:
-    logging.basicConfig(level=args.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+    set_up(args.log_level, args.log_format)
     if args.list_devices:
         from realtime.capture.devices import list_devices  # noqa: PLC0415 - devices are slow to look at
 
@@ -175,6 +192,21 @@ def _mqtt(url: str) -> dict[str, Any]:
     scheme, slashes, rest = url.partition("://")
     user, at, host = rest.rpartition("@")
     return {"url": f"{scheme}{slashes}{host}", "username": user} if at and ":" not in user else {"url": url}
+
+
+def _services(args: argparse.Namespace) -> dict[str, Any]:
+    dashboard = {"port": args.dashboard, "broker": args.dashboard_broker}
+    return {
+        **({"dashboard": kept} if (kept := {k: v for k, v in dashboard.items() if v is not None}) else {}),
+        **({"homeassistant": {"enabled": True}} if args.homeassistant else {}),
+        **({"metrics": {"port": args.metrics}} if args.metrics is not None else {}),
+    }
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 (a free one) to 65535")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -16,7 +16,8 @@ from realtime.capture.microphone import Microphone
 from realtime.fuse.worker import FusionWorker
 from realtime.pipeline import Inlets, connect
 from realtime.publish.health import HealthReporter, asr_health
-from realtime.publish.messages import Sentiment
+from realtime.publish.messages import Health, Sentiment
+from realtime.recording.start import recorder_of
 from realtime.runner import InlineRunner, ThreadedRunner
 from realtime.stream import Stream
 from realtime.supervise import item_end_ns
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from realtime.config import Config, StreamConfig
     from realtime.fuse.worker import Estimate
     from realtime.parts import Parts
-    from realtime.publish.messages import Message, PublisherHealth
+    from realtime.publish.messages import Message, PublisherHealth, RecordingHealth
     from realtime.types import Chunk, WindowView
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,8 @@ class Replay:
         self._config, self._parts, self._clock = config, parts, clock
         stream = config.streams[0]
         self._media: Media = media or MediaFile(stream.source or "", config.camera)
-        self._stream = Stream(config, stream, clock, send, parts.fuser.checkpoint.context)
+        self._recorder = recorder_of(config, stream, log.error)
+        self._stream = Stream(config, stream, clock, send, parts.fuser.checkpoint.context, self._recorder)
         _note_missing(self._stream, self._media)
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
@@ -100,6 +102,8 @@ class Replay:
         finally:
             run.close()
         self._stream.event(Event(self._clock.now_ns(), "stream", "ended"))
+        if self._recorder is not None:
+            self._recorder.close()
 
     def _play(self, run: InlineRunner, stop: threading.Event, duration_s: float | None) -> None:
         inlets = connect(
@@ -167,7 +171,8 @@ class LiveStream:
         send: Callable[[Message], None],
         connection: Callable[[str], PublisherHealth | None],
     ) -> None:
-        self.stream = Stream(config, stream, clock, self._send, parts.fuser.checkpoint.context)
+        self._recorder = recorder_of(config, stream, self._not_recorded)
+        self.stream = Stream(config, stream, clock, self.send, parts.fuser.checkpoint.context, self._recorder)
         self._pass_on = send
         self.ended = threading.Event()
         self.last_ns: int | None = None
@@ -180,7 +185,7 @@ class LiveStream:
             self.runner, config, parts, clock, self.stream.window, self.stream.picture or "", self.stream.sound or ""
         )
         self.health = HealthReporter(
-            stream.name, clock, lambda: asr_health(inlets.asr()), lambda: connection(stream.name)
+            stream.name, clock, lambda: asr_health(inlets.asr()), lambda: connection(stream.name), self._recording
         )
         if (media := open_media(stream, config)) is not None:
             _note_missing(self.stream, media)
@@ -223,10 +228,24 @@ class LiveStream:
         self._stop.set()
         self.runner.close()
 
-    def _send(self, message: Message) -> None:
+    def end(self) -> None:
+        """Write out the recording, once nothing is sent any more."""
+        if self._recorder is not None:
+            self._recorder.close()
+
+    def send(self, message: Message) -> None:
+        """Send a message of this stream."""
         if isinstance(message, Sentiment):
             self.health.saw(message)
+        if isinstance(message, Health) and self._recorder is not None:
+            self._recorder.send(message, self._clock.now_ns(), "health")
         self._pass_on(message)
+
+    def _recording(self) -> RecordingHealth | None:
+        return None if self._recorder is None else self._recorder.health()
+
+    def _not_recorded(self, cause: str) -> None:
+        self.stream.event(Event(self._clock.now_ns(), "recording", "lost", cause))
 
     def _play(self, media: MediaFile, inlets: Inlets) -> None:
         last_ns = self._clock.now_ns()
@@ -279,6 +298,8 @@ class Live:
             for live in self.streams.values():
                 live.close()
             self._fusion.close(END_WAIT_S)
+            for live in self.streams.values():
+                live.end()
 
     def pause(self, stream: str) -> None:
         """Release the devices of a stream; it says `paused` until it is resumed."""
@@ -334,7 +355,7 @@ class Live:
 
     def _report(self, running: dict[str, LiveStream]) -> None:
         for live in running.values():
-            self._send(live.health.report(live.runner.gauges() | {"fusion": self._fusion.gauge()}))
+            live.send(live.health.report(live.runner.gauges() | {"fusion": self._fusion.gauge()}))
 
 
 def _tell_nothing(name: str, live: LiveStream) -> None:

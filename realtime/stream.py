@@ -14,7 +14,10 @@ from realtime.fuse.smooth import Smoother
 from realtime.fuse.window import Window
 from realtime.notice import Notices
 from realtime.publish import compose
-from realtime.types import Event
+from realtime.publish.messages import Sentiment
+from realtime.recording.journal import Entry
+from realtime.recording.window import RecordedWindow
+from realtime.types import MODALITIES, Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from realtime.config import Config, StreamConfig
     from realtime.fuse.worker import Estimate
     from realtime.publish.messages import Message
-    from realtime.types import Modality, WindowView
+    from realtime.recording.writer import Recorder
+    from realtime.types import WindowView
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +42,32 @@ class Stream:
         clock: of the process.
         send: takes each message; must not block.
         context: how far what was said before counts.
+        recorder: takes all that the window takes and all that is sent.
+        devices: name of the device behind each modality, where they are not those of the configuration.
     """
 
     def __init__(
-        self, config: Config, stream: StreamConfig, clock: Clock, send: Callable[[Message], None], context: Context
+        self,
+        config: Config,
+        stream: StreamConfig,
+        clock: Clock,
+        send: Callable[[Message], None],
+        context: Context,
+        recorder: Recorder | None = None,
+        devices: dict[str, str] | None = None,
     ) -> None:
         self.name = stream.name
-        self.picture, self.sound = _device_names(stream)
-        devices: dict[Modality, str] = {}
-        if self.sound:
-            devices["voice"] = self.sound
-            if config.asr.enabled:
-                devices["text"] = self.sound
-        if self.picture:
-            devices["face"] = self.picture
-        self.window = Window(self.name, config.window, devices, clock)
+        found = device_names(stream, config) if devices is None else devices
+        self.picture, self.sound = found.get("face"), found.get("voice")
+        named = {name: found[name] for name in MODALITIES if name in found}
+        self._recorder = recorder
+        self.window = (
+            Window(self.name, config.window, named, clock)
+            if recorder is None
+            else RecordedWindow(self.name, config.window, named, clock, recorder.note)
+        )
         self.paused = threading.Event()
-        self._config, self._clock, self._send = config, clock, send
+        self._config, self._clock, self._pass_on = config, clock, send
         live = stream.source is None
         self._notices = Notices({"face": "camera" if live else "picture", "voice": "microphone" if live else "sound"})
         self._smoother = Smoother(config.fusion.smoothing_s)
@@ -67,6 +80,8 @@ class Stream:
     def begin(self, t0_ns: int) -> None:
         """Set the time that messages count their seconds from."""
         self._t0_ns = t0_ns
+        if self._recorder is not None:
+            self._recorder.note(Entry(self._clock.now_ns(), "begin", t0_ns))
 
     def close_window(self, end_ns: int) -> WindowView:
         """Close the window that ends at `end_ns`."""
@@ -85,13 +100,15 @@ class Stream:
             estimate = self._before.feed(view, estimate)
         if estimate.raw is not None and not self.paused.is_set():
             score = self._smoother.feed(view.end_ns, estimate.raw, estimate.confidence)
-        waited_ms = (self._clock.now_ns() - self._closed_ns.pop(view.seq)) / 1e6
+        now_ns = self._clock.now_ns()
+        waited_ms = (now_ns - self._closed_ns.pop(view.seq)) / 1e6
         message = compose.sentiment(
             view,
             estimate,
             score,
             self._t0_ns,
             waited_ms,
+            (now_ns - view.end_ns) / 1e6,
             paused=self.paused.is_set(),
         )
         self._send(message)
@@ -104,8 +121,15 @@ class Stream:
         now_ns = self._clock.now_ns()
         self._send(compose.event(self.name, event, self._t0_ns, now_ns, self._started, next(self._events)))
 
+    def _send(self, message: Message) -> None:
+        self._pass_on(message)
+        if self._recorder is not None:
+            kind = "sentiment" if isinstance(message, Sentiment) else "event"
+            self._recorder.send(message, self._clock.now_ns(), kind)
+
     def pause(self) -> None:
         """Stop judging; what was seen is forgotten."""
+        self._note_pause(paused=True)
         self.paused.set()
         self.window.reset()
         self._smoother.reset()
@@ -114,15 +138,22 @@ class Stream:
 
     def resume(self) -> None:
         """Judge again."""
+        self._note_pause(paused=False)
         self.window.reset()
         self.paused.clear()
         self.event(Event(self._clock.now_ns(), "stream", "resumed"))
 
+    def _note_pause(self, *, paused: bool) -> None:
+        if self._recorder is not None:
+            self._recorder.note(Entry(self._clock.now_ns(), "paused", paused))
 
-def _device_names(stream: StreamConfig) -> tuple[str | None, str | None]:
+
+def device_names(stream: StreamConfig, config: Config) -> dict[str, str]:
+    """Name of the device behind each modality of a stream; one that has none is missing."""
     if stream.source is not None:
-        return "picture", "sound"
-    return (
-        None if stream.camera is None else f"camera {public_address(stream.camera)}",
-        None if stream.mic is None else f"microphone {stream.mic}",
-    )
+        picture, sound = "picture", "sound"
+    else:
+        picture = "" if stream.camera is None else f"camera {public_address(stream.camera)}"
+        sound = "" if stream.mic is None else f"microphone {stream.mic}"
+    names = {"text": sound if config.asr.enabled else "", "voice": sound, "face": picture}
+    return {modality: name for modality, name in names.items() if name}

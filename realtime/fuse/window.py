@@ -70,6 +70,11 @@ class Window:
             self._newest_word_ns = 0
             self._text_lag_ms: int | None = None
 
+    def off(self, modality: Modality) -> None:
+        """Leave a modality out from now on."""
+        with self._lock:
+            self._devices.pop(modality, None)
+
     def saw(self, device: str, t_ns: int) -> None:
         """Note that a device delivered a sample, before anything is computed from it; it isn't lost any more."""
         with self._lock:

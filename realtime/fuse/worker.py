@@ -12,7 +12,7 @@ import torch
 from models.checkpoint import CheckpointError, load
 from realtime.channel import Channel, ClosedError, Policy
 from realtime.errors import ModelError
-from realtime.extract.schema import schema_hash
+from realtime.extract.schema import TEXT_DIM, schema_hash
 from realtime.fuse.collate import collate
 from realtime.supervise import Gauge
 from realtime.types import MODALITIES
@@ -84,6 +84,12 @@ class Fuser:
         self._model = self.checkpoint.model.to(self.device).eval()
         self._calibration = self.checkpoint.calibration
         self._clock = clock
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether more is looked at than what the words so far say together (the last column of the text)."""
+        columns = self.checkpoint.model.config.columns.get("text")
+        return columns is None or list(columns) != [TEXT_DIM - 1]
 
     @torch.inference_mode()
     def fuse(self, views: Sequence[WindowView]) -> list[Estimate]:

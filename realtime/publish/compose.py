@@ -30,6 +30,7 @@ def sentiment(
     score: float | None,
     t0_ns: int,
     waited_ms: float,
+    since_end_ms: float,
     *,
     paused: bool = False,
 ) -> Sentiment:
@@ -41,6 +42,7 @@ def sentiment(
         score: the smoothed score; None without a raw one.
         t0_ns: begin of the stream, which the seconds count from.
         waited_ms: from the closing of the window to now.
+        since_end_ms: from its end to now.
         paused: whether the stream is paused: the message then carries no score.
     """
     state = _state(view, estimate, paused=paused)
@@ -66,6 +68,7 @@ def sentiment(
             extract=round(view.extract_ms),
             fuse=round(estimate.fuse_s * 1000),
             total=round(view.capture_ms + view.extract_ms + waited_ms),
+            window=max(0, round(since_end_ms)),
             text_lag=None if view.text_lag_ms is None else max(0, view.text_lag_ms),
         ),
         faces=view.faces,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from realtime.channel import ChannelStats
     from realtime.clock import Clock
     from realtime.extract.pace import Measures
-    from realtime.publish.messages import PublisherHealth, Sentiment
+    from realtime.publish.messages import PublisherHealth, RecordingHealth, Sentiment
     from realtime.supervise import Gauge
 
 
@@ -30,6 +30,7 @@ class HealthReporter:
         clock: of the process.
         asr: gives the figures of the recogniser, None while there are none.
         publisher: gives those of the connection to the broker.
+        recording: gives those of the recording, None without one.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class HealthReporter:
         clock: Clock,
         asr: Callable[[], AsrHealth | None] = lambda: None,
         publisher: Callable[[], PublisherHealth | None] = lambda: None,
+        recording: Callable[[], RecordingHealth | None] = lambda: None,
     ) -> None:
         self._stream, self._clock, self._asr, self._publisher = stream, clock, asr, publisher
+        self._recording = recording
         self._begin_ns = self._last_ns = clock.now_ns()
         self._last_cpu_s = time.process_time()
         self._last: dict[str, Gauge] = {}
@@ -77,6 +80,7 @@ class HealthReporter:
             components=components,
             asr=self._asr(),
             publisher=self._publisher(),
+            recording=self._recording(),
             process=ProcessHealth(
                 rss_mb=rss_mb(), cpu_cores=(cpu_s - self._last_cpu_s) / elapsed_s, threads=threading.active_count()
             ),

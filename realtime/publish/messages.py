@@ -126,6 +126,8 @@ class Latency(Message):
     total: Count
     text_lag: Count | None = None
     """From the end of the newest word to its appearance; null without words."""
+    window: Count | None = None
+    """From the end of the window to the message; the lateness that the window waits for late samples is in it."""
 
 
 class Words(Message):
@@ -253,6 +255,17 @@ class PublisherHealth(Message):
     commands_refused: Count
 
 
+class RecordingHealth(Message):
+    """The recording of the stream, while there is one."""
+
+    bytes: Count
+    """On disk so far."""
+    dropped: Count
+    """Entries that the disk was too slow for."""
+    writing: bool
+    """False when the disk refused: the cause is in an event."""
+
+
 class ProcessHealth(Message):
     """The process, shared by its streams."""
 
@@ -280,6 +293,8 @@ class Health(Message):
     """By name: devices, extractors, fusion."""
     asr: AsrHealth | None = None
     publisher: PublisherHealth | None = None
+    recording: RecordingHealth | None = None
+    """There while the stream is recorded (--record)."""
     process: ProcessHealth
 
 

@@ -113,9 +113,22 @@ def _batches(sentences: Sequence[Sentence], size: int, rng: np.random.Generator)
 
 
 def _cropped(words: tuple[str, ...], chance: float, rng: np.random.Generator) -> tuple[str, ...]:
-    """Now and then only a part, as the recogniser gives it while somebody speaks."""
+    """Now and then only a part: the beginning, as it is heard while somebody speaks, or a piece of the middle."""
     if len(words) < 4 or rng.random() >= chance:
         return words
+    if rng.random() < 0.5:
+        return words[: int(rng.integers(2, len(words) + 1))]
     keep = int(rng.integers(max(3, len(words) * 2 // 3), len(words) + 1))
     begin = int(rng.integers(0, len(words) - keep + 1))
     return words[begin : begin + keep]
+
+
+def learned_names(model: Adapted) -> dict[str, torch.Tensor]:
+    """Tensors that training changes: the adapter's and the head's."""
+    state = model.state_dict()
+    return {name: value for name, value in state.items() if name.startswith("head.") or name.endswith((".down", ".up"))}
+
+
+def average(runs: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Mean of the same tensors over several runs."""
+    return {name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A window with its label in [-3, 3] and its weight in the loss."""
+    """The windows of one clip in the order of time (a sentence or a face has one), its label and its loss weight."""
 
-    view: WindowView
+    views: tuple[WindowView, ...]
     label: float
     weight: float
 
@@ -33,23 +33,28 @@ class Sample:
 class Recipe:
     """How AGFN is trained; the values of configs/training.yaml.
 
+    `windows` of a clip are shown at a time, and it is their mean that is to meet the label, as a clip is judged by the
+    mean over its windows; each alone counts `alone` of that.
+
     `drop` is the chance of a modality to be masked. `unrelated` is the chance of words to meet the voice and face of
-    another clip, and of a clip without words to take the label of another: a dozen speakers are soon known by face, and
-    who knows the face knows the label; what face and voice mean is learned from those who act. `acted` is
-    the chance of words that say nothing (|label| <= NEUTRAL) to meet an acted voice or face, whose label then counts.
+    another clip: a dozen speakers are soon known by face, and who knows the face knows the label; what face and voice
+    mean is learned from those who act. `acted` is the chance of words that say nothing (|label| <= NEUTRAL) to meet
+    an acted voice or face, whose label then counts.
     """
 
-    epochs: int = 12
-    per_epoch: int = 12000
-    batch: int = 64
+    epochs: int = 6
+    per_epoch: int = 4000
+    batch: int = 24
+    windows: int = 5
     lr: float = 1e-3
     weight_decay: float = 0.02
     clip: float = 1.0
     vat: float = 0.1
     spread: float = 0.3
     own: float = 0.3
+    alone: float = 0.5
     drop: float = 0.2
-    unrelated: float = 0.7
+    unrelated: float = 1.0
     acted: float = 0.5
     seed: int = 0
 
@@ -58,55 +63,70 @@ NEUTRAL = 0.35
 
 
 class Mixer:
-    """Makes new windows of old ones, see Recipe."""
+    """Makes new samples of old ones, see Recipe."""
 
     def __init__(self, samples: Sequence[Sample], recipe: Recipe, rng: np.random.Generator) -> None:
-        def on(sample: Sample) -> set[str]:
-            return {name for name, segment in sample.view.segments.items() if segment.reliability > 0}
-
         self._recipe, self._rng = recipe, rng
         self._clips = [sample for sample in samples if _is_clip(sample)]
-        self._voices = [sample for sample in samples if on(sample) == {"voice"} and abs(sample.label) > NEUTRAL]
-        self._faces = [sample for sample in samples if on(sample) == {"face"} and abs(sample.label) > NEUTRAL]
+        self._voices = [sample for sample in samples if _on(sample) == {"voice"} and abs(sample.label) > NEUTRAL]
+        self._faces = [sample for sample in samples if _on(sample) == {"face"} and abs(sample.label) > NEUTRAL]
 
     def mix(self, sample: Sample) -> Sample:
-        """Return the sample, or a new one made of its words."""
-        chance = self._rng.random()
-        if sample.view.segments["text"].reliability == 0:
-            if chance < self._recipe.unrelated and _is_clip(sample):
-                return replace(sample, label=self._clips[int(self._rng.integers(len(self._clips)))].label)
+        """Return some windows of the sample, or new ones made of its words and the voice and face of another."""
+        sample = replace(sample, views=self._some(sample.views))
+        if "text" not in _on(sample) and not _is_clip(sample):
             return sample
+        chance = self._rng.random()
         if abs(sample.label) <= NEUTRAL and chance < self._recipe.acted:
             donors = self._voices if self._rng.random() < 0.5 else self._faces
             return self._with(sample, donors, takes_label=True) if donors else sample
-        if chance < self._recipe.unrelated and self._clips:
+        if self._clips and chance < self._recipe.unrelated:
             return self._with(sample, self._clips, takes_label=False)
         return sample
 
+    def _some(self, views: tuple[WindowView, ...]) -> tuple[WindowView, ...]:
+        """Choose windows evenly over the clip, from a random beginning."""
+        step = len(views) / self._recipe.windows
+        if step <= 1:
+            return views
+        begin = self._rng.uniform(0, step)
+        return tuple(views[int(begin + step * number)] for number in range(self._recipe.windows))
+
     def _with(self, sample: Sample, donors: Sequence[Sample], *, takes_label: bool) -> Sample:
         donor = donors[int(self._rng.integers(len(donors)))]
-        segments = {**donor.view.segments, "text": sample.view.segments["text"]}
-        label = donor.label if takes_label else sample.label
-        return Sample(replace(sample.view, segments=segments), label, sample.weight)
+        begin = int(self._rng.integers(len(donor.views)))
+        views = tuple(
+            replace(
+                view,
+                segments={
+                    **donor.views[(begin + number) % len(donor.views)].segments,
+                    "text": view.segments["text"],
+                },
+            )
+            for number, view in enumerate(sample.views)
+        )
+        return Sample(views, donor.label if takes_label else sample.label, sample.weight)
+
+
+def _on(sample: Sample) -> set[str]:
+    return {name for view in sample.views for name, segment in view.segments.items() if segment.reliability > 0}
 
 
 def _is_clip(sample: Sample) -> bool:
-    return all(sample.view.segments[name].reliability > 0 for name in ("voice", "face"))
+    return {"voice", "face"} <= _on(sample)
 
 
 def standardise(model: AGFN, samples: Sequence[Sample]) -> None:
     """Set the mean and standard deviation of every feature column from (a sample of) the training windows."""
     rng = np.random.default_rng(0)
     for name in MODALITIES:
-        segments = [sample.view.segments[name] for sample in samples]
+        segments = [view.segments[name] for sample in samples for view in sample.views]
         present = [segment.values for segment in segments if segment.reliability > 0]
         if not present:
             continue
         chosen = rng.permutation(len(present))[:4000]
         rows = np.concatenate([present[index] for index in chosen])
-        # Robust against the heavy tails of pitch and head pose.
-        mean, std = rows.mean(0), rows.std(0)
-        model.encoders[name].standardise_by(torch.from_numpy(mean), torch.from_numpy(std))
+        model.encoders[name].standardise_by(torch.from_numpy(rows.mean(0)), torch.from_numpy(rows.std(0)))
 
 
 def train(
@@ -117,11 +137,12 @@ def train(
     rng = np.random.default_rng(recipe.seed)
     model = AGFN(config)
     standardise(model, samples)
+    chance = np.array([sample.weight for sample in samples])
+    model.set_blank(_deviation(np.array([sample.label for sample in samples]), chance))
     optimiser = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     steps = recipe.epochs * math.ceil(recipe.per_epoch / recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, steps, pct_start=0.1)
     mixer = Mixer(samples, recipe, rng)
-    chance = np.array([sample.weight for sample in samples])
     for epoch in range(recipe.epochs):
         model.train()
         order = rng.choice(len(samples), recipe.per_epoch, p=chance / chance.sum())
@@ -139,25 +160,36 @@ def train(
     return model
 
 
+def _deviation(label: np.ndarray, weight: np.ndarray) -> float:
+    """Weighted mean absolute deviation from the weighted median."""
+    order = np.argsort(label)
+    middle = label[order][np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2)]
+    return float(np.average(np.abs(label - middle), weights=weight))
+
+
 def _loss(model: AGFN, part: Sequence[Sample], recipe: Recipe, rng: np.random.Generator) -> torch.Tensor:
-    batch = collate([sample.view for sample in part])
+    batch = collate([view for sample in part for view in sample.views])
+    owner = torch.tensor([number for number, sample in enumerate(part) for _ in sample.views])
     label = torch.tensor([sample.label for sample in part])
-    reliability = _drop(batch.reliability, recipe.drop, rng)
-    out = model(batch.values, batch.times, batch.mask, reliability)
-    return agfn_loss(model, out, label, LossWeights(vat=recipe.vat, spread=recipe.spread, own=recipe.own))
+    count = torch.bincount(owner, minlength=len(part)).float()
+    keep = torch.from_numpy(rng.random((len(part), len(MODALITIES))) >= recipe.drop)[owner]
+    out = model(batch.values, batch.times, batch.mask, dropped(batch.reliability, keep))
+    terms = LossWeights(vat=recipe.vat, spread=recipe.spread, own=recipe.own)
+    # A clip counts the same however many windows of it are shown.
+    single = agfn_loss(model, out, label[owner], terms, 1.0 / count[owner])
+    mean = torch.zeros(len(part)).index_add(0, owner, out.score) / count
+    return recipe.alone * single + (mean - label).abs().mean()
 
 
-def _drop(reliability: torch.Tensor, share: float, rng: np.random.Generator) -> torch.Tensor:
-    """Modality dropout: mask each with the chance `share`, but never the last one of a window."""
-    keep = torch.from_numpy(rng.random(tuple(reliability.shape)) >= share)
-    dropped = reliability * keep
-    alone = dropped.sum(-1, keepdim=True) == 0
-    return torch.where(alone, reliability, dropped)
+def dropped(reliability: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    """Mask what is not kept, (B, M) each, but never the last modality of a window."""
+    left = reliability * keep
+    return torch.where(left.sum(-1, keepdim=True) == 0, reliability, left)
 
 
 @torch.inference_mode()
 def predict(model: AGFN, views: Sequence[WindowView], batch: int = 256) -> dict[str, np.ndarray]:
-    """Raw scores (N,), spreads (N,), weights (N, 3) and reliabilities (N, 3) of windows."""
+    """Raw scores (N,), spreads (N,), weights, own scores and reliabilities (N, 3), and presence (N,) of windows."""
     parts: list[dict[str, np.ndarray]] = []
     for begin in range(0, len(views), batch):
         inputs: Batch = collate(views[begin : begin + batch])

@@ -1,0 +1,158 @@
+"""Recordings from disk: every entry and message in the order it was written, as far as the file can be read.
+
+A recording may be cut off (kill -9, a full disk) or be no recording at all; neither may harm: sizes are bounded before
+anything is unpacked, and whatever is wrong is one clear SourceError or, after a readable beginning, `truncated`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import zstandard
+from mcap.exceptions import EndOfFile, McapError
+from mcap.records import Channel, Chunk, Footer, Header, Message, Metadata
+from mcap.stream_reader import StreamReader, breakup_chunk
+
+from realtime.errors import SourceError
+from realtime.recording.journal import MESSAGES, TOPICS, VERSION, Entry, decode
+from realtime.recording.writer import SUFFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import IO
+
+    from mcap.records import McapRecord
+
+RECORD_LIMIT = 32_000_000
+"""No record of ours comes near: a chunk of half a second is some kilobytes."""
+BROKEN = (McapError, struct.error, ValueError, KeyError, EOFError, UnicodeDecodeError, zstandard.ZstdError, MemoryError)
+
+
+@dataclass
+class Recording:
+    """One stream's file.
+
+    `about` is what the recorder wrote of itself; `truncated` says, once all was read, why the file ended early.
+    """
+
+    path: Path
+    about: dict[str, Any] = field(default_factory=dict)
+    truncated: str | None = None
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream."""
+        return self.path.stem
+
+    def entries(self) -> Iterator[Entry]:
+        """What the window took, in its order.
+
+        Raises:
+            SourceError: an entry is damaged.
+        """
+        for at_ns, topic, data in self.raw():
+            if topic in TOPICS:
+                yield decode(at_ns, topic, data)
+
+    def messages(self, *kinds: str) -> Iterator[dict[str, Any]]:
+        """The published messages of these kinds (all by default), as JSON objects.
+
+        Raises:
+            SourceError: a message is damaged.
+        """
+        wanted = set(kinds or MESSAGES)
+        for _, topic, data in self.raw():
+            if topic in wanted:
+                yield _object(data, topic)
+
+    def raw(self) -> Iterator[tuple[int, str, bytes]]:
+        """Time, topic and content of everything in the file.
+
+        Raises:
+            SourceError: this is no recording of ours.
+        """
+        with self.path.open("rb") as file:
+            topics: dict[int, str] = {}
+            known = False
+            try:
+                for record in _records(file):
+                    if isinstance(record, Header):
+                        known = _ours(record, self.path)
+                    elif isinstance(record, Metadata) and record.name == "agfn":
+                        self.about = {key: json.loads(value) for key, value in record.metadata.items()}
+                    elif isinstance(record, Channel):
+                        topics[record.id] = record.topic
+                    elif isinstance(record, Message) and record.channel_id in topics:
+                        yield record.log_time, topics[record.channel_id], record.data
+                    elif isinstance(record, Footer):
+                        return
+            except EndOfFile:
+                self.truncated = "cut off"
+            except BROKEN as error:
+                self.truncated = f"damaged: {error}"[:200]
+            if not known:
+                raise SourceError(f"{self.path} is no recording of AGFN Live")
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a path is a folder with recordings, or one of their files."""
+    return path.suffix == SUFFIX or (path.is_dir() and any(path.glob(f"*{SUFFIX}")))
+
+
+def open_recordings(path: Path) -> list[Recording]:
+    """Open a folder's recordings, or one file; `about` of each is there.
+
+    Raises:
+        SourceError: there is none, or one is not ours.
+    """
+    try:
+        files = [path] if path.is_file() else sorted(path.glob(f"*{SUFFIX}"))
+        found = [_opened(file) for file in files]
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror or error}") from None
+    if not found:
+        raise SourceError(f"{path}: no recording there (made with --record DIR)")
+    return found
+
+
+def _opened(path: Path) -> Recording:
+    recording = Recording(path)
+    for _ in recording.raw():
+        break  # the metadata comes before the first message
+    if not isinstance(recording.about.get("stream"), str):
+        raise SourceError(f"{path}: damaged: nothing can be read of it")
+    recording.truncated = None
+    return recording
+
+
+def _records(file: IO[bytes]) -> Iterator[McapRecord]:
+    for record in StreamReader(file, emit_chunks=True, record_size_limit=RECORD_LIMIT).records:
+        if not isinstance(record, Chunk):
+            yield record
+        elif record.uncompressed_size > RECORD_LIMIT:
+            raise ValueError(f"a chunk of {record.uncompressed_size} bytes")
+        else:
+            yield from breakup_chunk(record, validate_crc=True)
+
+
+def _ours(header: Header, path: Path) -> bool:
+    name, _, version = header.profile.partition("/")
+    if name != VERSION.partition("/")[0]:
+        raise SourceError(f"{path} is an MCAP file, but no recording of AGFN Live")
+    if header.profile != VERSION:
+        raise SourceError(f"{path}: recorded as version {version}, this program reads {VERSION}")
+    return True
+
+
+def _object(data: bytes, topic: str) -> dict[str, Any]:
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"damaged {topic} message: {error}") from None
+    if not isinstance(body, dict):
+        raise SourceError(f"damaged {topic} message: no object")
+    return body

@@ -1,0 +1,153 @@
+"""The recorder of one stream: entries and messages to an MCAP file, by a thread of its own.
+
+MCAP (mcap.dev) because it is an open container made for this: append-only, self-describing with a JSON schema a topic,
+readable by Foxglove and a dozen libraries, and what was written before a crash can be read without its end. A chunk is
+closed and synced to disk every FLUSH_S: kill -9 loses at most that.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from mcap.writer import CompressionType, Writer
+
+from realtime.channel import Channel, ChannelStats, ClosedError, Policy
+from realtime.errors import UsageError
+from realtime.publish.messages import RecordingHealth
+from realtime.recording.journal import MESSAGES, TOPICS, VERSION, Entry, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from realtime.publish.messages import Message
+
+log = logging.getLogger(__name__)
+
+FLUSH_S = 0.5
+CAPACITY = 20_000
+"""Entries that may wait for the disk: about three minutes. After that the oldest go, and are counted."""
+CLOSE_S = 5.0
+SUFFIX = ".mcap"
+
+
+class Recorder:
+    """Writes one stream into `folder/<stream>.mcap`.
+
+    Args:
+        folder: made when it is not there.
+        stream: name of the stream.
+        about: what a reader should know: versions, configuration, times; JSON values.
+        words: whether the words may be kept.
+        failed: called once with the reason when the disk refuses; the recording then ends, the analysis goes on.
+
+    Raises:
+        UsageError: the folder or the file can't be written, or the file is there already.
+    """
+
+    def __init__(
+        self, folder: Path, stream: str, about: dict[str, Any], *, words: bool, failed: Callable[[str], None]
+    ) -> None:
+        self.path = folder / f"{stream}{SUFFIX}"
+        self._words, self._failed = words, failed
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = self.path.open("xb")
+        except FileExistsError:
+            raise UsageError(f"--record {folder}: {self.path.name} is there already; choose a new folder") from None
+        except OSError as error:
+            raise UsageError(f"--record {folder}: {error.strerror or error}") from None
+        os.chmod(self.path, 0o600)  # noqa: PTH101 - nobody else's business, whatever the umask
+        self._writer = Writer(self._file, compression=CompressionType.ZSTD)
+        self._waiting: Channel[tuple[int, str, Entry | str]] = Channel(Policy.DROP_OLDEST, CAPACITY)
+        self._begin(about)
+        self._thread = threading.Thread(target=self._run, name=f"{stream}-record", daemon=True)
+        self._thread.start()
+
+    def note(self, entry: Entry) -> None:
+        """Take what the window took; never waits."""
+        self._push(entry.at_ns, entry.topic, entry)
+
+    def send(self, message: Message, at_ns: int, kind: str) -> None:
+        """Take a message that goes out, without its words unless they may be kept."""
+        if not self._words and getattr(message, "text", None) is not None:
+            message = message.model_copy(update={"text": None})
+        self._push(at_ns, kind, message.to_json())
+
+    def health(self) -> RecordingHealth:
+        """Return what is on disk, and what did not get there."""
+        return RecordingHealth(bytes=self._size(), dropped=self.stats().dropped, writing=self._thread.is_alive())
+
+    def stats(self) -> ChannelStats:
+        """Return the counts of entries taken, written and dropped."""
+        return self._waiting.stats()
+
+    def close(self) -> None:
+        """Write what waits, and the index that makes the file quick to open."""
+        self._waiting.close()
+        self._thread.join(CLOSE_S)
+        stats = self.stats()
+        log.info(
+            "recorded %s: %.1f MB, %d entries, %d dropped", self.path, self._size() / 1e6, stats.popped, stats.dropped
+        )
+
+    def _push(self, at_ns: int, topic: str, item: Entry | str) -> None:
+        try:
+            self._waiting.push((at_ns, topic, item))
+        except ClosedError:
+            log.debug("%s: closed, %s is not recorded", self.path.name, topic)
+
+    def _begin(self, about: dict[str, Any]) -> None:
+        self._writer.start(profile=VERSION, library="agfn-live")
+        self._writer.add_metadata("agfn", {key: json.dumps(value) for key, value in about.items()})
+        self._channels = {}
+        for topic in (*TOPICS, *MESSAGES):
+            schema = self._writer.register_schema(f"agfn.{topic}", "jsonschema", b'{"type":"object"}')
+            self._channels[topic] = self._writer.register_channel(topic, "json", schema)
+        self._sync()
+
+    def _run(self) -> None:
+        synced_s = time.monotonic()
+        try:
+            while True:
+                try:
+                    self._write(*self._waiting.pop(FLUSH_S))
+                except TimeoutError:
+                    synced_s = 0.0
+                if time.monotonic() - synced_s >= FLUSH_S:
+                    self._sync()
+                    synced_s = time.monotonic()
+        except ClosedError:
+            self._end()
+        except OSError as error:
+            self._waiting.close()
+            self._waiting.clear()
+            self._failed(f"recording ended: {error.strerror or error}")
+
+    def _write(self, at_ns: int, topic: str, item: Entry | str) -> None:
+        data = item.encode() if isinstance(item, str) else encode(item, words=self._words)
+        at_ns = max(0, at_ns)
+        self._writer.add_message(self._channels[topic], at_ns, data, at_ns)
+
+    def _sync(self) -> None:
+        self._writer.flush()  # type: ignore[no-untyped-call] # mcap leaves it untyped
+        os.fsync(self._file.fileno())
+
+    def _end(self) -> None:
+        try:
+            self._writer.finish()  # type: ignore[no-untyped-call] # as above
+            self._sync()
+            self._file.close()
+        except OSError as error:
+            self._failed(f"the end of the recording is not written: {error.strerror or error}")
+
+    def _size(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0

@@ -1,0 +1,161 @@
+"""The fusion alone: windows a second and time a batch for 1 to 512 windows, beside MulT and others on the same windows.
+
+AGFN runs as it does live, with padding and copying of the windows (`Fuser.fuse`). MulT gets the same sequences, of
+the same width, with one cross-modal layer a pair instead of the paper's four, which is in its favour. TFN, LMF and MISA
+take one vector a modality, the mean over its steps. All on one thread, in turns: a busy machine meets all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.peers import Lmf, Misa, Tfn
+from realtime.clock import MonotonicClock
+from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
+from realtime.fuse.collate import collate
+from realtime.fuse.worker import Fuser
+from realtime.parts import WEIGHTS
+from realtime.types import MODALITIES, Segment, WindowView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    from realtime.types import Modality
+
+SHAPES: dict[Modality, tuple[int, int]] = {"text": (11, TEXT_DIM), "voice": (40, VOICE_DIM), "face": (60, FACE_DIM)}
+"""Steps and width of a full window: 4 s of speech at 2.6 words/s, 10 blocks/s of voice and 15 frames/s of face."""
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+WIDTH = 64
+
+
+class SequenceMulT(nn.Module):
+    """MulT (Tsai et al. 2019, arXiv 1906.00295) on sequences: every pair by cross-modal attention, then self-attention.
+
+    Its first convolution, attention, feed-forward and residuals are the paper's; one layer of each transformer.
+    """
+
+    def __init__(self, inputs: Mapping[Modality, int], heads: int = 4) -> None:
+        super().__init__()
+        self.entry = nn.ModuleDict({name: nn.Conv1d(size, WIDTH, 1, bias=False) for name, size in inputs.items()})
+        pairs = [(a, b) for a in inputs for b in inputs if a != b]
+        self.attend = nn.ModuleDict(
+            {f"{a}-{b}": nn.MultiheadAttention(WIDTH, heads, batch_first=True) for a, b in pairs}
+        )
+        self.feed = nn.ModuleDict(
+            {
+                f"{a}-{b}": nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.ReLU(), nn.Linear(4 * WIDTH, WIDTH))
+                for a, b in pairs
+            }
+        )
+        own = (len(inputs) - 1) * WIDTH
+        self.memory = nn.ModuleDict(
+            {name: nn.TransformerEncoderLayer(own, heads, 4 * own, batch_first=True) for name in inputs}
+        )
+        self.head = nn.Linear(own * len(inputs), 1)
+
+    def forward(self, values: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,) of sequences (B, T, D) with their masks (B, T)."""
+        h = {name: entry(values[name].transpose(1, 2)).transpose(1, 2) for name, entry in self.entry.items()}
+        last = []
+        for target, query in h.items():
+            heard = []
+            for source, steps in h.items():
+                if source != target:
+                    key = f"{target}-{source}"
+                    found, _ = self.attend[key](query, steps, steps, ~mask[source], need_weights=False)
+                    mixed = query + found
+                    heard.append(mixed + self.feed[key](mixed))
+            memory = self.memory[target](torch.cat(heard, -1), src_key_padding_mask=~mask[target])
+            last.append(memory[:, -1])
+        score: Tensor = self.head(torch.cat(last, -1)).squeeze(-1)
+        return score
+
+
+def windows(count: int) -> list[WindowView]:
+    """Full windows of random features: what is in them costs the same."""
+    rng = np.random.default_rng(0)
+
+    def segment(steps: int, width: int) -> Segment:
+        values = rng.standard_normal((steps, width)).astype(np.float32)
+        times_s = np.linspace(-4, 0, steps, dtype=np.float32)
+        return Segment(values, times_s, 0.9, "ok", None, 0)
+
+    return [
+        WindowView("bench", number, 0, 0, {name: segment(*SHAPES[name]) for name in MODALITIES})
+        for number in range(count)
+    ]
+
+
+def rivals(fuser: Fuser) -> dict[str, Callable[[Sequence[WindowView]], Any]]:
+    """Each method as a function of windows."""
+    widths: dict[Modality, int] = {name: width for name, (_, width) in SHAPES.items()}
+    mult = SequenceMulT(widths).eval()
+    vectors = {"TFN": Tfn(widths, 32, 0.0), "LMF": Lmf(widths, 32, 0.0), "MISA": Misa(widths, 32, 0.0)}
+
+    def by_sequence(views: Sequence[WindowView]) -> Tensor:
+        batch = collate(views)
+        found: Tensor = mult(batch.values, batch.mask)
+        return found
+
+    def by_vector(model: nn.Module) -> Callable[[Sequence[WindowView]], Any]:
+        def score(views: Sequence[WindowView]) -> Any:  # noqa: ANN401 - the tuple of a peer
+            batch = collate(views)
+            return model({name: value.mean(1) for name, value in batch.values.items()}, batch.reliability)
+
+        return score
+
+    return {
+        "AGFN": fuser.fuse,
+        "MulT": by_sequence,
+        **{name: by_vector(model.eval()) for name, model in vectors.items()},
+    }
+
+
+@torch.inference_mode()
+def measure(rounds: int) -> dict[int, dict[str, float]]:
+    """Median milliseconds per batch size and method, all methods in turns."""
+    fuser = Fuser(WEIGHTS, "cpu", MonotonicClock())
+    methods = rivals(fuser)
+    table = {}
+    for size in BATCHES:
+        views = windows(size)
+        spent: dict[str, list[float]] = {name: [] for name in methods}
+        for turn in range(rounds + 2):
+            for name, score in methods.items():
+                begin_s = time.perf_counter()
+                score(views)
+                if turn >= 2:  # the first ones warm up
+                    spent[name].append(1000 * (time.perf_counter() - begin_s))
+        table[size] = {name: float(np.median(times)) for name, times in spent.items()}
+    return table
+
+
+def main(options: Sequence[str]) -> dict[str, Any]:
+    """Print a table and, last, one line of JSON."""
+    cli = argparse.ArgumentParser(prog="bench.py fusion", description=__doc__)
+    cli.add_argument("--quick", action="store_true", help="few rounds: to see that it works")
+    args, _ = cli.parse_known_args(options)
+    table = measure(3 if args.quick else 21)
+    print("ms a batch; " + "  ".join(f"{name:>8s}" for name in table[1]))
+    for size, row in table.items():
+        print(f"{size:10d}  " + "  ".join(f"{value:8.2f}" for value in row.values()))
+    result = {
+        "fusion_ms_batch1": round(table[1]["AGFN"], 3),
+        "fusion_speedup_batch32": round(32 * table[1]["AGFN"] / table[32]["AGFN"], 2),
+        "fusion_windows_per_s": {str(size): round(1000 * size / row["AGFN"]) for size, row in table.items()},
+        "fusion_vs_mult": {str(size): round(row["AGFN"] / row["MulT"], 3) for size, row in table.items()},
+        "fusion_vs_peers_batch1": {
+            name: round(table[1]["AGFN"] / table[1][name], 3) for name in table[1] if name != "AGFN"
+        },
+    }
+    print(json.dumps(result))
+    return result

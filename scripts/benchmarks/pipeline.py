@@ -1,0 +1,120 @@
+"""One stream in real time, from a file that talks and then is silent to a subscriber of its broker.
+
+`av` is the time from the newest sample of face and voice in a window to the message at the subscriber, beyond the
+configured lateness; the stages are those of the message. CPU is of the whole process, its embedded broker included.
+Medians of the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from benchmarks.program import Heard, Program, quantiles, talk
+
+from realtime.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SPEAK_S, SILENT_S = 40.0, 30.0
+SETTLE_S = 5.0
+"""After the start, and after the last word, before anything is counted."""
+
+
+def parse(options: Sequence[str]) -> argparse.Namespace:
+    """Options of `bench.py pipeline`."""
+    cli = argparse.ArgumentParser(prog="bench.py pipeline", description=__doc__)
+    cli.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
+    cli.add_argument("--runs", type=int, default=5)
+    cli.add_argument("--quick", action="store_true", help="one short run: to see that it works")
+    args, _ = cli.parse_known_args(options)
+    return args
+
+
+def av_latency_ms(heard: Heard, lateness_ms: float) -> float | None:
+    """From the newest sample of face and voice to the subscriber, without the lateness."""
+    ages = [heard.body["modalities"][name]["age_ms"] for name in ("voice", "face")]
+    known = [age for age in ages if age is not None]
+    since_end_ms = heard.body["latency_ms"]["window"]
+    return min(known) + since_end_ms - lateness_ms + heard.delivery_ms if known else None
+
+
+def stages(program: Program) -> dict[str, float]:
+    """Cores of each part, the mean over the health messages while somebody speaks."""
+    shares: dict[str, list[float]] = {}
+    for heard in program.heard:
+        if heard.kind == "health" and SETTLE_S < heard.body["uptime_s"] < SPEAK_S:
+            for name, part in heard.body["components"].items():
+                shares.setdefault(name, []).append(part["cores"])
+    return {name: round(float(np.mean(values)), 3) for name, values in shares.items()}
+
+
+def measure(clip: Path, speak_s: float, silent_s: float) -> dict[str, Any]:
+    """One run."""
+    lateness_ms = Config().window.lateness_s * 1000
+    with Program(["--source", str(clip)]) as program:
+        program.wait(speak_s + silent_s + 120)
+        sentiments = program.sentiments()
+        if len(sentiments) < 8:
+            raise RuntimeError(f"only {len(sentiments)} messages: too few to measure")
+        start_s = sentiments[0].at_s - sentiments[0].body["window"]["end_s"]
+        steady = [heard for heard in sentiments if SETTLE_S < heard.body["window"]["end_s"] < speak_s]
+        latency = [value for heard in steady if (value := av_latency_ms(heard, lateness_ms)) is not None]
+        newest = [sample.rss_mb for sample in program.usage]
+        by_stage = {
+            name: quantiles([heard.body["latency_ms"][name] for heard in steady])
+            for name in ("capture", "extract", "fuse", "window")
+        }
+        lags = [heard.body["latency_ms"]["text_lag"] for heard in steady]
+        return {
+            "av": quantiles(latency),
+            "stages_ms": by_stage | {"deliver": quantiles([heard.delivery_ms for heard in steady])},
+            "text_lag_ms": quantiles([lag for lag in lags if lag is not None]),
+            "cores_speaking": program.cores(start_s + SETTLE_S, start_s + speak_s),
+            "cores_silent": program.cores(start_s + speak_s + SETTLE_S, start_s + speak_s + silent_s),
+            "cores_by_stage": stages(program),
+            "rss_mb": max(newest),
+            "startup_s": start_s - program.begin_s,
+            "first_message_s": sentiments[0].at_s - program.begin_s,
+            "messages": len(sentiments),
+        }
+
+
+def main(options: Sequence[str]) -> dict[str, Any]:
+    """Print each run and, last, one line of JSON."""
+    args = parse(options)
+    speak_s, silent_s, runs = (12.0, 10.0, 1) if args.quick else (SPEAK_S, SILENT_S, args.runs)
+    clips = sorted((args.data / "mosi_clips").glob("*.mp4"))
+    with tempfile.TemporaryDirectory() as folder:
+        clip = talk(clips, Path(folder) / "talk.mkv", speak_s, silent_s)
+        made = []
+        for _ in range(runs):
+            made.append(measure(clip, speak_s, silent_s))
+            print(json.dumps(made[-1]), flush=True)
+    result = {
+        "av_latency_p50_ms": _median([run["av"]["p50"] for run in made]),
+        "av_latency_p95_ms": _median([run["av"]["p95"] for run in made]),
+        "av_latency_p99_ms": _median([run["av"]["p99"] for run in made]),
+        **{
+            key: _median([run[key] for run in made])
+            for key in ("cores_speaking", "cores_silent", "rss_mb", "startup_s", "first_message_s")
+        },
+        "text_lag_p50_ms": _median([run["text_lag_ms"]["p50"] for run in made]),
+        "stages_p50_ms": {
+            name: _median([run["stages_ms"][name]["p50"] for run in made]) for name in made[0]["stages_ms"]
+        },
+        "cores_by_stage": made[len(made) // 2]["cores_by_stage"],
+        "runs": runs,
+    }
+    print(json.dumps(result))
+    return result
+
+
+def _median(values: Sequence[float]) -> float:
+    return round(float(np.median(values)), 3)

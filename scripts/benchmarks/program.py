@@ -1,0 +1,205 @@
+"""The program under measurement: a file that talks and then is silent, the process, and a subscriber beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import cv2
+import numpy as np
+import paho.mqtt.client as paho
+import psutil
+from paho.mqtt.enums import CallbackAPIVersion
+
+from realtime.capture.media import MediaFile
+from realtime.config import CameraConfig
+from realtime.types import SAMPLE_RATE_HZ, Chunk, Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SIZE = (640, 480)
+FPS = 15
+
+
+def talk(clips: Sequence[Path], target: Path, speak_s: float, silent_s: float) -> Path:
+    """Write one file of clips joined to `speak_s` of talk, then `silent_s` of the last face with nothing said.
+
+    Motion JPEG and PCM, 640 x 480 at 15 frames/s: about what a webcam costs to decode.
+    """
+    pictures, sound = _joined(clips, speak_s)
+    rng = np.random.default_rng(0)
+    hush = rng.normal(0, 1e-3, int(silent_s * SAMPLE_RATE_HZ)).astype(np.float32)
+    still = pictures[-1].astype(np.int16)
+    with av.open(str(target), "w") as file:
+        video = file.add_stream("mjpeg", rate=FPS, width=SIZE[0], height=SIZE[1], pix_fmt="yuvj420p")
+        audio = file.add_stream("pcm_s16le", rate=SAMPLE_RATE_HZ, layout="mono")
+        for number in range(int((speak_s + silent_s) * FPS)):
+            image = (
+                pictures[number]
+                if number < len(pictures)
+                else np.clip(still + rng.integers(-2, 3, still.shape, np.int16), 0, 255).astype(np.uint8)
+            )
+            frame = av.VideoFrame.from_ndarray(image, "bgr24").reformat(format="yuvj420p")
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            file.mux(video.encode(frame))
+        whole = (np.concatenate([sound, hush]).clip(-1, 1) * 32767).astype(np.int16)
+        for begin in range(0, len(whole), SAMPLE_RATE_HZ):
+            block = av.AudioFrame.from_ndarray(whole[None, begin : begin + SAMPLE_RATE_HZ], "s16", "mono")
+            block.rate, block.pts, block.time_base = SAMPLE_RATE_HZ, begin, Fraction(1, SAMPLE_RATE_HZ)
+            file.mux(audio.encode(block))
+        file.mux(video.encode(None))
+        file.mux(audio.encode(None))
+    return target
+
+
+def _joined(clips: Sequence[Path], length_s: float) -> tuple[list[np.ndarray], np.ndarray]:
+    pictures: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
+    for clip in clips:
+        items = list(MediaFile(clip, CameraConfig(max_fps=120)).items(0))
+        sound = np.concatenate([item.samples for item in items if isinstance(item, Chunk)])
+        frames = [item for item in items if isinstance(item, Frame)]
+        times_s = np.array([frame.t_ns / 1e9 for frame in frames])
+        count = int(len(sound) / SAMPLE_RATE_HZ * FPS)
+        chosen = np.maximum(0, np.searchsorted(times_s, np.arange(count) / FPS, side="right") - 1)
+        pictures += [cv2.resize(frames[index].image, SIZE) for index in chosen]
+        parts.append(sound[: count * SAMPLE_RATE_HZ // FPS])
+        if len(pictures) >= length_s * FPS:
+            break
+    return pictures[: int(length_s * FPS)], np.concatenate(parts)[: int(length_s * SAMPLE_RATE_HZ)]
+
+
+@dataclass
+class Heard:
+    """A message with the wall-clock time it arrived at."""
+
+    at_s: float
+    kind: str
+    stream: str
+    body: dict[str, Any]
+
+    @property
+    def delivery_ms(self) -> float:
+        """From the stamp of the message to its arrival."""
+        return 1000 * (self.at_s - datetime.fromisoformat(self.body["utc"].replace("Z", "+00:00")).timestamp())
+
+
+@dataclass
+class Usage:
+    """CPU seconds and memory of the process at a wall-clock time."""
+
+    at_s: float
+    cpu_s: float
+    rss_mb: float
+
+
+@dataclass
+class Program:
+    """`python -m realtime.run` with its embedded broker, listened to until it ends; use as a context.
+
+    Args:
+        options: of the command line, without those for MQTT.
+    """
+
+    options: Sequence[str]
+    heard: list[Heard] = field(default_factory=list)
+    usage: list[Usage] = field(default_factory=list)
+
+    def __enter__(self) -> Program:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._log = tempfile.TemporaryFile("w+")
+        self.begin_s = time.time()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "realtime.run", "--no-view", "--set", f"mqtt.port={self.port}", *self.options],
+            cwd=ROOT,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = self._take
+        self._client.on_connect = lambda client, *_: client.subscribe("agfn/#")
+        self._client.connect_async("127.0.0.1", self.port)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.loop_start()
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
+        self._sampler.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.loop_stop()
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self._log.close()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for the end of the program.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        if self.process.wait(timeout_s) != 0:
+            self._log.seek(0)
+            raise RuntimeError(f"the program ended with {self.process.returncode}: {self._log.read()[-1000:]}")
+
+    def sentiments(self, stream: str | None = None) -> list[Heard]:
+        """Sentiment messages so far."""
+        return [one for one in self.heard if one.kind == "sentiment" and stream in {None, one.stream}]
+
+    def cores(self, begin_s: float, end_s: float) -> float:
+        """CPU seconds per second between two wall-clock times."""
+        inside = [sample for sample in self.usage if begin_s <= sample.at_s <= end_s]
+        if len(inside) < 2:
+            return float("nan")
+        return (inside[-1].cpu_s - inside[0].cpu_s) / (inside[-1].at_s - inside[0].at_s)
+
+    def _take(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
+        at_s = time.time()
+        *_, stream, kind = message.topic.split("/")
+        if kind in {"sentiment", "health", "event"} and not message.retain:
+            self.heard.append(Heard(at_s, kind, stream, json.loads(message.payload)))
+
+    def _sample(self) -> None:
+        for sample in _usage(self.process.pid):
+            self.usage.append(sample)
+            time.sleep(0.25)
+
+
+def _usage(pid: int) -> Iterator[Usage]:
+    try:
+        process = psutil.Process(pid)
+        while True:
+            times = process.cpu_times()
+            yield Usage(time.time(), times.user + times.system, process.memory_info().rss / 1e6)
+    except psutil.Error:
+        return
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p95 and p99."""
+    if not values:
+        return {"p50": float("nan"), "p95": float("nan"), "p99": float("nan")}
+    return {f"p{level}": round(float(np.percentile(values, level)), 1) for level in (50, 95, 99)}

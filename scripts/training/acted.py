@@ -1,0 +1,80 @@
+"""Acted voices and faces, without words: what is trained on, and how well unseen actors are read from one stream alone.
+
+With every fold of the clips' speakers some actors are held out; every third picture of FER2013 always is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from training.fusion import predict
+from training.paths import faces_path
+from training.trainer import clip_samples
+from training.windows import face_view
+
+from models.metrics import all_metrics, auc
+
+if TYPE_CHECKING:
+    from training.fusion import Sample
+    from training.trainer import Clip, Trainer
+
+    from models.agfn import AGFN
+
+
+@dataclass
+class Acted:
+    """Voices and faces of those who act; collects what models say of those they have not seen."""
+
+    trainer: Trainer
+    voices: list[Clip] = field(init=False)
+    faces: list[Sample] = field(init=False)
+    _said: list[tuple[str, float, float]] = field(init=False, default_factory=list)
+    _aucs: list[float] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.voices = self.trainer.voice_clips()
+        self.faces = self.trainer.face_samples()
+
+    def samples(self, fold: int = -1, folds: int = 1) -> list[Sample]:
+        """What is trained on while the actors of a fold are held out (-1: nobody is)."""
+        weight = self.trainer.settings["weights"]["voice"]
+        return [*clip_samples([clip for clip in self.voices if self._fold(clip, folds) != fold], weight), *self.faces]
+
+    def judge(self, model: AGFN, fold: int, folds: int) -> None:
+        """Note what a model says of the actors of a fold and of the held-out faces."""
+        for clip in self.voices:
+            if clip.damage == "clean" and self._fold(clip, folds) == fold:
+                out = predict(model, clip.views)
+                if out["present"].any():
+                    said = float(out["score"][out["present"]].mean())
+                    self._said.append((clip.example.corpus, clip.example.label, said))
+        self._aucs.append(_happy_auc(model, self.trainer))
+
+    def figures(self) -> dict[str, Any]:
+        """Voice alone per corpus, unseen actors; face alone: AUC of happy against negative on held-out pictures."""
+        found: dict[str, Any] = {}
+        for corpus in sorted({name for name, _, _ in self._said}):
+            label, said = np.array([(label, said) for name, label, said in self._said if name == corpus]).T
+            kept = all_metrics(label, said)
+            found[corpus] = {key: round(float(kept[key]), 4) for key in ("mae", "r", "non0")}
+        if self._aucs:
+            found["fer2013"] = {"auc": round(float(np.mean(self._aucs)), 4)}
+        return found
+
+    def _fold(self, clip: Clip, folds: int) -> int:
+        speakers = sorted({other.example.speaker for other in self.voices})
+        return speakers.index(clip.example.speaker) % max(1, folds)
+
+
+def _happy_auc(model: AGFN, trainer: Trainer) -> float:
+    path = faces_path(trainer.cache, "fer2013")
+    if not path.exists():
+        return float("nan")
+    with np.load(path, allow_pickle=False) as arrays:
+        rows, labels = arrays["rows"][::3], arrays["label"][::3]
+    kept = np.isfinite(rows).all(1) & ((labels > 1) | (labels < -1))
+    rng = np.random.default_rng(9)
+    score = predict(model, [face_view(row, rng) for row in rows[kept]])["score"]
+    return auc(labels[kept] > 1, score)
