@@ -18,6 +18,7 @@ from realtime.publish.mqtt import MqttPublisher
 from realtime.publish.terminal import LogView, TerminalView
 from realtime.recording.reader import is_recording, open_recordings
 from realtime.recording.replay import Playback, recorded_settings
+from realtime.services import Services
 from realtime.session import Live, Replay, open_media
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class App:
         if view and sys.stdout.isatty() and output != "-":
             self._view = TerminalView(names, where, self.toggle_pause)
         self._sinks.append(self._view or LogView(names, where))
+        self._sinks.append(Services(config, names, where))
         self._overlay: OverlayProcess | None = None
         if overlay and self._mqtt is not None:
             self._overlay = OverlayProcess(self._mqtt.url, config.mqtt, names[0] if len(names) == 1 else None)

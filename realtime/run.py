@@ -76,6 +76,9 @@ def parser() -> argparse.ArgumentParser:
         "--dashboard-broker", metavar="URL", help="ws:// or wss:// address at which a browser reaches your own broker"
     )
     out.add_argument("--homeassistant", action="store_true", help="appear in Home Assistant by itself")
+    out.add_argument(
+        "--remove-homeassistant", action="store_true", help="take the streams out of Home Assistant for good, and exit"
+    )
     out.add_argument("--metrics", type=_port, metavar="PORT", help="serve Prometheus metrics on this port of loopback")
     out.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info")
     out.add_argument("--log-format", choices=["text", "json"], default="text", help="default text")
@@ -156,6 +159,11 @@ def _dispatch(args: argparse.Namespace) -> int:
         return 0
     if args.pace == "fast" and [stream.source is not None for stream in config.streams] != [True]:
         raise UsageError("--pace fast plays one file: add --source FILE")
+    from realtime.services import check  # noqa: PLC0415 - as above
+
+    check(config)
+    if args.remove_homeassistant:
+        return _remove_homeassistant(config)
     if args.overlay:
         from realtime.overlay.needs import check_needs  # noqa: PLC0415 - few ask for it
 
@@ -173,6 +181,17 @@ def _demo() -> str:
         return str(clip())
     except ZooError as error:
         raise ModelError(str(error)) from None
+
+
+def _remove_homeassistant(config: Config) -> int:
+    from realtime.publish.access import access_of  # noqa: PLC0415 - asked for seldom
+    from realtime.publish.homeassistant import remove  # noqa: PLC0415
+
+    if config.mqtt.url in {"off", "embedded"}:
+        raise UsageError("--remove-homeassistant needs the broker: --mqtt mqtt://HOST")
+    names = [stream.name for stream in config.streams]
+    remove(config.homeassistant, access_of(config.mqtt), config.mqtt.base, names)
+    return 0
 
 
 def _run(args: argparse.Namespace, config: Config) -> int:

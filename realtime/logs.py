@@ -1,0 +1,52 @@
+"""Where log lines go and how they look: plain for a person, or one JSON object a line for a log collector."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import datetime, timezone
+from typing import Literal
+
+Format = Literal["text", "json"]
+FORMATS: tuple[Format, ...] = ("text", "json")
+PLAIN = "%(levelname)s %(message)s"
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON: time (UTC), level, logger, thread, message, and exception where there is one.
+
+    Whatever a message holds, line breaks included, stays inside its string: a line is always one record.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        time = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+        line = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "thread": record.threadName,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def set_up(level: str, style: Format) -> None:
+    """Log to standard error from `level` (debug, info, ...) on, in a format."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(PLAIN))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def say_error(error: Exception) -> None:
+    """Say why the program ends: a plain line, or a JSON line where log lines are."""
+    handlers = logging.getLogger().handlers
+    if any(isinstance(handler.formatter, JsonFormatter) for handler in handlers):
+        logging.getLogger("realtime").error("%s", error)
+    else:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line a person must see
