@@ -7,6 +7,7 @@ closed and synced to disk every FLUSH_S: kill -9 loses at most that.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -128,6 +129,8 @@ class Recorder:
             self._waiting.close()
             self._waiting.clear()
             self._failed(f"recording ended: {error.strerror or error}")
+            with contextlib.suppress(OSError):  # it may try to write the rest once more
+                self._file.close()
 
     def _write(self, at_ns: int, topic: str, item: Entry | str) -> None:
         data = item.encode() if isinstance(item, str) else encode(item, words=self._words)
@@ -142,9 +145,10 @@ class Recorder:
         try:
             self._writer.finish()  # type: ignore[no-untyped-call] # as above
             self._sync()
-            self._file.close()
         except OSError as error:
             self._failed(f"the end of the recording is not written: {error.strerror or error}")
+        with contextlib.suppress(OSError):  # a full disk: said above
+            self._file.close()
 
     def _size(self) -> int:
         try:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
+    from typing_extensions import Self
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIZE = (640, 480)
 FPS = 15
@@ -120,7 +122,7 @@ class Program:
     heard: list[Heard] = field(default_factory=list)
     usage: list[Usage] = field(default_factory=list)
 
-    def __enter__(self) -> Program:
+    def __enter__(self) -> Self:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]

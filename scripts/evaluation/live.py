@@ -1,6 +1,7 @@
 """`evaluate.py live`: stream clips through the very pipeline that runs live, at full speed, and score `raw`.
 
-A clip's score is the mean of `raw` over its windows, each of which stands for the same time. With --context the clips
+A clip's score is the mean of `raw` over its windows, each of which stands for the same time; `final` judges the last
+window instead, which has heard the whole sentence as an offline system would. With --context the clips
 of a video are played in their order as one stream, as somebody who goes on talking: what the stream has learned of the
 person stays. The gap between two clips is as long as a window, so that no window mixes two of them.
 """
@@ -150,6 +151,7 @@ def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for key, name in keys.items():
         summary[key] = round(float(point[name]), 4)
         summary[f"{key}_ci"] = np.nanpercentile([sample[name] for sample in samples], [2.5, 97.5]).round(4).tolist()
+    last = all_metrics(label, np.array([messages[-1].raw if messages else 0.0 for messages in scored], np.float64))
     errors = ErrorRate()
     for result in results:
         errors.add(normal(result["clip"].text), normal(" ".join(result["words"])))
@@ -157,6 +159,7 @@ def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return summary | {
         "coverage": round(float(np.mean(inside)), 4) if inside else None,
         "width": round(float(np.mean(width)), 4) if width else None,
+        "final": {key: round(float(last[key]), 4) for key in ("mae", "r", "has0", "acc7")},
         "confidence": round(float(np.mean([m.confidence for m in everything])), 4) if everything else None,
         "gates": {name: _mean(everything, name, "weight") for name in MODALITIES},
         "reliability": {name: _mean(everything, name, "reliability") for name in MODALITIES},
