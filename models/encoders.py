@@ -33,10 +33,10 @@ def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
 
 
 def moments(x: Tensor, real: Tensor) -> Tensor:
-    """Mean and standard deviation over the real steps: (B, T, D) with (B, T, 1) to (B, 2 D), 0 where nothing is real."""
+    """Mean and standard deviation over the real steps: (B, T, D), 0 where not real, with (B, T, 1) to (B, 2 D)."""
     count = real.sum(1).clamp_min(1.0)
-    mean = (x * real).sum(1) / count
-    square = (x.square() * real).sum(1) / count
+    mean = x.sum(1) / count
+    square = x.square().sum(1) / count
     return torch.cat([mean, (square - mean.square()).clamp_min(1e-6).sqrt()], -1)
 
 

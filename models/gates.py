@@ -55,29 +55,47 @@ class CrossModal(nn.Module):
             h' (B, M, d), and the route (B, M, M): which share of h'_m (row) came from which modality (column).
         """
         batch, count, width = h.shape
-        keys = torch.cat([step + self.kind[index] for index, step in enumerate(steps)], 1)  # (B, S, d)
-        source = torch.cat(
-            [functional.one_hot(torch.full((s.shape[1],), i, device=h.device), count) for i, s in enumerate(steps)]
-        ).to(h.dtype)  # (S, M)
-        others = (source.T < 0.5).unsqueeze(0)  # (1, M, S)
-        allowed = torch.cat(seen, 1).unsqueeze(1) & others & on.unsqueeze(-1)  # (B, M, S)
-        bias = (log_trust(trust) @ source.T).unsqueeze(1).unsqueeze(1)  # (B, 1, 1, S)
-        q = self._split(self.query(h + self.kind))
-        k, v = self._split(self.key(keys)), self._split(self.value(keys))
-        logits = q @ k.transpose(-1, -2) / math.sqrt(width // self.heads) + bias
-        attention = masked_softmax(logits, allowed.unsqueeze(1))  # (B, heads, M, S)
+        # Three queries a window listen to a hundred steps: so the maps of keys and values are applied to the queries
+        # and to what was heard. What a query adds to all logits alike (the bias of the keys) no softmax shows.
+        rows = self._ask(h + self.kind).reshape(batch, count * self.heads, width)
+        itself = torch.eye(count, dtype=h.dtype, device=h.device)
+        offset = rows @ self.kind.T + log_trust(trust).unsqueeze(1)  # (B, M heads, M)
+        hears = (on.unsqueeze(-1) & (itself < 0.5)).repeat_interleave(self.heads, 1)
+        logits, allowed = [], []
+        for index, (sequence, real) in enumerate(zip(steps, seen, strict=True)):
+            logits.append(rows @ sequence.transpose(1, 2) + offset[..., index : index + 1])  # (B, M heads, T_m)
+            allowed.append(real.unsqueeze(1) & hears[..., index : index + 1])
+        attention = masked_softmax(torch.cat(logits, -1), torch.cat(allowed, -1))  # (B, M heads, S)
+        parts = torch.split(attention, [sequence.shape[1] for sequence in steps], -1)
+        mass = torch.stack([part.sum(-1) for part in parts], -1)  # (B, M heads, M): how much each source is listened to
         # The only one left to listen to gets all the attention, whatever the bias: so r also scales what is heard.
-        trusted = attention * (trust @ source.T).unsqueeze(1).unsqueeze(1)
-        heard = self.out((trusted @ v).transpose(1, 2).reshape(batch, count, width))
+        trusted = mass * trust.unsqueeze(1)
+        listened = trusted @ self.kind
+        for index, (part, sequence) in enumerate(zip(parts, steps, strict=True)):
+            listened = listened + part @ sequence * trust[:, index].view(-1, 1, 1)
+        heard = self._hear(
+            listened.reshape(batch, count, self.heads * width), trusted.sum(-1).view(batch, count, self.heads)
+        )
         strength, loudness = torch.linalg.vector_norm(h, dim=-1), torch.linalg.vector_norm(heard, dim=-1)
         share = (loudness / (strength + loudness).clamp_min(1e-9)).unsqueeze(-1)  # (B, M, 1)
-        itself = torch.eye(count, dtype=h.dtype, device=h.device)
-        route = (1 - share) * itself + share * (attention.mean(1) @ source)
+        route = (1 - share) * itself + share * mass.view(batch, count, self.heads, count).mean(2)
         return self.norm(h + heard) * on.unsqueeze(-1), route
 
-    def _split(self, x: Tensor) -> Tensor:
-        split = x.reshape(*x.shape[:2], self.heads, -1)
-        return split.transpose(1, 2)
+    def _ask(self, x: Tensor) -> Tensor:
+        """Scaled queries mapped back through the keys, (B, M, d) to (B, M, heads d)."""
+        width, size = x.shape[-1], x.shape[-1] // self.heads
+        keys = self.key.weight.view(self.heads, size, width) / math.sqrt(size)
+        both = self.query.weight.view(self.heads, size, width).transpose(1, 2) @ keys  # (heads, d, d)
+        bias = (self.query.bias.view(self.heads, 1, size) @ keys).flatten()
+        return functional.linear(x, both.transpose(1, 2).reshape(-1, width), bias)
+
+    def _hear(self, listened: Tensor, mass: Tensor) -> Tensor:
+        """Values and output map of what was listened to, (B, M, heads d) with its mass (B, M, heads) to (B, M, d)."""
+        width, size = self.out.weight.shape[0], self.out.weight.shape[0] // self.heads
+        out = self.out.weight.view(width, self.heads, size).transpose(0, 1)  # (heads, d, size)
+        both = out @ self.value.weight.view(self.heads, size, width)  # (heads, d, d)
+        bias = (out @ self.value.bias.view(self.heads, size, 1)).squeeze(-1)  # (heads, d)
+        return functional.linear(listened, both.transpose(0, 1).reshape(width, -1)) + mass @ bias
 
 
 def feature_entropy(h: Tensor) -> Tensor:
