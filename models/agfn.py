@@ -50,6 +50,9 @@ class AgfnConfig:
     """Ours: the head corrects the entropy-weighted mean of the modalities' own scores instead of starting from 0."""
     worth: bool = False
     """Ours: a modality counts by r times what its own head knows beyond somebody who sees nothing, 1 - (b / b0)^2."""
+    judgement: Mapping[str, int] = field(default_factory=dict)
+    """Column of a modality that is a sentiment already, as an adapted text encoder gives: its newest value, times a
+    learned gain, is where the modality's own score starts from, and the head corrects it."""
     columns: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Columns of a modality that are looked at; all of those that are not named here. Few clips, few columns."""
     ieg: bool = True
@@ -61,7 +64,14 @@ class AgfnConfig:
 
     def to_json(self) -> str:
         """Return the configuration as one line of JSON."""
-        return json.dumps({**asdict(self), "inputs": dict(self.inputs), "columns": dict(self.columns)})
+        return json.dumps(
+            {
+                **asdict(self),
+                "inputs": dict(self.inputs),
+                "columns": dict(self.columns),
+                "judgement": dict(self.judgement),
+            }
+        )
 
     @classmethod
     def from_json(cls, text: str) -> AgfnConfig:
@@ -137,10 +147,18 @@ class AGFN(nn.Module):
         self.importance_gate = ImportanceGate(count, width, robust=robust, gated=config.mig or config.ieg)
         self.mix = nn.Parameter(torch.zeros(()))
         self.own_head = nn.Parameter(torch.randn(count, width, 2) / math.sqrt(width))
+        with torch.no_grad():
+            for index, name in enumerate(config.inputs):
+                if name in config.judgement:
+                    self.own_head[index] *= 0.01
+        self.gain = nn.Parameter(torch.ones(count))
         self.own_bias = nn.Parameter(torch.zeros(count, 2))
         self.hidden = nn.Linear(width, width)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(width, 2)
+        if config.anchor:  # the head corrects: it begins with nothing to say
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
         self.doubt = nn.Parameter(torch.full((count,), -2.0))
         self.register_buffer("blank", torch.tensor(1.3))
 
@@ -166,10 +184,26 @@ class AGFN(nn.Module):
             seen.append(usable)
         h = torch.stack(pooled, 1)  # (B, M, d)
         on = torch.stack([usable.any(-1) for usable in seen], 1)  # (B, M)
-        return self._fuse(h, steps, seen, on, trust * on)
+        return self._fuse(h, steps, seen, on, trust * on, self._judged(values, seen))
 
-    def _fuse(self, h: Tensor, steps: list[Tensor], seen: list[Tensor], on: Tensor, trust: Tensor) -> AgfnOutput:
-        own_score, own_spread = self._own(h, on)
+    def _judged(self, values: Mapping[str, Tensor], seen: list[Tensor]) -> Tensor:
+        """Newest judgement that a modality brings along, times its gain: (B, M), 0 where there is none."""
+        columns = []
+        for index, name in enumerate(self.encoders):
+            usable = seen[index]
+            if name in self.config.judgement:
+                said = values[name][..., self.config.judgement[name]]
+                newest = usable.to(torch.uint8).flip(-1).argmax(-1, keepdim=True)
+                last = torch.where(usable, said, torch.zeros_like(said)).flip(-1).gather(-1, newest)
+                columns.append(last.squeeze(-1))
+            else:
+                columns.append(torch.zeros_like(usable[:, 0], dtype=self.gain.dtype))
+        return torch.stack(columns, -1) * self.gain
+
+    def _fuse(
+        self, h: Tensor, steps: list[Tensor], seen: list[Tensor], on: Tensor, trust: Tensor, judged: Tensor
+    ) -> AgfnOutput:
+        own_score, own_spread = self._own(h, on, judged)
         reliability = trust
         if self.config.worth:
             trust = trust * worth(own_spread.detach(), self.blank)
@@ -206,7 +240,7 @@ class AGFN(nn.Module):
         )
 
     def set_blank(self, spread: float) -> None:
-        """Set b0, the mean absolute deviation of the labels from their median: the error of somebody who sees nothing."""
+        """Set b0, the error of somebody who sees nothing: the labels' mean absolute deviation from their median."""
         self.blank.fill_(spread)
 
     def score(self, h_fused: Tensor) -> Tensor:
@@ -217,9 +251,9 @@ class AGFN(nn.Module):
         out = self.head(self.dropout(functional.gelu(self.hidden(h_fused))))
         return out[..., 0], out[..., 1].clamp(-3.0, 1.6)
 
-    def _own(self, h: Tensor, on: Tensor) -> tuple[Tensor, Tensor]:
+    def _own(self, h: Tensor, on: Tensor, judged: Tensor) -> tuple[Tensor, Tensor]:
         out = torch.einsum("bmd,mdk->bmk", h, self.own_head) + self.own_bias
-        return squash(out[..., 0]) * on, out[..., 1].clamp(-3.0, 1.6).exp()
+        return squash(out[..., 0] + judged) * on, out[..., 1].clamp(-3.0, 1.6).exp()
 
     def _alpha(self) -> Tensor:
         if self.config.ieg and self.config.mig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -163,12 +163,13 @@ class Trainer:
         chosen = rng.permutation(len(self.spoken))[: self.settings["spoken_windows"]]
         samples = self.written(final, [self.spoken[index] for index in chosen], 3)
         mosi = [example for example in self.mosi if example.speaker not in held_out]
+        clips: list[Sample] = []
         for number, group in enumerate(speaker_folds(mosi, self.settings["text"]["inner"])):
             encoder = self.adapter(first, held_out | group).frozen()
             samples += self.written(encoder, [example for example in mosi if example.speaker in group], 4 + number)
             inside = [example for example in self.clips if example.speaker in group]
-            samples += clip_samples(self.windows(inside, self.damages, encoder, 1), self.settings["weights"]["clips"])
-        return samples
+            clips += clip_samples(self.windows(inside, self.damages, encoder, 1), self.settings["weights"]["clips"])
+        return [*samples, *balanced(clips)]
 
     def make(self, first: dict[str, torch.Tensor], held_out: set[str], acted: Sequence[Sample]) -> Made:
         """Train without some speakers. `acted`: voices and faces, without words."""
@@ -192,6 +193,19 @@ def clip_samples(clips: Sequence[Clip], weight: float) -> list[Sample]:
         if views:
             samples.append(Sample(views, clip.example.label, weight * (1.0 if clip.damage == "clean" else 0.4)))
     return samples
+
+
+def balanced(samples: Sequence[Sample]) -> list[Sample]:
+    """Let praise and complaint count the same: that a dozen people liked their films says nothing of the next one."""
+    total = sum(sample.weight for sample in samples if sample.label)
+    share = {
+        sign: sum(sample.weight for sample in samples if np.sign(sample.label) == sign) * 2 / total if total else 1.0
+        for sign in (-1.0, 1.0)
+    }
+    return [
+        replace(sample, weight=sample.weight / (share.get(float(np.sign(sample.label)), 1.0) or 1.0))
+        for sample in samples
+    ]
 
 
 def sentences(examples: Iterable[corpora.Example]) -> list[Sentence]:
