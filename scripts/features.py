@@ -173,7 +173,9 @@ def main() -> None:
         if name in FACE_CORPORA:
             path = faces_path(args.cache, name)
             if not path.exists():
-                tape_faces(examples[:: settings["every_face"]], path)
+                # Shuffled: the archive names its classes in turns, and every third of turns is not every class.
+                order = np.random.default_rng(0).permutation(len(examples))
+                tape_faces([examples[index] for index in order[:: settings["every_face"]]], path)
             continue
         words = name in {"mosi_clips", "cremad"}
         wanted = damages if name == "mosi_clips" else [d for d in damages if d.split(":")[0] in {"clean", "noise"}]
