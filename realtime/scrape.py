@@ -43,7 +43,7 @@ class Endpoint:
                 f"--metrics {port}: {error.strerror or error} on {HOST}; choose another port, or 0 for a free one"
             ) from None
         self.url = f"http://{HOST}:{self._server.server_port}{PATH}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
         self._thread.start()
         log.info("metrics are on %s", self.url)
 

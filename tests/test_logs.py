@@ -48,4 +48,4 @@ def test_the_program_says_in_json_too_why_it_ends():
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2
     assert json.loads(line)["level"] == "error"
-    assert "no.such" in json.loads(line)["message"]
+    assert "unknown config key no" in json.loads(line)["message"]

@@ -1,0 +1,85 @@
+// What comes over MQTT, checked: whatever does not fit becomes null, and no text is longer than it may be.
+
+export const GATES = ["text", "voice", "face"];
+const MAX_BYTES = 16384;
+
+const number = (value, low, high) =>
+  typeof value === "number" && value >= low && value <= high ? value : null;
+const text = (value, most = 200) => (typeof value === "string" ? value.slice(0, most) : null);
+const record = (value) => (value !== null && typeof value === "object" && !Array.isArray(value) ? value : {});
+
+// The object in a payload, if its schema is the wanted one.
+export function read(payload, schema) {
+  if (payload.length > MAX_BYTES) return null;
+  try {
+    const body = record(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload)));
+    return body.schema === schema ? body : null;
+  } catch {
+    return null;
+  }
+}
+
+export function sentiment(payload) {
+  const body = read(payload, "agfn.sentiment/1");
+  const state = body && text(body.state, 20);
+  if (!state) return null;
+  const interval = Array.isArray(body.interval) ? body.interval : [];
+  const score = number(body.score, -3, 3);
+  const low = number(interval[0], -3, 3);
+  const high = number(interval[1], -3, 3);
+  const latency = record(body.latency_ms);
+  const words = record(body.text);
+  return {
+    state,
+    score: low === null || high === null ? null : score,
+    low,
+    high,
+    label: text(body.label, 40),
+    confidence: number(body.confidence, 0, 1),
+    gates: Object.fromEntries(GATES.map((name) => [name, gate(record(body.modalities)[name])])),
+    totalMs: number(latency.total, 0, 1e9),
+    textLagMs: number(latency.text_lag, 0, 1e9),
+    committed: text(words.committed, 2000) ?? "",
+    tentative: text(words.tentative, 2000) ?? "",
+  };
+}
+
+function gate(value) {
+  const part = record(value);
+  return {
+    weight: number(part.weight, 0, 1) ?? 0,
+    reliability: number(part.reliability, 0, 1) ?? 0,
+    state: text(part.state, 20) ?? "unknown",
+    cause: text(part.cause) ?? "",
+  };
+}
+
+export function event(payload) {
+  const body = read(payload, "agfn.event/1");
+  const kind = body && text(body.kind, 20);
+  if (!kind) return null;
+  const at = new Date(text(body.utc, 40) ?? NaN);
+  return {
+    id: text(body.id) ?? "",
+    at: Number.isNaN(at.getTime()) ? new Date() : at,
+    kind,
+    component: text(body.component, 60) ?? "",
+    cause: text(body.cause) ?? "",
+  };
+}
+
+export function health(payload) {
+  const body = read(payload, "agfn.health/1");
+  if (!body) return null;
+  const process = record(body.process);
+  const rates = Object.entries(record(body.components)).slice(0, 20).map(([name, value]) => {
+    const part = record(value);
+    return { name: name.slice(0, 40), hz: number(part.rate_hz, 0, 1e6), device: part.channel === null };
+  });
+  return {
+    devices: rates.filter((part) => part.device && part.hz !== null),
+    p95Ms: number(body.latency_p95_ms, 0, 1e9),
+    cores: number(process.cpu_cores, 0, 1e4),
+    rssMb: number(process.rss_mb, 0, 1e7),
+  };
+}

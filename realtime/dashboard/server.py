@@ -1,0 +1,188 @@
+"""The dashboard's server: the page over HTTP and, on the same port, a websocket that leads to the embedded broker.
+
+One port, so that the page's own origin is the only one that may open the websocket. The bytes of the websocket are
+handed to the broker's TCP port as they are: the broker stays the only one that reads MQTT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http
+import logging
+import threading
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING
+
+from websockets.asyncio.server import Server, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Response
+from websockets.typing import Subprotocol
+
+from realtime.dashboard.site import Answer, Site
+from realtime.errors import UsageError
+from realtime.loopback import HOST, same_origin
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+
+    from websockets.asyncio.server import ServerConnection
+    from websockets.http11 import Request
+
+log = logging.getLogger(__name__)
+
+WEBSOCKET = "/mqtt"
+MAX_MESSAGE_BYTES = 16_384
+"""A page sends commands and answers; what comes from the broker is not limited by this."""
+BLOCK_BYTES = 16_384
+MAX_CLIENTS = 32
+START_S = 5.0
+CLOSE_S = 1.0
+
+
+class Dashboard:
+    """Serves until closed, in a thread of its own.
+
+    Args:
+        port: where to listen on loopback; 0 takes a free one.
+        base: first part of the topics.
+        bridge: host and port of the broker that the websocket leads to; None for no websocket.
+        broker: address that the page connects to instead.
+
+    Raises:
+        UsageError: the port can't be had.
+        ModelError: the MQTT library of the page is missing or damaged.
+    """
+
+    def __init__(self, port: int, base: str, bridge: tuple[str, int] | None, broker: str | None) -> None:
+        self._site = Site(base, broker)
+        self._bridge = bridge
+        self._clients = 0
+        self._server: Server | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="dashboard", daemon=True)
+        self._thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._open(port), self._loop).result(START_S)
+        except OSError as error:
+            self.close()
+            raise UsageError(
+                f"--dashboard {port}: {error.strerror or error}; choose another port, or 0 for a free one"
+            ) from None
+        log.info("the dashboard is on %s", self.url)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(next(iter(self._server.sockets)).getsockname()[1]) if self._server else 0
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds it."""
+        return f"http://{HOST}:{self.port}/"
+
+    def close(self) -> None:
+        """Hang up on everybody and end."""
+        if not self._thread.is_alive():
+            return
+        with contextlib.suppress(FutureTimeoutError):
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(CLOSE_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CLOSE_S)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    async def _open(self, port: int) -> None:
+        logging.getLogger("websockets").setLevel(logging.WARNING)
+        self._server = await serve(
+            self._serve_websocket,
+            HOST,
+            port,
+            process_request=self._process,
+            subprotocols=[Subprotocol("mqtt")],
+            compression=None,
+            max_size=MAX_MESSAGE_BYTES,
+            server_header=None,
+            close_timeout=CLOSE_S,
+            logger=_quiet,
+        )
+
+    async def _shut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    def _process(self, _connection: ServerConnection, request: Request) -> Response | None:
+        """Answer what is no websocket; let the own page, and nobody else, open one."""
+        host = request.headers.get_all("Host")
+        asked = host[0] if len(host) == 1 else None
+        if request.path != WEBSOCKET or self._bridge is None:
+            return _response(self._site.answer(request.path, asked))
+        if not same_origin(request.headers.get("Origin"), asked):
+            log.warning("dashboard: a page of another origin was refused")
+            return _response(_refused("only the dashboard's own page may connect", http.HTTPStatus.FORBIDDEN))
+        if self._clients >= MAX_CLIENTS:
+            return _response(_refused("too many pages are open", http.HTTPStatus.SERVICE_UNAVAILABLE))
+        return None
+
+    async def _serve_websocket(self, page: ServerConnection) -> None:
+        assert self._bridge is not None  # noqa: S101 - _process lets nobody in without
+        self._clients += 1
+        try:
+            reader, writer = await asyncio.open_connection(*self._bridge)
+        except OSError as error:
+            log.debug("dashboard: the broker does not answer: %s", error)
+            await page.close(1013, "the broker does not answer")
+            return
+        else:
+            await _join(page, reader, writer)
+        finally:
+            self._clients -= 1
+
+
+async def _join(page: ServerConnection, reader: StreamReader, writer: StreamWriter) -> None:
+    """Pass bytes on both ways until one side ends."""
+    ways = [asyncio.create_task(_to_broker(page, writer)), asyncio.create_task(_to_page(reader, page))]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        await page.close()
+
+
+async def _to_broker(page: ServerConnection, writer: StreamWriter) -> None:
+    with contextlib.suppress(ConnectionClosed, OSError):
+        async for message in page:
+            if isinstance(message, str):
+                return  # MQTT over websockets is binary
+            writer.write(message)
+            await writer.drain()
+
+
+async def _to_page(reader: StreamReader, page: ServerConnection) -> None:
+    with contextlib.suppress(ConnectionClosed, OSError):
+        while block := await reader.read(BLOCK_BYTES):
+            await page.send(block)
+
+
+def _refused(why: str, status: http.HTTPStatus) -> Answer:
+    return Answer(status, {"Content-Type": "text/plain; charset=utf-8"}, f"{why}\n".encode())
+
+
+def _response(answer: Answer) -> Response:
+    length = {"Content-Length": str(len(answer.body)), "Connection": "close"}
+    return Response(answer.status.value, answer.status.phrase, Headers({**answer.headers, **length}), answer.body)
+
+
+_quiet = logging.getLogger(f"{__name__}.websockets")
+_quiet.setLevel(logging.CRITICAL)  # a port scanner or a closed laptop is nothing to report with a traceback
