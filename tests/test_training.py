@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import features
+from training import held
+from training.context import fit_context
 from training.corpora import Example
 from training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged, mixed
 from training.fusion import Mixer, Recipe, Sample
 from training.tape import Tape, load
+from training.trainer import balanced, speaker_folds
 from training.windows import DIMS, absent, replay
 
 from realtime.clock import VirtualClock
@@ -119,7 +123,7 @@ def sample(label, *names):
     for name in names:
         values = np.full((3, DIMS[name]), label, np.float32)
         segments[name] = Segment(values, np.array([-2, -1, 0], np.float32), 1.0, "ok", None, 0)
-    return Sample(WindowView("train", 0, 0, NS_PER_S, segments), label, 1.0)
+    return Sample((WindowView("train", 0, 0, NS_PER_S, segments),), label, 1.0)
 
 
 def test_words_meet_the_face_of_another_clip_and_keep_their_label():
@@ -127,8 +131,8 @@ def test_words_meet_the_face_of_another_clip_and_keep_their_label():
     mixer = Mixer([clip, sentence], Recipe(unrelated=1.0, acted=0.0), np.random.default_rng(0))
     new = mixer.mix(sentence)
     assert new.label == 2.0
-    assert new.view.segments["text"] is sentence.view.segments["text"]
-    assert new.view.segments["face"] is clip.view.segments["face"]
+    assert new.views[0].segments["text"] is sentence.views[0].segments["text"]
+    assert new.views[0].segments["face"] is clip.views[0].segments["face"]
 
 
 def test_words_that_say_nothing_take_the_label_of_an_acted_voice():
@@ -140,4 +144,57 @@ def test_words_that_say_nothing_take_the_label_of_an_acted_voice():
 
 def test_a_window_without_words_stays_as_it_is():
     voice = sample(-2.5, "voice")
-    assert Mixer([voice, sample(1.0, "text", "voice", "face")], Recipe(), np.random.default_rng(0)).mix(voice) is voice
+    assert Mixer([voice, sample(1.0, "text", "voice", "face")], Recipe(), np.random.default_rng(0)).mix(voice) == voice
+
+
+def test_windows_of_a_long_clip_are_taken_evenly_and_in_order():
+    views = tuple(replace(sample(1.0, "text", "voice", "face").views[0], seq=number) for number in range(50))
+    clip = Sample(views, 1.0, 1.0)
+    mixer = Mixer([clip], Recipe(windows=5, unrelated=0.0, acted=0.0), np.random.default_rng(0))
+    steps = np.diff([view.seq for view in mixer.mix(clip).views])
+    assert len(steps) == 4
+    assert set(steps) <= {9, 10, 11}
+
+
+def test_praise_and_complaint_count_the_same():
+    clips = [sample(label, "text") for label in (2.0, 1.0, 3.0, -2.0, 0.0)]
+    weights = [made.weight for made in balanced(clips)]
+    assert sum(weights[:3]) == pytest.approx(weights[3])
+    assert weights[4] == 1.0
+
+
+def test_no_speaker_is_in_two_folds():
+    examples = [Example("mosi_clips", str(number), f"s{number % 7}", 0.0) for number in range(40)]
+    groups = speaker_folds(examples, 3)
+    assert sorted(name for group in groups for name in group) == sorted({example.speaker for example in examples})
+
+
+def test_held_out_predictions_come_back_from_their_file(tmp_path):
+    example = Example("mosi_clips", "a_1", "a", 1.5)
+    rows = {name: RNG.random((4, 3) if name in {"weights", "own", "reliability"} else 4) for name in held.ARRAYS}
+    rows["present"] = np.array([True, True, False, True])
+    said = held.Held(example, "noise:0", **rows)
+    held.save([said], tmp_path / "held.npz")
+    [back] = held.load(tmp_path / "held.npz", [example])
+    assert back.mean() == said.mean() == pytest.approx(rows["score"][rows["present"]].mean())
+    assert back.damage == "noise:0"
+
+
+def test_what_a_speaker_said_before_helps_where_speakers_differ():
+    def clip(speaker, number, label):
+        count = 12
+        return held.Held(
+            Example("mosi_clips", f"{speaker}_{number}", speaker, label),
+            "clean",
+            score=np.full(count, 0.4 * label),
+            spread=np.ones(count),
+            weights=np.zeros((count, 3)),
+            own=np.zeros((count, 3)),
+            present=np.ones(count, bool),
+            reliability=np.ones((count, 3)),
+        )
+
+    clips = [clip(name, number, 2.0 * sign) for name, sign in (("a", 1), ("b", -1), ("c", 1)) for number in range(8)]
+    fitted = fit_context(clips)
+    assert fitted.context.gain > 0
+    assert fitted.figures["mae"] < np.mean([abs(item.mean() - item.example.label) for item in clips])
