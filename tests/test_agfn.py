@@ -265,3 +265,73 @@ def test_the_configuration_survives_json_and_refuses_what_it_does_not_know():
         AgfnConfig.from_json('{"inputs": {"a": 1}, "colour": 2}')
     with pytest.raises(ValueError, match="inputs"):
         AgfnConfig.from_json("{}")
+
+
+SHIPPED = {
+    "entropy": "predictive",
+    "tau": 0.5,
+    "anchor": True,
+    "worth": True,
+    "columns": {"text": [2, 5]},
+    "judgement": {"text": 5},
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("garbage", [math.nan, math.inf, 1e30])
+def test_as_shipped_what_a_masked_modality_holds_changes_no_bit(name, garbage):
+    model = network(**SHIPPED)
+    values, times, mask, reliability = windows()
+    reliability[:, list(INPUTS).index(name)] = 0
+    before = model(values, times, mask, reliability)
+    values[name] = torch.full_like(values[name], garbage)
+    after = model(values, times, mask, reliability)
+    assert same_bits(before, after)
+    assert (after.weights[:, list(INPUTS).index(name)] == 0).all()
+    assert torch.allclose(after.weights.sum(-1), torch.ones(3))
+
+
+def test_columns_that_are_not_looked_at_change_nothing():
+    model = network(**SHIPPED)
+    values, times, mask, reliability = windows()
+    before = model(values, times, mask, reliability)
+    values["text"][..., 0] += 3.0
+    assert same_bits(before, model(values, times, mask, reliability))
+    values["text"][..., 2] += 3.0
+    assert not torch.equal(before.score, model(values, times, mask, reliability).score)
+
+
+def test_the_newest_judgement_that_can_be_seen_is_where_the_own_score_starts():
+    model = network(**SHIPPED)
+    with torch.no_grad():
+        model.own_head.zero_()
+    values, times, mask, reliability = windows(2)
+    values["text"][:, :, 5] = torch.tensor([0.5, 1.0, 1.5, 2.0])
+    mask["text"][0, 3] = False
+    values["text"][1, 3, 0] = math.nan
+    own = model(values, times, mask, reliability).own_score[:, 0]
+    assert own.tolist() == pytest.approx([3 * math.tanh(0.5)] * 2)
+
+
+def test_who_knows_nothing_counts_next_to_nothing():
+    model = network(**SHIPPED)
+    with torch.no_grad():
+        model.own_head[:, :, 1] = 0
+        model.own_bias[:, 1] = torch.tensor([math.log(0.3), math.log(1.3), math.log(1.3)])
+    model.set_blank(1.3)
+    values, times, mask, _ = windows(1)
+    out = model(values, times, mask, torch.ones(1, 3))
+    assert out.ieg[0, 0] > 0.98
+    assert out.weights[0, 0] > 0.7
+
+
+def test_columns_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="columns"):
+        network(columns={"text": [6]})
+
+
+def test_a_configuration_with_columns_travels_as_json():
+    config = AgfnConfig(INPUTS, width=16, heads=2, **SHIPPED)
+    assert AgfnConfig.from_json(config.to_json()) == config
+    with pytest.raises(ValueError, match="columns"):
+        AgfnConfig.from_json('{"inputs": {"text": 3}, "columns": [1]}')
