@@ -1,31 +1,31 @@
 """The configuration: strict (unknown keys are refused and named), one way to set a thing, every value with its unit.
 
-Layers, later ones win: defaults < file < environment (AGFN_FUSION__DEVICE=cpu) < --set fusion.device=cpu < options.
+layers.py reads it: defaults < file < environment (AGFN_FUSION__DEVICE=cpu) < --set fusion.device=cpu < options.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from realtime.errors import UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-ENV_PREFIX = "AGFN_"
 
 
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _bool_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        # pydantic would read `threads: yes` as 1.
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("true and false fit only what is switched on or off")
+        return value
 
 
 class WindowConfig(Section):
@@ -89,9 +89,9 @@ class AsrConfig(Section):
     """CPU threads of one decode."""
     step_s: float = Field(0.5, ge=0.1, le=10)
     """Least time between two decodes; grows with the decode time when the machine is slow."""
-    context_s: float = Field(10.0, ge=4, le=30)
+    context_s: float = Field(8.0, ge=4, le=30)
     """Sound the encoder sees, padded with silence; Whisper's own is 30."""
-    buffer_s: float = Field(9.0, ge=3, le=28)
+    buffer_s: float = Field(7.0, ge=3, le=28)
     """Longest sound that is decoded at once; must leave a second of margin in the context."""
 
     @model_validator(mode="after")
@@ -123,7 +123,7 @@ class MqttConfig(Section):
 
     url: str = Field("embedded", pattern=r"^(off|embedded|mqtts?://.+)$")
     """embedded (in-process broker on loopback), off, mqtt://host[:port] or mqtts://host[:port]."""
-    base: str = Field("agfn", pattern=r"^[^+#\x00/][^+#\x00]*$")
+    base: str = Field("agfn", pattern=r"^[^+#\x00/][^+#\x00]*$", max_length=200)
     """First part of every topic."""
     port: int = Field(1883, ge=0, le=65535)
     """Port of the embedded broker; 0 takes a free one."""
@@ -228,158 +228,3 @@ class Config(Section):
         if len(set(names)) < len(names):
             raise ValueError(f"stream names must differ, got {', '.join(names)}")
         return streams
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One source of values: `name` is shown to the user, `values` is nested like the configuration."""
-
-    name: str
-    values: Mapping[str, Any]
-
-
-def load(
-    file: Path | None = None,
-    sets: Iterable[str] = (),
-    options: Mapping[str, Any] | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> tuple[Config, dict[str, str]]:
-    """Merge the layers and return the configuration and, per dotted key, the layer its value came from.
-
-    Args:
-        file: a YAML file, or None.
-        sets: `KEY=VALUE` strings, KEY dotted, VALUE read as YAML.
-        options: values of command-line options, nested.
-        environ: the environment; `AGFN_FUSION__DEVICE` sets fusion.device.
-
-    Raises:
-        UsageError: a key is unknown or a value does not fit; the message names key, value, place and what is allowed.
-    """
-    layers = [
-        *([Layer(str(file), _read_file(file))] if file else []),
-        *_environment(os.environ if environ is None else environ),
-        *(Layer("--set", _assignment(text)) for text in sets),
-        Layer("command line", options or {}),
-    ]
-    merged: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for layer in layers:
-        _merge(merged, layer.values, layer.name, origins)
-    try:
-        return Config.model_validate(merged), origins
-    except ValidationError as error:
-        raise UsageError(_explain(error, origins)) from None
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of a nested mapping; lists stay whole."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _read_file(path: Path) -> Mapping[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"config file {path}: {error.strerror or error}; check the path") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"config file {path} is no YAML: {' '.join(str(error).split())}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UsageError(f"config file {path} must hold keys and values, not a {type(values).__name__}")
-    return values
-
-
-def _environment(environ: Mapping[str, str]) -> list[Layer]:
-    layers = []
-    sections = {name.upper() for name in Config.model_fields}
-    for variable in sorted(environ):
-        section, dots, _ = variable.removeprefix(ENV_PREFIX).partition("__")
-        if variable.startswith(ENV_PREFIX) and dots and section in sections:
-            key = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".")
-            layers.append(Layer(variable, _assignment(f"{key}={environ[variable]}")))
-    return layers
-
-
-def _assignment(text: str) -> Mapping[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(f"--set {text!r}: write KEY=VALUE, for example --set fusion.device=cpu")
-    try:
-        nested: Any = yaml.safe_load(value) if value else ""
-    except (yaml.YAMLError, ValueError):
-        nested = value
-    for part in reversed(key.strip().split(".")):
-        nested = {part: nested}
-    return dict(nested)
-
-
-def _merge(into: dict[str, Any], values: Mapping[str, Any], origin: str, origins: dict[str, str], at: str = "") -> None:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key, {}), dict):
-            _merge(into.setdefault(key, {}), value, origin, origins, f"{at}{key}.")
-        else:
-            into[key] = value
-            origins[f"{at}{key}"] = origin
-
-
-def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
-    problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"]) or "configuration"
-    place = next((origin for known, origin in origins.items() if key == known or key.startswith(f"{known}.")), None)
-    where = f" (from {place})" if place else ""
-    if problem["type"] == "extra_forbidden":
-        return f"unknown config key {key}{where}; --print-config lists the keys"
-    value = problem["input"]
-    secret = isinstance(value, str) and "@" in value
-    shown = f" = {value!r}" if isinstance(value, str | int | float | bool | None) and not secret else ""
-    return f"config key {key}{shown}{where}: {problem['msg'].removeprefix('Value error, ')}"
-
-
-def to_yaml(config: Config, origins: Mapping[str, str]) -> str:
-    """Print the configuration with, per value, the layer it came from."""
-    lines: list[str] = []
-    for section, values in config.model_dump(mode="json").items():
-        if isinstance(values, dict):
-            lines.append(f"{section}:")
-            for key, value in values.items():
-                origin = origins.get(f"{section}.{key}", "default")
-                lines.append(f"{f'  {key}: {_scalar(value)}':<34}# {origin}")
-        else:
-            lines.append(f"# {origins.get(section, 'default')}")
-            lines.append(yaml.safe_dump({section: values}, sort_keys=False).rstrip())
-    return "\n".join(lines)
-
-
-def _scalar(value: Any) -> str:  # noqa: ANN401 - any scalar of the configuration
-    return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
-
-
-def commented() -> str:
-    """Return configs/default.yaml: every key with its default, its meaning and its unit."""
-    lines = [
-        "# Every key of AGFN Live with its default (made by `python -m realtime.config`; a test compares).",
-        "# Copy what you change: scripts/run --config my.yaml; or one key: --set fusion.device=cpu.",
-    ]
-    for name, field in Config.model_fields.items():
-        if name == "streams":
-            continue
-        section = field.default
-        lines += ["", f"# {type(section).__doc__}", f"{name}:"]
-        for key, inner in type(section).model_fields.items():
-            lines.append(f"{f'  {key}: {_scalar(inner.default)}':<28}# {inner.description}")
-    lines += ["", f"# {StreamConfig.__doc__} Several run in one process, in one fusion worker.", "streams:"]
-    for number, (key, inner) in enumerate(StreamConfig.model_fields.items()):
-        lead = "  - " if number == 0 else "    "
-        lines.append(f"{f'{lead}{key}: {_scalar(inner.default)}':<28}# {inner.description}")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(commented(), end="")  # noqa: T201 - redirected into configs/default.yaml

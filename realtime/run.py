@@ -151,7 +151,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         return 0
     if args.demo:
         args.source = _demo()
-    from realtime.config import load, to_yaml  # noqa: PLC0415 - --help must answer at once
+    from realtime.layers import load, to_yaml  # noqa: PLC0415 - --help must answer at once
 
     config, origins = load(args.config, args.set, options(args))
     if args.print_config:

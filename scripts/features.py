@@ -28,9 +28,10 @@ from training.tape import load as load_tape
 from models import zoo
 from realtime.capture.media import MediaFile
 from realtime.clock import VirtualClock
-from realtime.config import Config, load
+from realtime.config import Config
 from realtime.extract.face import FaceExtractor
 from realtime.extract.schema import FACE_DIM
+from realtime.layers import load
 from realtime.parts import Extractors
 from realtime.pipeline import connect
 from realtime.runner import InlineRunner

@@ -5,8 +5,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.config import Config, commented, load, to_yaml
+from realtime.config import Config
 from realtime.errors import UsageError
+from realtime.layers import commented, load, to_yaml
 
 
 def test_later_layers_win_and_every_value_knows_its_origin(tmp_path):
@@ -18,8 +19,8 @@ def test_later_layers_win_and_every_value_knows_its_origin(tmp_path):
     assert (config.window.hop_s, config.window.length_s, config.fusion.device) == (1.0, 3.0, "cpu")
     assert origins == {
         "window.hop_s": "--set",
-        "window.length_s": str(file),
-        "fusion.threads": str(file),
+        "window.length_s": f"{file}:1",
+        "fusion.threads": f"{file}:2",
         "fusion.device": "command line",
     }
     assert load(file, environ={"AGFN_WINDOW__HOP_S": "0.75"})[0].window.hop_s == 0.75
@@ -34,6 +35,15 @@ def test_later_layers_win_and_every_value_knows_its_origin(tmp_path):
         ("window.hop_s=99", ["window.hop_s", "99", "10"]),
         ("window=3", ["window"]),
         ("asr.buffer_s=12", ["asr", "context_s"]),
+        ("window.hopp_s=1", ["window.hopp_s", "did you mean window.hop_s?"]),
+        ("window.hop_s=99", ["0.05 to 10", "default 0.25"]),
+        ("camera.max_fps=0", ["camera.max_fps = 0", "more than 0 to 120", "default 15"]),
+        ("fusion.threads=yes", ["fusion.threads = True", "1 to 64"]),
+        ("record.text=maybe", ["record.text = 'maybe'", "true or false, default false"]),
+        ("streams=[{camra: 0}]", ["streams.0.camra", "did you mean streams.0.camera?"]),
+        ("streams.1.name=b", ["streams", "without a gap"]),
+        ("streams={name: b}", ["streams", "list"]),
+        ("streams.0.name.first.of.all=b", ["unknown", "streams.0.name"]),
         ("streams=[{name: a}, {name: a}]", ["streams", "differ"]),
         ("streams=[]", ["streams"]),
         ("streams=[{name: 'a/b'}]", ["streams.0.name", "a/b"]),
@@ -66,6 +76,86 @@ def test_a_file_that_is_no_configuration_gets_one_line(tmp_path, content):
         load(file, environ={})
 
 
+def numbers():
+    for section, found in Config.model_fields.items():
+        for key, inner in getattr(type(found.default), "model_fields", {}).items():
+            if isinstance(inner.default, int | float) and not isinstance(inner.default, bool):
+                yield f"{section}.{key}"
+
+
+@pytest.mark.parametrize("key", list(numbers()))
+def test_every_number_has_a_range_that_its_error_names(key):
+    for wrong in (-1e300, 1e300, ".nan", ".inf", "true", "ten"):
+        with pytest.raises(UsageError, match=rf"{key} = .*\(from --set\): .*; valid: .* to .*, default ") as caught:
+            load(sets=[f"{key}={wrong}"], environ={})
+        assert len(str(caught.value)) < 300
+
+
+def test_an_error_in_a_file_names_its_line(tmp_path):
+    file = tmp_path / "agfn.yaml"
+    file.write_text("# mine\nwindow:\n  length_s: 3\n  hop_s: 99\nstreams:\n  - name: a\n  - {name: b, camera: 7}\n")
+    with pytest.raises(UsageError, match=r"window\.hop_s = 99 \(from .*agfn\.yaml:4\)"):
+        load(file, environ={})
+    with pytest.raises(UsageError, match=r"streams\.1\.name = '/' \(from --set\)"):
+        load(file, ["window.hop_s=1", "streams.1.name=/"], environ={})
+    assert load(file, ["window.hop_s=1"], environ={})[1]["streams.1.camera"] == f"{file}:7"
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    file = tmp_path / "agfn.yaml"
+    file.write_text("window:\n  hop_s: 1\n  hop_s: 2\n")
+    with pytest.raises(UsageError, match=r"window\.hop_s stands there twice \(first on line 2\) on line 3"):
+        load(file, environ={})
+
+
+def test_a_section_whose_keys_are_all_commented_out_means_its_defaults(tmp_path):
+    file = tmp_path / "agfn.yaml"
+    file.write_text("window:\n  # hop_s: 1\nstreams:\n")
+    assert load(file, environ={})[0] == Config()
+
+
+def test_a_misspelt_variable_is_refused_and_those_of_others_are_left_alone():
+    with pytest.raises(UsageError, match=r"windw\.hop_s \(from AGFN_WINDW__HOP_S\); did you mean window|windw"):
+        load(environ={"AGFN_WINDW__HOP_S": "1"})
+    assert load(environ={"AGFN_MQTT_PASSWORD": "x", "AGFN_DATA": "/data", "OTHER__THING": "1"})[0] == Config()
+
+
+TWO = "streams:\n  - name: left\n    camera: 0\n  - name: right\n    camera: 1\n    mic: 2\n"
+
+
+def test_several_streams_come_from_one_file_and_a_later_layer_changes_one_of_them(tmp_path):
+    file = tmp_path / "two.yaml"
+    file.write_text(TWO)
+    config, origins = load(file, ["streams.1.mic=null"], environ={"AGFN_STREAMS__0__CAMERA": "/dev/video4"})
+
+    assert [(stream.name, stream.camera, stream.mic) for stream in config.streams] == [
+        ("left", "/dev/video4", "default"),
+        ("right", "1", None),
+    ]
+    assert origins["streams.0.camera"] == "AGFN_STREAMS__0__CAMERA"
+    assert (origins["streams.1.mic"], origins["streams.1.name"]) == ("--set", f"{file}:4")
+
+
+def test_a_later_list_replaces_all_streams(tmp_path):
+    file = tmp_path / "two.yaml"
+    file.write_text(TWO)
+    for sets, environ in ((["streams=[{name: one}]"], {}), ([], {"AGFN_STREAMS": "[{name: one}]"})):
+        config, origins = load(file, sets, environ=environ)
+        assert [stream.name for stream in config.streams] == ["one"]
+        assert "streams.1.name" not in origins
+
+
+def test_an_option_changes_the_only_stream_and_is_refused_with_several(tmp_path):
+    file = tmp_path / "one.yaml"
+    file.write_text("streams:\n  - {name: kitchen, camera: 2, source: old.mp4}\n")
+    config, _ = load(file, options={"streams": [{"mic": "3"}]}, environ={})
+    assert config.streams[0].model_dump() == {"name": "kitchen", "camera": "2", "mic": "3", "source": None}
+
+    file.write_text(TWO)
+    with pytest.raises(UsageError, match="the configuration has 2"):
+        load(file, options={"streams": [{"camera": "1"}]}, environ={})
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"nowhere\.yaml"):
         load(tmp_path / "nowhere.yaml", environ={})
@@ -86,10 +176,11 @@ def test_any_setting_is_taken_or_refused_in_words(text):
 
 
 def test_what_print_config_shows_can_be_read_back():
-    config, origins = load(sets=["window.hop_s=0.5"], environ={})
+    config, origins = load(sets=["window.hop_s=0.5", "streams=[{name: a}, {name: b}]"], environ={})
     shown = to_yaml(config, origins)
     assert Config.model_validate(yaml.safe_load(shown)) == config
-    assert next(line for line in shown.splitlines() if "hop_s" in line).endswith("# --set")
+    assert [line.split("# ")[1] for line in shown.splitlines() if "hop_s" in line or "name: b" in line] == ["--set"] * 2
+    assert all(" # " in line for line in shown.splitlines() if not line.endswith(":"))
 
 
 def test_the_commented_file_is_the_defaults():

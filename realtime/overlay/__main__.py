@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = cli.parse_args(argv)
     try:
         check_needs()
-        from realtime.config import load  # noqa: PLC0415 - --help must answer at once
+        from realtime.layers import load  # noqa: PLC0415 - --help must answer at once
 
         config = load(args.config, (), {"mqtt": _options(args)})[0].mqtt
         access = _access(config)

@@ -24,8 +24,8 @@ from training.damage import Damage, damaged
 from models.metrics import all_metrics
 from realtime.capture.media import MediaFile
 from realtime.clock import VirtualClock
-from realtime.config import load
 from realtime.extract.text import TextExtractor
+from realtime.layers import load
 from realtime.parts import Parts
 from realtime.publish.messages import Sentiment
 from realtime.session import Replay
