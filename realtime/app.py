@@ -72,6 +72,8 @@ class App:
     def __init__(self, config: Config, *, pace: str, output: str | None, view: bool, overlay: bool = False) -> None:
         recording = _recording(config)
         if recording is not None:
+            if config.record.folder is not None:
+                raise UsageError("--record with a recording as --source would keep the same twice: leave one out")
             config = recorded_settings(config, recording)
         self._config = config
         clock = MonotonicClock()
@@ -116,6 +118,8 @@ class App:
                 self._overlay.close()
             for sink in reversed(self._sinks):
                 sink.close()
+            for line in self._session.recorded():
+                log.info("%s", line)
 
     def toggle_pause(self) -> None:
         """Pause all streams, or resume them when they are paused. Returns at once."""

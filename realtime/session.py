@@ -105,6 +105,10 @@ class Replay:
         if self._recorder is not None:
             self._recorder.close()
 
+    def recorded(self) -> list[str]:
+        """What was recorded, a line a stream."""
+        return [] if self._recorder is None else [self._recorder.summary()]
+
     def _play(self, run: InlineRunner, stop: threading.Event, duration_s: float | None) -> None:
         inlets = connect(
             run,
@@ -233,6 +237,10 @@ class LiveStream:
         if self._recorder is not None:
             self._recorder.close()
 
+    def recorded(self) -> list[str]:
+        """What was recorded of it."""
+        return [] if self._recorder is None else [self._recorder.summary()]
+
     def send(self, message: Message) -> None:
         """Send a message of this stream."""
         if isinstance(message, Sentiment):
@@ -300,6 +308,10 @@ class Live:
             self._fusion.close(END_WAIT_S)
             for live in self.streams.values():
                 live.end()
+
+    def recorded(self) -> list[str]:
+        """What was recorded, a line a stream."""
+        return [line for live in self.streams.values() for line in live.recorded()]
 
     def pause(self, stream: str) -> None:
         """Release the devices of a stream; it says `paused` until it is resumed."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from realtime.publish.messages import EventMessage, ModalityPart, Sentiment, Words
+    from realtime.publish.messages import EventMessage, ModalityPart, RecordingHealth, Sentiment, Words
     from realtime.types import Modality
 
 HISTORY_S = 60
@@ -62,6 +62,7 @@ class Snapshot:
     history: Sequence[float | None] = ()
     words: Words | None = None
     events: Sequence[EventMessage] = ()
+    recording: RecordingHealth | None = None
 
 
 def draw(streams: Sequence[Snapshot], where: str | None, notes: Sequence[str], glyphs: Glyphs, width: int) -> Group:
@@ -107,12 +108,24 @@ def _header(streams: Sequence[Snapshot], where: str | None, glyphs: Glyphs, widt
     paused = bool(said) and all(sentiment.state == "paused" for sentiment in said)
     mark = f"{glyphs.paused} PAUSED" if paused else f"{glyphs.on} ANALYSING"
     left = Text(mark, "bold reverse" if paused else "bold red")
+    left.append_text(_recording(streams, glyphs))
     if len(streams) == 1:
         left.append(f"  {streams[0].name}", "default not bold")
     if len(said) == len(streams) == 1 and said[0].state in ("degraded", "no_signal"):
         left.append(f"  {said[0].state.replace('_', ' ')}", "yellow not bold")
     right = where or "no broker"
     return _cut(left + Text(" " * max(2, width - left.cell_len - len(right))) + Text(right, "dim"))
+
+
+def _recording(streams: Sequence[Snapshot], glyphs: Glyphs) -> Text:
+    kept = [stream.recording for stream in streams if stream.recording is not None]
+    if not kept:
+        return Text()
+    if not all(each.writing for each in kept):
+        return Text("  RECORDING FAILED", "bold yellow")
+    dropped = sum(each.dropped for each in kept)
+    lost = f", {dropped} dropped" if dropped else ""
+    return Text(f"  {glyphs.on} REC {sum(each.bytes for each in kept) / 1e6:.1f} MB{lost}", "bold red")
 
 
 def _one(stream: Snapshot, glyphs: Glyphs, width: int) -> list[RenderableType]:

@@ -19,7 +19,7 @@ from rich.live import Live
 
 from realtime.clock import MonotonicClock
 from realtime.publish.keys import Keys
-from realtime.publish.messages import EventMessage, Sentiment
+from realtime.publish.messages import EventMessage, Health, Sentiment
 from realtime.publish.picture import ASCII, HISTORY_S, UNICODE, Snapshot, draw, words_of
 from realtime.types import NS_PER_S
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from realtime.clock import Clock
-    from realtime.publish.messages import Message, Words
+    from realtime.publish.messages import Message, RecordingHealth, Words
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,14 @@ class Memory:
         self._t_ns = 0
         self._seconds: deque[tuple[int, float | None]] = deque(maxlen=HISTORY_S)
         self._events: deque[EventMessage] = deque(maxlen=EVENTS)
+        self._recording: RecordingHealth | None = None
 
     def note(self, message: Message, now_ns: int) -> None:
         """Take a message that came now."""
         if isinstance(message, EventMessage):
             self._events.append(message)
+        elif isinstance(message, Health):
+            self._recording = message.recording
         elif isinstance(message, Sentiment):
             self._sentiment, self._t_ns = message, now_ns
             second = now_ns // NS_PER_S
@@ -75,6 +78,7 @@ class Memory:
             history=[scores.get(second - age) for age in range(HISTORY_S, -1, -1)],
             words=self._words,
             events=tuple(self._events),
+            recording=self._recording,
         )
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from realtime.types import Floats
 
 VERSION = "agfn.recording/1"
-Topic = Literal["begin", "seen", "lost", "reset", "face", "voice", "speech", "text", "tick", "paused"]
+Topic = Literal["begin", "seen", "lost", "reset", "face", "voice", "speech", "text", "tick", "paused", "gap"]
+"""What the window took, but for `gap`: so many entries and messages before this one did not reach the disk."""
 TOPICS: tuple[Topic, ...] = get_args(Topic)
 MESSAGES = ("sentiment", "event", "health")
 """Topics that hold the published messages as they went out."""
@@ -46,7 +47,8 @@ class Entry:
 
 def encode(entry: Entry, *, words: bool) -> bytes:
     """Return the JSON of an entry; `words` says whether the words themselves may be kept."""
-    return json.dumps(_body(entry.topic, entry.item, words=words), separators=(",", ":")).encode()
+    body = _body(entry.topic, entry.item, words=words)
+    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _body(topic: Topic, item: Any, *, words: bool) -> dict[str, Any]:  # noqa: ANN401 - of any topic
@@ -60,10 +62,10 @@ def _face_out(face: FaceFeatures) -> dict[str, Any]:
         "t_ns": face.t_ns,
         "values": _array_out(face.values) if face.found else None,
         "faces": face.faces,
-        "score": face.score,
-        "sharpness": face.sharpness,
-        "brightness": face.brightness,
-        "motion": face.motion,
+        "score": _number_out(face.score),
+        "sharpness": _number_out(face.sharpness),
+        "brightness": _number_out(face.brightness),
+        "motion": _number_out(face.motion),
         "face_id": face.face_id,
     }
 
@@ -72,12 +74,12 @@ def _text_out(text: TextFeatures, *, words: bool) -> dict[str, Any]:
     return {
         "t_ns": text.t_ns,
         "words": [
-            [word.start_ns, word.end_ns, word.text if words else None, word.probability, word.committed]
+            [word.start_ns, word.end_ns, word.text if words else None, _number_out(word.probability), word.committed]
             for word in text.words
         ],
         "values": _array_out(text.values if words else text.values[:, -1:]),
         "doubt": text.doubt,
-        "decode_s": text.decode_s,
+        "decode_s": _number_out(text.decode_s),
     }
 
 
@@ -89,7 +91,7 @@ def decode(at_ns: int, topic: str, data: bytes) -> Entry:
     """
     try:
         body = json.loads(data)
-        return Entry(at_ns, topic, _item(topic, body))  # type: ignore[arg-type] # _item refuses other topics
+        return Entry(_time(at_ns), topic, _item(topic, body))  # type: ignore[arg-type] # _item refuses other topics
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, binascii.Error) as error:
         raise SourceError(f"damaged entry on {topic!r}: {type(error).__name__} {error}"[:200]) from None
 
@@ -120,10 +122,10 @@ def _speech_out(frame: SpeechFrame) -> dict[str, Any]:
     return {
         "t_ns": frame.t_ns,
         "samples": len(frame.samples),
-        "probability": frame.probability,
-        "level_db": frame.level_db,
-        "snr_db": frame.snr_db,
-        "clipped": frame.clipped,
+        "probability": _number_out(frame.probability),
+        "level_db": _number_out(frame.level_db),
+        "snr_db": None if frame.snr_db is None else _number_out(frame.snr_db),
+        "clipped": _number_out(frame.clipped),
     }
 
 
@@ -177,10 +179,14 @@ def _time(value: Any) -> int:  # noqa: ANN401 - JSON
 
 
 def _number(value: Any) -> float:  # noqa: ANN401 - JSON
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("not a finite number")
-    return number
+    if isinstance(value, str) and value not in {"nan", "inf", "-inf"}:
+        raise ValueError(f"no number: {value[:40]}")
+    return float(value)
+
+
+def _number_out(value: float) -> float | str:
+    """JSON has no NaN and no infinity: a broken sound card's are strings, and come back as they were."""
+    return value if math.isfinite(value) else str(float(value))
 
 
 _OUT: dict[Topic, Callable[[Any], dict[str, Any]]] = {
@@ -188,6 +194,7 @@ _OUT: dict[Topic, Callable[[Any], dict[str, Any]]] = {
     "tick": lambda end_ns: {"end_ns": end_ns},
     "paused": lambda paused: {"paused": paused},
     "reset": lambda _: {},
+    "gap": lambda entries: {"entries": entries},
     "seen": lambda item: {"device": item[0], "t_ns": item[1]},
     "lost": lambda item: {"device": item[0], "cause": item[1]},
     "face": _face_out,
@@ -199,6 +206,7 @@ _IN: dict[str, Callable[[Any], Any]] = {
     "tick": lambda body: _time(body["end_ns"]),
     "paused": lambda body: bool(body["paused"]),
     "reset": lambda _: None,
+    "gap": lambda body: max(0, _time(body["entries"])),
     "seen": lambda body: (str(body["device"]), _time(body["t_ns"])),
     "lost": lambda body: (str(body["device"]), str(body["cause"])),
     "face": _face_in,

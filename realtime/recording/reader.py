@@ -7,6 +7,7 @@ anything is unpacked, and whatever is wrong is one clear SourceError or, after a
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from mcap.records import McapRecord
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""As a stream may be called (config.py): it becomes part of a topic."""
 RECORD_LIMIT = 32_000_000
 """No record of ours comes near: a chunk of half a second is some kilobytes."""
 BROKEN = (McapError, struct.error, ValueError, KeyError, EOFError, UnicodeDecodeError, zstandard.ZstdError, MemoryError)
@@ -36,17 +39,19 @@ BROKEN = (McapError, struct.error, ValueError, KeyError, EOFError, UnicodeDecode
 class Recording:
     """One stream's file.
 
-    `about` is what the recorder wrote of itself; `truncated` says, once all was read, why the file ended early.
+    `about` is what the recorder wrote of itself. Once all was read, `truncated` says why the file ended early, and
+    `dropped` how many entries and messages never reached the disk.
     """
 
     path: Path
     about: dict[str, Any] = field(default_factory=dict)
     truncated: str | None = None
+    dropped: int = 0
 
     @property
     def stream(self) -> str:
         """Name of the stream."""
-        return self.path.stem
+        return str(self.about["stream"])
 
     def entries(self) -> Iterator[Entry]:
         """What the window took, in its order.
@@ -75,27 +80,35 @@ class Recording:
         Raises:
             SourceError: this is no recording of ours.
         """
+        self.truncated, self.dropped = None, 0
+        topics: dict[int, str] = {}
+        for record in self._readable():
+            if isinstance(record, Channel):
+                topics[record.id] = record.topic
+            elif isinstance(record, Message) and record.channel_id in topics:
+                topic = topics[record.channel_id]
+                if topic == "gap":
+                    self.dropped += decode(record.log_time, topic, record.data).item
+                yield record.log_time, topic, record.data
+
+    def _readable(self) -> Iterator[McapRecord]:
+        known = False
         with self.path.open("rb") as file:
-            topics: dict[int, str] = {}
-            known = False
             try:
                 for record in _records(file):
                     if isinstance(record, Header):
                         known = _ours(record, self.path)
                     elif isinstance(record, Metadata) and record.name == "agfn":
                         self.about = {key: json.loads(value) for key, value in record.metadata.items()}
-                    elif isinstance(record, Channel):
-                        topics[record.id] = record.topic
-                    elif isinstance(record, Message) and record.channel_id in topics:
-                        yield record.log_time, topics[record.channel_id], record.data
                     elif isinstance(record, Footer):
                         return
+                    yield record
             except EndOfFile:
                 self.truncated = "cut off"
             except BROKEN as error:
                 self.truncated = f"damaged: {error}"[:200]
-            if not known:
-                raise SourceError(f"{self.path} is no recording of AGFN Live")
+        if not known:
+            raise SourceError(f"{self.path} is no recording of AGFN Live")
 
 
 def is_recording(path: Path) -> bool:
@@ -123,9 +136,8 @@ def _opened(path: Path) -> Recording:
     recording = Recording(path)
     for _ in recording.raw():
         break  # the metadata comes before the first message
-    if not isinstance(recording.about.get("stream"), str):
+    if not isinstance(stream := recording.about.get("stream"), str) or not NAME.fullmatch(stream):
         raise SourceError(f"{path}: damaged: nothing can be read of it")
-    recording.truncated = None
     return recording
 
 

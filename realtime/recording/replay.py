@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from realtime.errors import SourceError
+from realtime.extract.schema import schema_hash
 from realtime.stream import Stream
 from realtime.types import NS_PER_S, Event
 
@@ -78,10 +79,19 @@ class Playback:
             if stop.is_set():
                 break
             self._clock.advance_to(entry.at_ns)
-            self._take(entry)
+            try:
+                self._take(entry)
+            except ValueError as error:  # times or counts that no window and no message can have
+                raise SourceError(f"{self._recording.path}: damaged: {_line(error)}") from None
         if self._recording.truncated:
             log.warning("%s ends early: %s", self._recording.path, self._recording.truncated)
+        if self._recording.dropped:
+            log.warning("%s lacks %d entries: the disk was too slow", self._recording.path, self._recording.dropped)
         self._stream.event(Event(self._clock.now_ns(), "stream", "ended"))
+
+    def recorded(self) -> list[str]:
+        """Nothing: what is played is recorded already."""
+        return []
 
     def _take(self, entry: Entry) -> None:
         window = self._stream.window
@@ -113,10 +123,18 @@ def recorded_settings(config: Config, recording: Recording) -> Config:
         SourceError: the recording says something else than settings.
     """
     about = recording.about
+    version = about.get("program")
     try:
         window = type(config.window).model_validate(about["window"])
-        fusion = config.fusion.model_copy(update={"smoothing_s": float(about["smoothing_s"])})
-    except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"{recording.path}: damaged: {' '.join(str(error).split())[:160]}") from None
+        kept = config.fusion.model_dump() | {"smoothing_s": about["smoothing_s"]}
+        fusion = type(config.fusion).model_validate(kept)
+    except (KeyError, ValueError) as error:
+        raise SourceError(f"{recording.path}: damaged: {_line(error)}") from None
+    if about.get("schema") != schema_hash():
+        raise SourceError(f"{recording.path}: recorded with other features than this program's (AGFN Live {version})")
     stream = config.streams[0].model_copy(update={"name": recording.stream})
     return config.model_copy(update={"window": window, "fusion": fusion, "streams": (stream,)})
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

@@ -21,6 +21,7 @@ from realtime.channel import Channel, ChannelStats, ClosedError, Policy
 from realtime.errors import UsageError
 from realtime.publish.messages import RecordingHealth
 from realtime.recording.journal import MESSAGES, TOPICS, VERSION, Entry, encode
+from realtime.recording.schema import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,10 +64,16 @@ class Recorder:
             raise UsageError(f"--record {folder}: {self.path.name} is there already; choose a new folder") from None
         except OSError as error:
             raise UsageError(f"--record {folder}: {error.strerror or error}") from None
-        os.chmod(self.path, 0o600)  # noqa: PTH101 - nobody else's business, whatever the umask
         self._writer = Writer(self._file, compression=CompressionType.ZSTD)
         self._waiting: Channel[tuple[int, str, Entry | str]] = Channel(Policy.DROP_OLDEST, CAPACITY)
-        self._begin(about)
+        self._gaps = 0
+        try:
+            os.chmod(self.path, 0o600)  # noqa: PTH101 - nobody else's business, whatever the umask
+            self._begin(about)
+        except OSError as error:
+            self._let_go()
+            self.path.unlink(missing_ok=True)
+            raise UsageError(f"--record {folder}: {error.strerror or error}") from None
         self._thread = threading.Thread(target=self._run, name=f"{stream}-record", daemon=True)
         self._thread.start()
 
@@ -92,10 +99,12 @@ class Recorder:
         """Write what waits, and the index that makes the file quick to open."""
         self._waiting.close()
         self._thread.join(CLOSE_S)
+
+    def summary(self) -> str:
+        """Say in one line what is on disk."""
         stats = self.stats()
-        log.info(
-            "recorded %s: %.1f MB, %d entries, %d dropped", self.path, self._size() / 1e6, stats.popped, stats.dropped
-        )
+        lost = f", {stats.dropped} dropped" if stats.dropped else ""
+        return f"recorded {self.path}: {self._size() / 1e6:.1f} MB, {stats.popped} entries{lost}"
 
     def _push(self, at_ns: int, topic: str, item: Entry | str) -> None:
         try:
@@ -108,7 +117,7 @@ class Recorder:
         self._writer.add_metadata("agfn", {key: json.dumps(value) for key, value in about.items()})
         self._channels = {}
         for topic in (*TOPICS, *MESSAGES):
-            schema = self._writer.register_schema(f"agfn.{topic}", "jsonschema", b'{"type":"object"}')
+            schema = self._writer.register_schema(f"agfn.{topic}", "jsonschema", schema_of(topic))
             self._channels[topic] = self._writer.register_channel(topic, "json", schema)
         self._sync()
 
@@ -125,15 +134,20 @@ class Recorder:
                     synced_s = time.monotonic()
         except ClosedError:
             self._end()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the analysis must go on
             self._waiting.close()
             self._waiting.clear()
-            self._failed(f"recording ended: {error.strerror or error}")
-            with contextlib.suppress(OSError):  # it may try to write the rest once more
-                self._file.close()
+            self._failed(f"recording ended: {getattr(error, 'strerror', None) or error}")
+            self._let_go()
 
     def _write(self, at_ns: int, topic: str, item: Entry | str) -> None:
-        data = item.encode() if isinstance(item, str) else encode(item, words=self._words)
+        dropped = self.stats().dropped
+        if dropped > self._gaps:
+            self._add(at_ns, "gap", encode(Entry(at_ns, "gap", dropped - self._gaps), words=False))
+            self._gaps = dropped
+        self._add(at_ns, topic, item.encode() if isinstance(item, str) else encode(item, words=self._words))
+
+    def _add(self, at_ns: int, topic: str, data: bytes) -> None:
         at_ns = max(0, at_ns)
         self._writer.add_message(self._channels[topic], at_ns, data, at_ns)
 
@@ -147,7 +161,10 @@ class Recorder:
             self._sync()
         except OSError as error:
             self._failed(f"the end of the recording is not written: {error.strerror or error}")
-        with contextlib.suppress(OSError):  # a full disk: said above
+        self._let_go()
+
+    def _let_go(self) -> None:
+        with contextlib.suppress(OSError):  # it tries to write the rest once more; what is wrong has been said
             self._file.close()
 
     def _size(self) -> int:
