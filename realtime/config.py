@@ -44,6 +44,8 @@ class CameraConfig(Section):
 
     max_fps: float = Field(15.0, gt=0, le=120)
     """Frames analysed per second at most; the rest is dropped before any work is done."""
+    idle_fps: float = Field(8.0, gt=0, le=120)
+    """As max_fps, while nobody speaks and the face is still."""
     width: int = Field(640, ge=64, le=7680)
     """Width asked from the camera, in pixels."""
     height: int = Field(480, ge=48, le=4320)

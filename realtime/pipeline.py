@@ -19,6 +19,7 @@ from realtime.types import SAMPLE_RATE_HZ
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from realtime.capture.adapt import AnalysisRate
     from realtime.clock import Clock
     from realtime.config import Config
     from realtime.extract.pace import Measures
@@ -42,7 +43,14 @@ class Inlets:
 
 
 def connect(
-    run: Runner, config: Config, parts: Extractors, clock: Clock, window: Window, picture: str, sound: str
+    run: Runner,
+    config: Config,
+    parts: Extractors,
+    clock: Clock,
+    window: Window,
+    picture: str,
+    sound: str,
+    rate: AnalysisRate | None = None,
 ) -> Inlets:
     """Wire one stream, from the window back to its inlets.
 
@@ -54,13 +62,17 @@ def connect(
         window: of this stream.
         picture: name of the device that delivers frames.
         sound: name of the device that delivers chunks.
+        rate: of the camera, told what is seen and heard.
     """
     chunks_waiting = max(1, int(config.microphone.buffer_s * 1000 / config.microphone.block_ms))
     speech_waiting = max(1, int(config.microphone.buffer_s * SAMPLE_RATE_HZ / SPEECH_STEP))
 
-    face = run.stage("face", parts.face, window.add_face, Policy.LATEST)
+    seen = window.add_face if rate is None else fan_out(window.add_face, rate.seen)
+    face = run.stage("face", parts.face, seen, Policy.LATEST)
     voice = run.stage("voice", parts.voice, window.add_voice, Policy.DROP_OLDEST, chunks_waiting)
     heard: list[Callable[[Any], None]] = [window.add_speech]
+    if rate is not None:
+        heard.append(rate.heard)
     recogniser: list[Transcriber] = []
 
     def transcriber() -> Transcriber:

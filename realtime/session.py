@@ -10,6 +10,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
+from realtime.capture.adapt import AnalysisRate
 from realtime.capture.camera import Camera
 from realtime.capture.media import MediaFile
 from realtime.capture.microphone import Microphone
@@ -185,8 +186,16 @@ class LiveStream:
         self._clock = clock
         self._stop = threading.Event()
         self._file: threading.Thread | None = None
+        self._rate = rate = AnalysisRate(config.camera, clock)
         inlets = connect(
-            self.runner, config, parts, clock, self.stream.window, self.stream.picture or "", self.stream.sound or ""
+            self.runner,
+            config,
+            parts,
+            clock,
+            self.stream.window,
+            self.stream.picture or "",
+            self.stream.sound or "",
+            rate,
         )
         self.health = HealthReporter(
             stream.name, clock, lambda: asr_health(inlets.asr()), lambda: connection(stream.name), self._recording
@@ -201,11 +210,11 @@ class LiveStream:
             address = stream.camera
             self.runner.source(
                 "camera",
-                lambda: Camera(address, config.camera, clock),
+                lambda: Camera(address, config.camera, clock, rate),
                 inlets.picture,
                 open_s=config.camera.open_timeout_s + 1.0,
                 read_s=config.camera.read_timeout_s + 1.0,
-                least_hz=min(SLOW_BELOW_FPS, config.camera.max_fps / 2),
+                least_hz=min(SLOW_BELOW_FPS, config.camera.max_fps / 2, config.camera.idle_fps / 1.6),
             )
         if stream.mic is not None:
             name = stream.mic
@@ -261,7 +270,8 @@ class LiveStream:
             if self._stop.is_set():
                 return
             last_ns = item_end_ns(item)
-            deliver(inlets, item)
+            if not isinstance(item, Frame) or self._rate.admits(item.t_ns):
+                deliver(inlets, item)
         self.runner.finish(FLUSH_WAIT_S)
         self.last_ns = last_ns
         self.ended.set()

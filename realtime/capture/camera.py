@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from realtime.capture.names import is_url, public_address
 from realtime.capture.thin import RateLimit
@@ -29,6 +29,14 @@ SHORTEST_STALL_S = 0.5
 """A read that fails sooner did not wait for a frame: the camera is gone."""
 
 
+class Limit(Protocol):
+    """Thins frames before work is done on them."""
+
+    def admits(self, t_ns: int) -> bool:
+        """Whether the frame of this time is to be kept; times must not fall."""
+        ...
+
+
 class Camera:
     """One camera.
 
@@ -36,12 +44,13 @@ class Camera:
         address: index, device path, or rtsp:// or http(s):// URL.
         config: size to ask for, rate and time-outs.
         clock: stamps the frames.
+        limit: says which frames are kept; `max_fps` evenly spread by default.
     """
 
-    def __init__(self, address: str, config: CameraConfig, clock: Clock) -> None:
+    def __init__(self, address: str, config: CameraConfig, clock: Clock, limit: Limit | None = None) -> None:
         self.name = f"camera {public_address(address)}"
         self._address, self._config, self._clock = address, config, clock
-        self._limit = RateLimit(config.max_fps)
+        self._limit: Limit = limit or RateLimit(config.max_fps)
         self._capture: Any = None
 
     def open(self) -> None:
@@ -79,7 +88,7 @@ class Camera:
                 raise DeviceError(f"{self.name}: opens but delivers no frame; {self._advice()}")
 
     def read(self) -> Frame:
-        """Wait for the next frame; those above `max_fps` are dropped undecoded.
+        """Wait for the next frame; those above the rate are dropped undecoded.
 
         Raises:
             DeviceError: the camera went away, stalled, or delivers no picture.

@@ -13,9 +13,16 @@ class RateLimit:
     """
 
     def __init__(self, max_fps: float) -> None:
-        self._period_ns = round(NS_PER_S / max_fps)
-        self._slack_ns = self._period_ns // 4
         self._due_ns: int | None = None
+        self._period_ns = 0
+        self.set(max_fps)
+
+    def set(self, max_fps: float) -> None:
+        """Change the rate: a faster one holds from the next frame on."""
+        period_ns = round(NS_PER_S / max_fps)
+        if self._due_ns is not None:
+            self._due_ns += min(0, period_ns - self._period_ns)
+        self._period_ns, self._slack_ns = period_ns, period_ns // 4
 
     def admits(self, t_ns: int) -> bool:
         """Whether the frame of this time is to be kept; times must not fall."""

@@ -1,0 +1,97 @@
+"""How many pictures of a camera are looked at: the rest is dropped before it is decoded.
+
+- While somebody speaks or the face moves: `camera.max_fps`.
+- In silence with a still face, and while there is no face: `camera.idle_fps`. That halves the cost of a quiet room.
+- On a machine that is behind: fewer, until pictures are looked at in time again; features that come after their window
+  has closed are worth nothing.
+
+Fed by the stages, asked by the camera's thread; each value has one writer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from realtime.capture.thin import RateLimit
+from realtime.types import NS_PER_S
+
+if TYPE_CHECKING:
+    from realtime.clock import Clock
+    from realtime.config import CameraConfig
+    from realtime.types import FaceFeatures, Floats, SpeechFrame
+
+IDLE_AFTER_S = 1.5
+"""The full rate is kept for so long after the last sign of life."""
+SPEECH_P = 0.5
+CHANGE = 0.12
+"""Change of a blendshape from picture to picture from which a face moves; at rest it is below 0.05."""
+LATE_S = 0.15
+"""A picture that is looked at later than this comes after its window has closed."""
+SLOWER, FASTER = 0.7, 1.1
+"""Factors on the rate after a second with late pictures, and after one without."""
+LEAST_FPS = 6.0
+"""Fewer would count as a slow camera, and as holes in what is known of the face."""
+
+
+class AnalysisRate:
+    """The rate of one camera.
+
+    Args:
+        config: most pictures a second, and those in silence.
+        clock: for how late features are.
+    """
+
+    def __init__(self, config: CameraConfig, clock: Clock) -> None:
+        self._full, self._idle = config.max_fps, min(config.idle_fps, config.max_fps)
+        self._clock = clock
+        self._limit = RateLimit(config.max_fps)
+        self._lively_ns: int | None = None
+        self._affordable = config.max_fps
+        self._values: Floats | None = None
+        self._late = self._in_time = 0
+        self._judged_ns: int | None = None
+
+    def admits(self, t_ns: int) -> bool:
+        """Whether the picture of this time is to be looked at; times must not fall."""
+        if self._lively_ns is None:
+            self._lively_ns = t_ns  # nothing is known yet: look closely
+        self._limit.set(self.fps(t_ns))
+        return self._limit.admits(t_ns)
+
+    def fps(self, t_ns: int) -> float:
+        """Pictures a second that are looked at now."""
+        since = self._lively_ns
+        lively = since is not None and t_ns - since <= IDLE_AFTER_S * NS_PER_S
+        return min(self._full if lively else self._idle, self._affordable)
+
+    def heard(self, frame: SpeechFrame) -> None:
+        """Take a step of the speech detector."""
+        if frame.probability >= SPEECH_P:
+            self._enliven(frame.end_ns)
+
+    def seen(self, features: FaceFeatures) -> None:
+        """Take what a picture showed, when it is known."""
+        before, self._values = self._values, features.values if features.found else None
+        if (before is None) != (self._values is None) or (
+            before is not None and float(np.abs(features.values - before).max()) >= CHANGE
+        ):
+            self._enliven(features.t_ns)
+        if (self._clock.now_ns() - features.t_ns) / NS_PER_S > LATE_S:
+            self._late += 1
+        else:
+            self._in_time += 1
+        if self._judged_ns is None:
+            self._judged_ns = features.t_ns
+        if features.t_ns - self._judged_ns >= NS_PER_S:
+            self._judged_ns = features.t_ns
+            self._afford(self._late > self._in_time)
+            self._late = self._in_time = 0
+
+    def _enliven(self, t_ns: int) -> None:
+        self._lively_ns = max(t_ns, self._lively_ns or t_ns)
+
+    def _afford(self, late: bool) -> None:  # noqa: FBT001 - a verdict
+        slowest = min(LEAST_FPS, self._full)
+        self._affordable = min(self._full, max(slowest, self._affordable * (SLOWER if late else FASTER)))

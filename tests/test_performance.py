@@ -1,0 +1,106 @@
+"""Work that is not done: pictures that nobody needs, copies, threads, and models loaded twice."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from realtime.capture.adapt import IDLE_AFTER_S, AnalysisRate
+from realtime.capture.thin import RateLimit
+from realtime.clock import VirtualClock
+from realtime.config import CameraConfig
+from realtime.extract.schema import FACE_DIM
+from realtime.threads import POOLS
+from realtime.types import NS_PER_S, FaceFeatures, SpeechFrame
+
+CAMERA_FPS = 30
+FULL, IDLE = 15.0, 8.0
+
+
+class Room:
+    """A camera at 30 frames/s whose kept frames are looked at after `delay_s`."""
+
+    def __init__(self, **config):
+        self.clock = VirtualClock()
+        self.rate = AnalysisRate(CameraConfig(**config), self.clock)
+        self.frames = 0
+        self.values = np.zeros(FACE_DIM, np.float32)
+
+    def run(self, seconds, *, speech=False, moving=False, found=True, delay_s=0.02):
+        """Pictures a second that were looked at."""
+        kept = 0
+        for _ in range(round(seconds * CAMERA_FPS)):
+            self.frames += 1
+            t_ns = self.frames * NS_PER_S // CAMERA_FPS
+            self.clock.advance_to(max(self.clock.now_ns(), t_ns))
+            self.rate.heard(SpeechFrame(t_ns, np.zeros(512, np.float32), float(speech), -30.0, 20.0, 0.0))
+            if self.rate.admits(t_ns):
+                kept += 1
+                self.clock.advance_to(max(self.clock.now_ns(), t_ns + int(delay_s * NS_PER_S)))
+                values = self.values + (0.3 * (kept % 2) if moving else 0.0)
+                self.rate.seen(FaceFeatures(t_ns, values, found, int(found), 0.9, 50.0, 0.5, 0.1))
+        return kept / seconds
+
+
+def test_a_silent_room_with_a_still_face_is_looked_at_less_often():
+    room = Room()
+    assert room.run(IDLE_AFTER_S) == pytest.approx(FULL, abs=1.5)
+    assert room.run(20) == pytest.approx(IDLE, abs=0.3)
+
+
+@pytest.mark.parametrize("sign", [{"speech": True}, {"moving": True}])
+def test_every_sign_of_life_brings_the_full_rate_back_at_once(sign):
+    room = Room()
+    room.run(10)
+    assert room.run(0.2, **sign) >= 10
+    assert room.run(10, **sign) == pytest.approx(FULL, abs=0.2)
+    room.run(IDLE_AFTER_S + 0.5)
+    assert room.run(10) == pytest.approx(IDLE, abs=0.3)
+
+
+def test_an_empty_chair_is_a_quiet_room_until_somebody_sits_down():
+    room = Room()
+    room.run(5, found=False)
+    assert room.run(10, found=False) == pytest.approx(IDLE, abs=0.3)
+    assert room.run(1) >= 12
+
+
+def test_a_machine_that_is_behind_looks_at_fewer_pictures_and_recovers():
+    room = Room()
+    room.run(6, speech=True, delay_s=0.3)
+    behind = room.run(10, speech=True, delay_s=0.3)
+    assert 5 < behind < 7, "as few as the face can bear, not fewer"
+    room.run(12, speech=True)
+    assert room.run(5, speech=True) == pytest.approx(FULL, abs=0.3)
+
+
+def test_the_rate_never_exceeds_what_is_configured():
+    room = Room(max_fps=5)
+    assert room.run(10, speech=True) == pytest.approx(5, abs=0.2)
+    assert room.run(10) == pytest.approx(5, abs=0.2)
+
+
+def test_a_faster_rate_holds_from_the_next_frame_on():
+    limit = RateLimit(1)
+    assert limit.admits(0)
+    assert not limit.admits(NS_PER_S // 10)
+    limit.set(10)
+    assert limit.admits(NS_PER_S // 10)
+
+
+def test_the_libraries_are_told_of_their_threads_before_they_are_imported():
+    code = "import sys; from realtime.run import main; main(['--print-config']); import cv2; print(cv2.getNumThreads())"
+    env = {name: value for name, value in os.environ.items() if name not in POOLS}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "1"
+
+
+def test_what_the_user_says_of_threads_stays():
+    code = (
+        "import os; from realtime.run import main; main(['--print-config']); print(os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "3"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "3"
