@@ -1,0 +1,353 @@
+"""Subscribe to AGFN Live from Python: typed messages, reconnects, and the contract's version rules.
+
+    async with Client("mqtt://127.0.0.1:1883") as client:
+        async for sentiment in client.sentiments(stream="desk"):
+            print(sentiment.score, sentiment.interval, sentiment.modalities["face"].state)
+
+- Keys that a later publisher adds are ignored; another major version ends the iteration with a clear error.
+- What is no message at all (someone else's payload on the topic) is counted in `refused` and passed over.
+- It comes back after an outage by itself; an event that MQTT delivers twice is given out once.
+- A reader that is too slow loses the oldest messages (`lost` counts them), never memory.
+- MQTT 3.1.1, which every broker speaks. Under Windows run it in an `asyncio.SelectorEventLoop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import ssl
+import weakref
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from aiomqtt import Client as MqttClient
+from aiomqtt import MqttError
+from aiomqtt.exceptions import MqttConnectError
+from pydantic import ValidationError
+
+from realtime.config import MqttConfig
+from realtime.errors import AgfnError, BrokerError, UsageError
+from realtime.publish.access import access_of
+from realtime.publish.messages import Command, EventMessage, Health, Sentiment, topic
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from aiomqtt import Message
+    from typing_extensions import Self
+
+    from realtime.publish.access import Access
+
+__all__ = ["Client", "ContractError", "EventMessage", "Feed", "Health", "Sentiment"]
+
+log = logging.getLogger(__name__)
+client_log = logging.getLogger("realtime.client.mqtt")
+client_log.setLevel(logging.ERROR)  # what paho warns of is handled here
+
+MAX_BYTES = 64 * 1024
+"""More than any message of the contract; longer payloads are refused unread."""
+WAITING = 256
+KNOWN_EVENTS = 1000
+ANSWER_S = 5.0
+KEEPALIVE_S = 5
+BACKOFF_S = (0.25, 4.0)
+REFUSED = dict.fromkeys((4, 5, 134, 135), "wrong user name or password, or not allowed here")
+"""As MQTT 3.1.1 numbers them, and as paho translates that into the numbers of 5."""
+
+Said = TypeVar("Said", Sentiment, EventMessage, Health)
+Model = type[Sentiment] | type[EventMessage] | type[Health]
+MODELS: dict[str, Model] = {"sentiment": Sentiment, "event": EventMessage, "health": Health}
+
+
+class ContractError(AgfnError):
+    """The publisher speaks another major version of the contract."""
+
+
+class Feed(Generic[Said]):
+    """Messages of one kind, to be read with `async for`; ends when its client is closed.
+
+    Attributes:
+        lost: messages dropped because the reader was too slow.
+    """
+
+    def __init__(self, model: type[Said], stream: str | None) -> None:
+        self.lost = 0
+        self._model: type[Said] = model
+        self._stream = stream
+        self._queue: asyncio.Queue[Said | AgfnError | None] = asyncio.Queue(WAITING)
+        self._over: AgfnError | Literal[False] | None = False
+
+    def __aiter__(self) -> Self:
+        """Read on where the last reader stopped."""
+        return self
+
+    async def __anext__(self) -> Said:
+        """Wait for the next message.
+
+        Raises:
+            StopAsyncIteration: the client is closed.
+            AgfnError: what makes going on pointless: another version, or a broker that refuses.
+        """
+        item = await self._queue.get() if self._over is False or not self._queue.empty() else self._over
+        if item is None or isinstance(item, AgfnError):
+            self._over = item
+            if item is None:
+                raise StopAsyncIteration
+            raise item
+        return item
+
+    def wants(self, model: type[object], stream: str) -> bool:
+        """Whether a message belongs here."""
+        return model is self._model and self._stream in (None, stream)
+
+    def put(self, item: Said | AgfnError | None) -> None:
+        """Hand over a message, or the end; never waits."""
+        if self._queue.full():
+            self._queue.get_nowait()
+            self.lost += 1
+        self._queue.put_nowait(item)
+
+
+class Client:
+    """A subscriber.
+
+    Args:
+        url: mqtt://host[:port] or mqtts://host[:port].
+        base: first part of the topics.
+        username: at the broker; the password comes from AGFN_MQTT_PASSWORD or `password_file`.
+        password_file: file whose first line is the password.
+        ca_file: certificate authority (PEM) for mqtts; the system's by default.
+        cert_file: client certificate (PEM), for a broker that asks for one.
+        key_file: its private key (PEM).
+        connect_s: how long to wait for the first connection; None waits for ever.
+
+    Attributes:
+        connected: whether there is a connection now.
+        connects: connections made so far.
+        refused: payloads on the topics that were no messages.
+
+    Raises:
+        UsageError: the address or a file is wrong.
+    """
+
+    def __init__(
+        self,
+        url: str = "mqtt://127.0.0.1:1883",
+        *,
+        base: str = "agfn",
+        username: str | None = None,
+        password_file: str | None = None,
+        ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+        connect_s: float | None = 10.0,
+    ) -> None:
+        self.connected = False
+        self.connects = self.refused = 0
+        self._access, self._base = _access(url, base, username, password_file, ca_file, cert_file, key_file), base
+        self._connect_s = connect_s
+        self._feeds: weakref.WeakSet[Feed[Sentiment] | Feed[EventMessage] | Feed[Health]] = weakref.WeakSet()
+        self._events: OrderedDict[str, None] = OrderedDict()
+        self._mqtt: MqttClient | None = None
+        self._settled = asyncio.Event()
+        self._end: AgfnError | Literal[False] | None = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            BrokerError: nobody answers within `connect_s`, or the broker refuses.
+        """
+        self._task = asyncio.create_task(self._run(), name="agfn-client")
+        self._task.add_done_callback(self._ended)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), self._connect_s)
+        if self.connects:
+            return self
+        await self.__aexit__()
+        raise (
+            self._end
+            if isinstance(self._end, AgfnError)
+            else BrokerError(f"{self._access.url}: nobody answers; is the broker running?")
+        )
+
+    async def __aexit__(self, *_: object) -> None:
+        """Disconnect; every feed ends."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._end is False:
+            self._finish(None)
+
+    def sentiments(self, stream: str | None = None) -> Feed[Sentiment]:
+        """Sentiments of a stream, or of all, from now on."""
+        return self._open(Feed(Sentiment, stream))
+
+    def events(self, stream: str | None = None) -> Feed[EventMessage]:
+        """Events of a stream, or of all, from now on, each once."""
+        return self._open(Feed(EventMessage, stream))
+
+    def health(self, stream: str | None = None) -> Feed[Health]:
+        """Health messages of a stream, or of all, from now on."""
+        return self._open(Feed(Health, stream))
+
+    async def pause(self, stream: str) -> None:
+        """Let a stream release its devices; it says `paused` until it is resumed."""
+        await self._command(stream, Command(command="pause"))
+
+    async def resume(self, stream: str) -> None:
+        """Let a stream open its devices again."""
+        await self._command(stream, Command(command="resume"))
+
+    async def _command(self, stream: str, command: Command) -> None:
+        if self._mqtt is None:
+            raise BrokerError(f"{self._access.url}: not connected; the command was not sent")
+        try:
+            await self._mqtt.publish(topic(self._base, stream, "command"), command.payload(), qos=1)
+        except MqttError as error:
+            raise BrokerError(f"{self._access.url}: {error}; the command may not have arrived") from None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Let nobody wait for ever when the connection's task ends by an error of its own."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._finish(AgfnError(f"{self._access.url}: {error!r}"))
+
+    def _open(self, feed: Feed[Said]) -> Feed[Said]:
+        if self._end is not False:
+            feed.put(self._end)
+        self._feeds.add(feed)
+        return feed
+
+    def _finish(self, end: AgfnError | None) -> None:
+        self._end = end
+        for feed in list(self._feeds):
+            feed.put(end)
+        self._settled.set()
+
+    async def _run(self) -> None:
+        failures = 0
+        while self._end is False:
+            before = self.connects
+            try:
+                await self._serve()
+            except (MqttError, ValueError) as error:  # ValueError: paho, on what a broken broker sends
+                refusal = _refusal(error)
+                if refusal:
+                    self._finish(BrokerError(f"{self._access.url}: {refusal}"))
+                log.info("%s: %s; trying on", self._access.url, error)
+            finally:
+                self._mqtt, self.connected = None, False
+            failures = 1 if self.connects > before else failures + 1
+            first_s, longest_s = BACKOFF_S
+            await asyncio.sleep(min(longest_s, first_s * 2.0 ** min(failures - 1, 8)) * random.uniform(0.75, 1.25))
+
+    async def _serve(self) -> None:
+        access = self._access
+        async with MqttClient(
+            access.host,
+            access.port,
+            username=access.username,
+            password=access.password,
+            tls_context=access.tls,
+            keepalive=KEEPALIVE_S,
+            timeout=ANSWER_S,
+            logger=client_log,
+        ) as mqtt:
+            await mqtt.subscribe([(topic(self._base, "+", "sentiment"), 0), (topic(self._base, "+", "health"), 0)])
+            await mqtt.subscribe(topic(self._base, "+", "event"), qos=1)
+            self._mqtt, self.connected = mqtt, True
+            self.connects += 1
+            self._settled.set()
+            async for message in mqtt.messages:
+                self._take(message)
+
+    def _take(self, message: Message) -> None:
+        _, stream, kind = message.topic.value.rsplit("/", 2)
+        model, payload = MODELS[kind], message.payload
+        if not isinstance(payload, bytes) or len(payload) > MAX_BYTES:
+            self._pass_over(stream, kind, f"more than {MAX_BYTES} bytes")
+            return
+        try:
+            said = model.model_validate_json(payload, extra="ignore")
+        except ValidationError as error:
+            if (other := _other_version(kind, payload)) is None:
+                self._pass_over(stream, kind, f"{error.error_count()} keys do not fit")
+                return
+            self._hand_out(
+                model,
+                stream,
+                ContractError(f"{stream} publishes {other}, this client knows agfn.{kind}/1: update agfn-live"),
+            )
+            return
+        if not isinstance(said, EventMessage) or self._is_new(said.id):
+            self._hand_out(model, stream, said)
+
+    def _hand_out(self, model: Model, stream: str, item: Sentiment | EventMessage | Health | AgfnError) -> None:
+        for feed in list(self._feeds):
+            if feed.wants(model, stream):
+                feed.put(item)  # type: ignore[arg-type] # wants() has compared the types
+
+    def _pass_over(self, stream: str, kind: str, why: str) -> None:
+        self.refused += 1
+        if self.refused == 1:
+            log.warning("%s/%s: something that is no message of the contract is passed over: %s", stream, kind, why)
+
+    def _is_new(self, event: str) -> bool:
+        if event in self._events:
+            return False
+        self._events[event] = None
+        if len(self._events) > KNOWN_EVENTS:
+            self._events.popitem(last=False)
+        return True
+
+
+def _access(
+    url: str,
+    base: str,
+    username: str | None,
+    password_file: str | None,
+    ca_file: str | None,
+    cert_file: str | None,
+    key_file: str | None,
+) -> Access:
+    try:
+        config = MqttConfig(
+            url=url,
+            base=base,
+            username=username,
+            password_file=password_file,
+            ca_file=ca_file,
+            cert_file=cert_file,
+            key_file=key_file,
+        )
+    except ValidationError as error:
+        raise UsageError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from None
+    if config.url in {"off", "embedded"}:
+        raise UsageError("a client needs an address: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
+    return access_of(config)
+
+
+def _other_version(kind: str, payload: bytes) -> str | None:
+    """Return the schema of a message of this kind in another major version, or None where it is no such message."""
+    try:
+        said = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    schema = said.get("schema") if isinstance(said, dict) else None
+    if not isinstance(schema, str) or len(schema) > 64:
+        return None
+    name, slash, major = schema.partition("/")
+    return schema if slash and name == f"agfn.{kind}" and major.isdigit() and major != "1" else None
+
+
+def _refusal(error: Exception) -> str | None:
+    """Say why waiting does not help, or None where it may."""
+    if isinstance(error.__context__, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.__context__.verify_message})"
+    if isinstance(error, MqttConnectError):
+        return REFUSED.get(error.rc if isinstance(error.rc, int) else error.rc.value if error.rc else 0)
+    return None
