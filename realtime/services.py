@@ -27,8 +27,8 @@ class Service(Protocol):
         ...
 
 
-class Listener(Service, Protocol):
-    """A service that reads the messages."""
+class Listener(Protocol):
+    """Something that reads the messages."""
 
     def send(self, message: Message) -> None:
         """Take a message; must not wait."""
