@@ -65,6 +65,12 @@ class Calibration:
         del score
         return float(np.clip(1.0 - self.half_width(spread, reliability) / self.blank_half, 0.0, 1.0))
 
+    def judge(self, score: NDArray[Any], spread: NDArray[Any], reliability: NDArray[Any]) -> tuple[Array, Array, Array]:
+        """Both ends of the interval and the confidence of N scores at once: (N,), (N,), (N, M) to three of (N,)."""
+        half = self.half_width(spread, reliability)
+        low, high = np.maximum(-LIMIT, score - half), np.minimum(LIMIT, score + half)
+        return low, high, np.clip(1.0 - half / self.blank_half, 0.0, 1.0)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)

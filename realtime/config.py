@@ -108,6 +108,8 @@ class FusionConfig(Section):
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """auto takes CUDA where there is one."""
+    backend: str = Field("auto", pattern=r"^(auto|torch|onnx)$")
+    """auto takes ONNX Runtime on the CPU where scripts/export.py has made a graph of the weights, else PyTorch."""
     weights: str = "default"
     """default (shipped) or a .safetensors file of scripts/train.py."""
     max_batch: int = Field(64, ge=1, le=4096)

@@ -77,7 +77,7 @@ def fuser_of(config: Config, clock: Clock) -> Fuser:
         ModelError: the weights file is missing, damaged or of another schema.
     """
     weights = WEIGHTS if config.fusion.weights == "default" else Path(config.fusion.weights)
-    return Fuser(weights, config.fusion.device, clock, config.fusion.threads)
+    return Fuser(weights, config.fusion.device, clock, config.fusion.threads, config.fusion.backend)
 
 
 class Parts(Extractors):

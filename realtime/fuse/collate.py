@@ -11,7 +11,7 @@ import torch
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from realtime.types import Modality, Segment, WindowView
 
@@ -32,16 +32,21 @@ class Batch:
     mask: dict[str, torch.Tensor]
     reliability: torch.Tensor
 
+    def pinned(self) -> Batch:
+        """Copy into page-locked memory, which torch keeps for reuse: only from there a copy to CUDA does not wait."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
     def to(self, device: torch.device) -> Batch:
         """Copy to a device; returns itself when it is already there."""
         if self.reliability.device == device:
             return self
-        return Batch(
-            {name: tensor.to(device, non_blocking=True) for name, tensor in self.values.items()},
-            {name: tensor.to(device, non_blocking=True) for name, tensor in self.times.items()},
-            {name: tensor.to(device, non_blocking=True) for name, tensor in self.mask.items()},
-            self.reliability.to(device, non_blocking=True),
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        values, times, mask = (
+            {name: change(tensor) for name, tensor in part.items()} for part in (self.values, self.times, self.mask)
         )
+        return Batch(values, times, mask, change(self.reliability))
 
 
 def collate(views: Sequence[WindowView]) -> Batch:

@@ -14,6 +14,7 @@ from realtime.channel import Channel, ClosedError, Policy
 from realtime.errors import ModelError
 from realtime.extract.schema import TEXT_DIM, schema_hash
 from realtime.fuse.collate import collate
+from realtime.fuse.engine import engine_of
 from realtime.supervise import Gauge
 from realtime.types import MODALITIES
 
@@ -68,12 +69,13 @@ class Fuser:
         device: auto, cpu or cuda[:N].
         clock: for the time a forward pass takes.
         threads: CPU threads of a forward pass.
+        backend: auto, torch or onnx, as engine.engine_of.
 
     Raises:
-        ModelError: the file is missing, damaged, or of another feature schema.
+        ModelError: the file is missing, damaged, or of another feature schema; the device or backend is not there.
     """
 
-    def __init__(self, weights: Path, device: str, clock: Clock, threads: int = 1) -> None:
+    def __init__(self, weights: Path, device: str, clock: Clock, threads: int = 1, backend: str = "auto") -> None:
         self.device = pick_device(device)
         if self.device.type == "cpu":
             torch.set_num_threads(threads)
@@ -81,7 +83,7 @@ class Fuser:
             self.checkpoint = load(weights, schema_hash())
         except CheckpointError as error:
             raise ModelError(str(error)) from None
-        self._model = self.checkpoint.model.to(self.device).eval()
+        self.engine = engine_of(self.checkpoint.model, weights, self.device, backend, threads)
         self._calibration = self.checkpoint.calibration
         self._clock = clock
 
@@ -91,27 +93,26 @@ class Fuser:
         columns = self.checkpoint.model.config.columns.get("text")
         return columns is None or list(columns) != [TEXT_DIM - 1]
 
-    @torch.inference_mode()
     def fuse(self, views: Sequence[WindowView]) -> list[Estimate]:
         """Estimate each window; one without any usable modality gets no score."""
         usable = [any(segment.reliability > 0 for segment in view.segments.values()) for view in views]
         if not any(usable):
             return [NOTHING] * len(views)
         begin_ns = self._clock.now_ns()
-        batch = collate([view for view, use in zip(views, usable, strict=True) if use]).to(self.device)
-        out = self._model(batch.values, batch.times, batch.mask, batch.reliability)
-        scores, spreads, weights = (tensor.cpu().tolist() for tensor in (out.score, out.spread, out.weights))
+        batch = collate([view for view, use in zip(views, usable, strict=True) if use])
+        score, spread, weights = self.engine.run(batch)
+        low, high, confidence = self._calibration.judge(score, spread, batch.reliability.numpy())
         fuse_s = (self._clock.now_ns() - begin_ns) / 1e9
         made = iter(
             Estimate(
-                raw=score,
-                interval=self._calibration.interval(score, spread, reliability),
-                confidence=self._calibration.confidence(score, spread, reliability),
+                raw=raw,
+                interval=(bottom, top),
+                confidence=sure,
                 weights=dict(zip(MODALITIES, row, strict=True)),
                 fuse_s=fuse_s,
             )
-            for score, spread, row, reliability in zip(
-                scores, spreads, weights, batch.reliability.cpu().tolist(), strict=True
+            for raw, bottom, top, sure, row in zip(
+                *(column.tolist() for column in (score, low, high, confidence, weights)), strict=True
             )
         )
         return [next(made) if use else NOTHING for use in usable]
@@ -138,7 +139,7 @@ class FusionWorker:
     ) -> None:
         self._fuser, self._config, self._clock, self._streams = fuser, config, clock, streams
         self._on_result = on_result
-        self._channel: Channel[WindowView] = Channel(Policy.DROP_OLDEST, 4 * max(streams, config.max_batch))
+        self._channel: Channel[tuple[int, WindowView]] = Channel(Policy.DROP_OLDEST, 4 * max(streams, config.max_batch))
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
         self._delay_ms = self._busy_s = 0.0
 
@@ -148,7 +149,7 @@ class FusionWorker:
 
     def submit(self, view: WindowView) -> None:
         """Hand in a closed window; never waits."""
-        self._channel.push(view)
+        self._channel.push((self._clock.now_ns(), view))
 
     def gauge(self) -> Gauge:
         """Counts of the windows handed in, worked off and dropped."""
@@ -175,15 +176,15 @@ class FusionWorker:
                     self._on_result(view, estimate)
 
     def _gather(self) -> list[WindowView]:
-        views = self._channel.pop_all()
+        waiting = self._channel.pop_all()
         full = min(self._streams, self._config.max_batch)
-        deadline_ns = self._clock.now_ns() + int(self._config.max_wait_ms * 1e6)
-        while len(views) < full and (left_s := (deadline_ns - self._clock.now_ns()) / 1e9) > 0:
+        deadline_ns = waiting[0][0] + int(self._config.max_wait_ms * 1e6)
+        while len(waiting) < full and (left_s := (deadline_ns - self._clock.now_ns()) / 1e9) > 0:
             try:
-                views += self._channel.pop_all(left_s)
+                waiting += self._channel.pop_all(left_s)
             except (TimeoutError, ClosedError):
                 break
-        return views
+        return [view for _, view in waiting]
 
     def _estimate(self, views: list[WindowView]) -> list[Estimate]:
         try:
