@@ -62,6 +62,11 @@ class V4l2Camera:
         self._frames.write_bytes(b"".join(jpegs))
         self._command(self._mode)
 
+    def history(self) -> list[str]:
+        """What was done to it, oldest first: open, streamon, streamoff, close."""
+        log = self._control.with_name(f"{self._control.name}.log")
+        return log.read_text().split() if log.exists() else []
+
     def _command(self, mode: str) -> None:
         self._mode = mode
         fresh = self._control.with_suffix(".new")

@@ -3,6 +3,7 @@
  * AGFN_V4L2_CONTROL names a file with one line, MODE FPS FRAMES, which may be replaced at any time:
  *   MODE    run | stall (open, but no frame comes) | frozen (the same frame again and again) | gone (unplugged)
  *   FRAMES  file of concatenated JPEGs of one size, played in a loop
+ * <AGFN_V4L2_CONTROL>.log gets a line at each open, streamon, streamoff and close: a webcam's light is on in between.
  * The descriptor is an eventfd that counts the frames that are due, so select and poll work by themselves.
  * Calls on other files are passed on as system calls. */
 #define _GNU_SOURCE
@@ -67,6 +68,14 @@ static void obey(void) {
     if (file) fclose(file);
 }
 
+static void note(const char *line) {
+    const char *path = getenv("AGFN_V4L2_CONTROL");
+    char name[600];
+    if (!path || snprintf(name, sizeof name, "%s.log", path) >= (int)sizeof name) return;
+    FILE *file = fopen(name, "a");
+    if (file) fprintf(file, "%s\n", line), fclose(file);
+}
+
 static int is(const char *wanted) { return !strcmp(mode, wanted); }
 
 static void *produce(void *unused) {
@@ -102,6 +111,7 @@ static int open_camera(void) {
     camera = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     streaming = queued = 0;
     pthread_create(&producer, NULL, produce, NULL);
+    note("open");
     pthread_mutex_unlock(&lock);
     return camera;
 }
@@ -169,8 +179,8 @@ static int answer(unsigned long request, void *arg) { /* returns an errno; under
         queue[queued++] = ((struct v4l2_buffer *)arg)->index;
         return 0;
     case VIDIOC_DQBUF: return dequeue(arg);
-    case VIDIOC_STREAMON: streaming = 1; return 0;
-    case VIDIOC_STREAMOFF: streaming = queued = 0; return 0;
+    case VIDIOC_STREAMON: streaming = 1; note("streamon"); return 0;
+    case VIDIOC_STREAMOFF: streaming = queued = 0; note("streamoff"); return 0;
     default: return ENOTTY;
     }
 }
@@ -205,6 +215,7 @@ int close(int fd) {
         camera = -1;
         pthread_mutex_unlock(&lock);
         pthread_join(producer, NULL);
+        note("close");
     }
     return syscall(SYS_close, fd);
 }

@@ -1,0 +1,155 @@
+"""What docs/privacy.md promises, of the running program on real devices: numbers only, nothing kept, devices let go."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from parts.camera import V4l2Camera, child_env
+from parts.live import Live
+from parts.mosquitto import Mosquitto
+from parts.processes import wait_until
+from parts.sound import sound_server
+
+from realtime.config import Config
+
+SILENCERS = {"CI", "ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"}
+"""Variables that keep libraries from reporting: the program must do that by itself, wherever it runs."""
+TEXTS = {"schema", "stream", "utc", "state", "label", "cause", "id", "component", "kind"}
+
+
+class Desk:
+    """The running program with its real devices and its broker."""
+
+    def __init__(self, folder, v4l2_library, webcam_jpegs, speech, stack):
+        self.folder = folder
+        self.sound = stack.enter_context(sound_server())
+        self.camera = V4l2Camera(v4l2_library, folder, webcam_jpegs)
+        self.broker = Mosquitto(folder)
+        stack.callback(self.broker.close)
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        env = {key: value for key, value in child_env(self.sound, self.camera).items() if key not in SILENCERS}
+        env |= {"TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
+        self.live = Live(folder, self.broker.port, ["--camera", "0", "--mic", "default"], env)
+        stack.callback(self.live.close)
+        self.sound.play(np.tile(speech, 40))
+        self.process = psutil.Process(self.live.program.process.pid)
+
+    def first(self, holds, since_s, what, kind="sentiment"):
+        return self.live.first(holds, since_s, what, kind, 60)
+
+    def healthy(self, since_s):
+        return self.first(
+            lambda heard: heard.part("face")["weight"] > 0 and heard.part("voice")["weight"] > 0, since_s, "all well"
+        )
+
+    def recorders(self):
+        """Who records from the sound server, as it says itself."""
+        command = ["pactl", "list", "short", "source-outputs"]
+        done = subprocess.run(command, env=os.environ | self.sound.env, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def desk(v4l2_library, webcam_jpegs, speech, tmp_path_factory):
+    with ExitStack() as stack:
+        yield Desk(tmp_path_factory.mktemp("desk"), v4l2_library, webcam_jpegs, speech, stack)
+
+
+def texts_of(value, key=""):
+    """Every text in a message with the key it stands under."""
+    if isinstance(value, dict):
+        return [found for inner, each in value.items() for found in texts_of(each, inner)]
+    if isinstance(value, list):
+        return [found for each in value for found in texts_of(each, key)]
+    return [(key, value)] if isinstance(value, str) else []
+
+
+@pytest.mark.real
+@pytest.mark.models
+@pytest.mark.timeout(120)
+def test_pause_lets_go_of_camera_and_microphone_and_resume_takes_them_again(desk):
+    desk.healthy(0.0)
+    assert desk.camera.history() == ["open", "streamon"]
+    assert len(desk.recorders()) == 1
+
+    desk.live.subscriber.say("agfn/desk/command", b"pause")
+    paused = desk.first(lambda heard: heard.body["state"] == "paused", 0.0, "the pause")
+    wait_until(lambda: desk.camera.history()[-1] == "close", 10, "the camera to be closed")
+    wait_until(lambda: not desk.recorders(), 10, "the microphone to be let go")
+    assert desk.camera.history() == ["open", "streamon", "streamoff", "close"]
+    time.sleep(1.0)
+    assert (len(desk.camera.history()), desk.recorders()) == (4, [])
+    for heard in [heard for heard in desk.live.heard() if heard.at_s > paused.at_s]:
+        assert heard.body["state"] == "paused"
+        assert heard.body["score"] is None
+        assert {part["cause"] for part in heard.body["modalities"].values()} == {"paused"}
+
+    resumed_s = time.monotonic()
+    desk.live.subscriber.say("agfn/desk/command", b"resume")
+    desk.healthy(resumed_s)
+    assert desk.camera.history()[4:] == ["open", "streamon"]
+    assert len(desk.recorders()) == 1
+    kinds = [heard.body["kind"] for heard in desk.live.heard("event") if heard.body["component"] == "stream"]
+    assert kinds == ["paused", "resumed"]
+
+
+@pytest.mark.real
+@pytest.mark.models
+@pytest.mark.timeout(120)
+def test_no_word_leaves_the_process_although_they_are_recognised(desk):
+    desk.first(lambda heard: heard.part("text")["weight"] > 0, 0.0, "words to count")
+    for message in desk.live.subscriber.messages:
+        if message.payload.startswith(b"{"):
+            assert {key for key, _ in texts_of(json.loads(message.payload))} <= TEXTS
+
+
+@pytest.mark.real
+@pytest.mark.models
+@pytest.mark.timeout(120)
+def test_nothing_is_written_but_what_was_asked_for(desk):
+    desk.healthy(0.0)
+    writable = {Path(each.path) for each in desk.process.open_files() if set(each.mode) & set("wa+")}
+
+    assert writable == {desk.live.output, desk.live.program.log}
+    assert list(desk.temporary.iterdir()) == []
+
+
+def test_libraries_are_told_not_to_report_their_use_before_they_are_loaded():
+    code = "import realtime, os, sys; print(os.environ['ORT_DISABLE_TELEMETRY'], 'onnxruntime' in sys.modules)"
+    env = {key: value for key, value in os.environ.items() if key not in SILENCERS}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]
+
+
+@pytest.mark.real
+@pytest.mark.models
+@pytest.mark.timeout(120)
+def test_it_talks_to_its_broker_only_and_listens_nowhere(desk):
+    desk.healthy(0.0)
+    connections = desk.process.net_connections("inet")
+
+    assert [each for each in connections if each.status == psutil.CONN_LISTEN] == []
+    assert {each.raddr for each in connections if each.raddr} == {("127.0.0.1", desk.broker.port)}
+
+
+def test_everything_that_shares_more_than_numbers_is_off_by_default():
+    config = Config()
+
+    assert (config.privacy.publish_text, config.record.folder, config.record.text) == (False, None, False)
+    assert (config.dashboard.port, config.metrics.port, config.homeassistant.enabled) == (None, None, False)
+    assert config.mqtt.url == "embedded"
+
+
+def test_the_uses_that_are_forbidden_and_the_duty_to_inform_are_named():
+    for file in ("README.md", "docs/privacy.md", "models/CARD.md"):
+        text = Path(file).read_text()
+        for named in ("5(1)(f)", "50(3)"):
+            assert named in text, file
