@@ -11,12 +11,20 @@ from realtime.extract.guards import (
     judge,
     loop_start,
     max_tokens,
+    squeezed,
     token_run,
 )
 
 
 def spoken(text, probability=0.9):
-    return tuple(Spoken(0, 0, f" {word}", probability, (hash(word),)) for word in text.split())
+    times = ((index * 200_000_000, (index + 1) * 200_000_000) for index in range(len(text.split())))
+    return tuple(
+        Spoken(*span, f" {word}", probability, (hash(word),)) for span, word in zip(times, text.split(), strict=True)
+    )
+
+
+def placeless(text, at_ns):
+    return tuple(Spoken(at_ns, at_ns, f" {word}", 0.9, (hash(word),)) for word in text.split())
 
 
 def text(words):
@@ -49,6 +57,17 @@ def test_likely_no_speech_alone_is_not_enough():
 
 def test_text_that_compresses_too_well_is_refused():
     assert judge(spoken("a b c"), (), Evidence(5.0, compression=3.0)).refused
+
+
+def test_words_without_a_place_in_the_sound_are_cut():
+    said = spoken("really like a guy but")
+    verdict = judge((*said, *placeless("I really like a guy", said[-1].end_ns)), (), LONG)
+    assert verdict.words == said
+    assert verdict.doubt == "words without a place in the sound"
+
+
+def test_one_or_two_words_may_be_shorter_than_the_alignment_can_tell():
+    assert squeezed((*spoken("it is"), *placeless("what it", 400_000_000), *spoken("was"))) is None
 
 
 def test_a_token_said_three_times_ends_the_text_before_the_third():

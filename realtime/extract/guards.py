@@ -20,6 +20,8 @@ LOW_LOGPROB = -1.0
 COMPRESSION = 2.4
 TOKEN_RUN = 3
 """So many of the same token in a row are a loop."""
+SQUEEZED_RUN = 3
+"""So many words in a row that take no time in the alignment are the decoder running on after the end of the sound."""
 LOOP_WORDS = 6
 """Longest phrase that is looked for when it repeats."""
 WORDS_PER_S = 6.0
@@ -127,6 +129,19 @@ def loop_start(history: Sequence[Spoken], words: Sequence[Spoken]) -> int | None
     return None
 
 
+def squeezed(words: Sequence[Spoken]) -> int | None:
+    """Index of the first of three words in a row to which the alignment gives no time; None if there are none.
+
+    What runs on after the end of the sound finds no place in it. A single short word may be that short.
+    """
+    run = 0
+    for index, word in enumerate(words):
+        run = run + 1 if word.end_ns <= word.start_ns else 0
+        if run >= SQUEEZED_RUN:
+            return index + 1 - run
+    return None
+
+
 def is_phantom(words: Sequence[Spoken], evidence: Evidence) -> bool:
     """Whether the words are nothing but a known phantom, and little speech or a doubtful decoder stands behind them."""
     if phrase(words) not in PHANTOMS:
@@ -148,6 +163,9 @@ def _cut(
     run = token_run(words)
     if run is not None:
         words, doubt = words[:run], "one token repeated"
+    place = squeezed(words)
+    if place is not None:
+        words, doubt = words[:place], "words without a place in the sound"
     loop = loop_start(history, words)
     if loop is not None:
         words, doubt = words[:loop], "phrase repeated"

@@ -42,6 +42,8 @@ SETTLED_S = 0.1
 """Sound after the end of speech that a decode must have seen to be the last one of an utterance."""
 FILLED_GAP_S = 0.25
 """A shorter gap is bridged with silence, a longer one ends the utterance."""
+BREAK_S = 0.06
+"""Silence in which a pause seems to begin."""
 COMMIT_AGE_S = 0.25
 """Sound that must follow a word before agreement commits it: at the edge two hypotheses can share one error."""
 CERTAIN_SPEECH_S = 1.5
@@ -162,7 +164,9 @@ class Transcriber:
         if self._endpointer.paused:
             due = not self._settled and self._buffer.speech_s(0) >= LEAST_SPEECH_S
         else:
-            due = self._buffer.end_ns - self._decoded_ns >= self._pace.step_s * NS_PER_S
+            waited_s = (self._buffer.end_ns - self._decoded_ns) / NS_PER_S
+            # Where a pause seems to begin, wait for its own decode: it comes soon and hears the last word in full.
+            due = waited_s >= self._pace.step_s and self._endpointer.silence_s(self._buffer.end_ns) < BREAK_S
         if not (due or self._full):
             return []
         committed, doubt, decode_s = self._decode()

@@ -5,7 +5,8 @@
 - Feature extraction, encode, generate and align are called one by one, on the same encoder states.
 - Words that are committed already and still in the buffer go in as a forced prefix: they cost no decoding steps and the
   new text cannot contradict them. Nothing else of the past conditions the decoder.
-- Greedy, without timestamps: the time of a word comes from the alignment.
+- A narrow beam: greedy decoding loses words at a short context, and most of a decode is the encoder (docs/asr.md).
+- Without timestamps: the time of a word comes from the alignment.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ STATES_PER_S = 50
 MEL_TAIL_SAMPLES = 200
 """Half an FFT window of silence, so that the last samples are seen in full."""
 LEAST_PROBABILITY = 1e-6
+BEAM = 5
+"""Hypotheses that are followed at once."""
 MEL_FLOOR = 2.0
 """Whisper clips its log-mel at 8 below the maximum and divides by 4: silence lies 2.0 under the loudest cell."""
 
@@ -121,7 +124,7 @@ class AsrModel:
         result = self._model.generate(
             states,
             [prompt],
-            beam_size=1,
+            beam_size=BEAM,
             max_length=min(len(prompt) + max_tokens, self._whisper.max_length),
             return_no_speech_prob=True,
         )[0]
