@@ -66,11 +66,16 @@ def read_examples(path: Path) -> list[dict[str, Any]]:
 
 
 def chosen(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of a real run the newest message of each kind and state: sentiments by state, events by what happened."""
+    """Of a real run one message of each kind and state, the newest of those in which most is lost.
+
+    Sentiments differ by their state, events by what happened.
+    """
     kept: dict[tuple[str, str], dict[str, Any]] = {}
     for message in messages:
         kind = kind_of(message)
-        kept[kind, str(message.get({"event": "kind", "sentiment": "state"}.get(kind, "")))] = message
+        key = kind, str(message.get({"event": "kind", "sentiment": "state"}.get(kind, "")))
+        if key not in kept or _lost(message) >= _lost(kept[key]):
+            kept[key] = message
     return [kept[key] for key in sorted(kept, key=lambda key: (KINDS.index(key[0]), key[1]))]
 
 
@@ -78,6 +83,10 @@ def kind_of(message: dict[str, Any]) -> Kind:
     """Which kind a message is of, by its schema `agfn.<kind>/<n>`."""
     name = str(message["schema"]).removeprefix("agfn.").partition("/")[0]
     return next(kind for kind in KINDS if kind == name)
+
+
+def _lost(message: dict[str, Any]) -> int:
+    return sum(part["state"] == "lost" for part in message.get("modalities", {}).values())
 
 
 def asyncapi(examples: list[dict[str, Any]]) -> dict[str, Any]:
