@@ -89,6 +89,8 @@ class AsrConfig(Section):
     """CTranslate2 compute type; auto is int8 on the CPU and float16 on CUDA."""
     threads: int = Field(1, ge=1, le=64)
     """CPU threads of one decode."""
+    workers: int = Field(1, ge=1, le=16)
+    """Decodes at a time, of different streams: they share one model, and take turns."""
     step_s: float = Field(0.5, ge=0.1, le=10)
     """Least time between two decodes; grows with the decode time when the machine is slow."""
     context_s: float = Field(8.0, ge=4, le=30)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from models import zoo
 from models.sentence import SentenceEncoder
 from realtime.errors import ModelError
+from realtime.extract.asr_pool import DecodeQueue
 from realtime.extract.face import FaceExtractor
 from realtime.extract.speech import SpeechDetector
 from realtime.extract.text import TextExtractor
 from realtime.extract.transcribe import AsrModel, Transcriber
 from realtime.extract.voice import VoiceExtractor
 from realtime.fuse.worker import Fuser
+from realtime.threads import starting_threads
 
 if TYPE_CHECKING:
     from realtime.clock import Clock
@@ -45,7 +47,8 @@ class Extractors(ABC):
             self._face_file = zoo.path("face")
         except zoo.ZooError as error:
             raise ModelError(str(error)) from None
-        self._asr = AsrModel(config.asr) if config.asr.enabled else None
+        with starting_threads("whisper"):
+            self._asr = DecodeQueue(AsrModel(config.asr), config.asr.workers) if config.asr.enabled else None
 
     def face(self) -> FaceExtractor:
         """Return a face extractor of its own for a stream."""
@@ -63,7 +66,7 @@ class Extractors(ABC):
         """Return a recogniser over the shared model."""
         if self._asr is None:
             raise ModelError("asr.enabled is false: there is no recogniser")
-        return Transcriber(self._config.asr, self._asr, clock)
+        return Transcriber(self._config.asr, self._asr.member(), clock)
 
     @abstractmethod
     def text(self) -> Stage[Transcript, Any]:

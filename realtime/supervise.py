@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from realtime.channel import Channel, ClosedError, Policy
 from realtime.errors import AgfnError
+from realtime.threads import name_thread
 from realtime.types import Chunk, Event, SpeechFrame
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ class Worker(ABC):
         thread.start()
 
     def _guarded(self, generation: int) -> None:
+        name_thread(self.name)
         while self._current(generation):
             try:
                 self._run(generation)

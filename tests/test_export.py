@@ -1,176 +1,225 @@
-"""The exported graph: the same numbers as PyTorch for any batch and lengths, and never one of other weights."""
+"""Exports: tables that pandas opens, times that ELAN takes, columns that are documented, nothing half written."""
 
+import csv
+import itertools
 import json
-import shutil
-import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import onnx
+import pandas as pd
+import pyarrow.parquet
 import pytest
-import torch
+from parts.session import SAID, session
 
-from models.agfn import AGFN, AgfnConfig
-from models.calibrate import Calibration
-from models.checkpoint import Checkpoint, save
-from models.export import MAX_BYTES, beside, digest, example, to_onnx
 from realtime.clock import VirtualClock
-from realtime.config import Config, FusionConfig
-from realtime.errors import ModelError
-from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM, schema_hash
-from realtime.fuse.collate import Batch
-from realtime.fuse.engine import HALF_TOLERANCE, OnnxEngine, TorchEngine
+from realtime.export import main
 from realtime.fuse.worker import Fuser
-from realtime.parts import WEIGHTS, fuser_of
+from realtime.parts import WEIGHTS
+from realtime.publish.messages import EventMessage, Health, Sentiment
+from realtime.recording.columns import TABLES, described
+from realtime.recording.journal import Entry
+from realtime.recording.reader import open_recordings
+from realtime.recording.writer import Recorder
 
-EXPORT = Path(__file__).resolve().parent.parent / "scripts" / "export.py"
-SIZES = {"text": TEXT_DIM, "voice": VOICE_DIM, "face": FACE_DIM}
-BASE = AgfnConfig(SIZES, width=16, entropy="predictive", tau=0.5, anchor=True)
-CONFIGS = {
-    "shipped": replace(BASE, worth=True, columns={"text": [TEXT_DIM - 1]}, judgement={"text": TEXT_DIM - 1}),
-    "all columns": BASE,
-    "recurrent": replace(BASE, encoder="gru", layers=1),
-    "as printed": AgfnConfig(SIZES, width=16, variant="literal"),
-    "without attention": replace(BASE, cross_modal=False),
-}
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "recording.md"
 
 
-def network(config=BASE, seed=0):
-    torch.manual_seed(seed)
-    model = AGFN(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A recorded session with words, its messages, and all its exports."""
+    folder = tmp_path_factory.mktemp("export")
+    sent = session(folder / "session", Fuser(WEIGHTS, "cpu", VirtualClock()), words=True)
+    options = ["--csv", "--tsv", "--parquet", "--elan"]
+    assert main([str(folder / "session"), "-o", str(folder / "out"), *options]) == 0
+    return folder, sent
 
 
-def weights_file(path, model):
-    calibration = Calibration("normalised", 1.6, 0.0, 1.0, (0.0, 0.0, 0.0), 2.0)
-    save(path, Checkpoint(model, schema_hash(), calibration, {}))
-    return path
+def of(sent, kind):
+    return [message for message in sent if isinstance(message, kind)]
 
 
-def graph_file(path, model, **metadata):
-    path.write_bytes(to_onnx(model, metadata))
-    return path
+def test_every_format_holds_the_same_tables(made):
+    folder, _ = made
+    assert len(list((folder / "out").iterdir())) == 3 * len(TABLES) + 1
+    for table, columns in TABLES.items():
+        frames = [
+            pd.read_csv(folder / "out" / f"desk.{table}.csv"),
+            pd.read_csv(folder / "out" / f"desk.{table}.tsv", sep="\t"),
+            pd.read_parquet(folder / "out" / f"desk.{table}.parquet"),
+        ]
+        assert len(frames[0]) > 0
+        for frame in frames:
+            assert list(frame.columns) == [column.name for column in columns]
+            pd.testing.assert_frame_equal(frame.isna(), frames[0].isna())
+            for column in columns:
+                if column.kind in {"int", "float"}:
+                    pd.testing.assert_series_equal(
+                        frame[column.name].astype(float), frames[0][column.name].astype(float)
+                    )
 
 
-def differ(one, other, batch):
-    return max(float(np.abs(a - b).max()) for a, b in zip(one.run(batch), other.run(batch), strict=True))
+def test_scores_are_those_that_were_published(made):
+    folder, sent = made
+    table = pd.read_parquet(folder / "out" / "desk.sentiment.parquet")
+    messages = of(sent, Sentiment)
+    assert table["seq"].tolist() == [message.seq for message in messages]
+    assert table["end_s"].tolist() == [message.window.end_s for message in messages]
+    for row, message in zip(table.to_dict("records"), messages, strict=True):
+        assert row["state"] == message.state
+        assert (None if pd.isna(row["score"]) else row["score"]) == message.score
+        assert (None if pd.isna(row["low"]) else (row["low"], row["high"])) == message.interval
+        assert row["face_weight"] == message.modalities["face"].weight
+        assert row["latency_total_ms"] == message.latency_ms.total
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_onnx_runtime_agrees_for_any_number_of_windows_and_steps(name, tmp_path):
-    model = network(CONFIGS[name])
-    graph = OnnxEngine(graph_file(tmp_path / "a.onnx", model), 1)
-    plain = TorchEngine(model, torch.device("cpu"))
-    for seed, (windows, steps) in enumerate([(1, 1), (1, 40), (2, 3), (7, 64), (70, 20)]):
-        assert differ(graph, plain, Batch(*example(SIZES, windows, steps, seed))) < 1e-4
+def test_rows_of_scores_follow_each_other_without_overlap(made):
+    table = pd.read_csv(made[0] / "out" / "desk.sentiment.csv")
+    assert table["begin_s"][0] == 0
+    assert table["begin_s"][1:].tolist() == table["end_s"][:-1].tolist()
+    assert (table["window_begin_s"] <= table["begin_s"]).all()
 
 
-def test_it_agrees_on_damaged_and_on_missing_input(tmp_path):
-    model = network()
-    graph, plain = OnnxEngine(graph_file(tmp_path / "a.onnx", model), 1), TorchEngine(model, torch.device("cpu"))
-    inputs = example(SIZES, 6, 12)
-    for row, rubbish in enumerate([np.nan, np.inf, -np.inf, 1e30]):
-        inputs.values["voice"][row, 3] = rubbish
-    inputs.reliability[4] = 0
-    inputs.reliability[5, 0] = np.nan
-    assert differ(graph, plain, Batch(*inputs)) < 1e-4
-    assert all(np.isfinite(part).all() for part in graph.run(Batch(*inputs)))
-    assert not graph.run(Batch(*inputs)).weights[4].any()
+def test_words_sit_at_their_times_and_appear_once(made):
+    table = pd.read_csv(made[0] / "out" / "desk.words.csv")
+    assert table["word"].tolist() == SAID
+    assert table["begin_s"].tolist() == pytest.approx([0.8 + 0.3 * i for i in range(len(SAID))])
+    assert (table["end_s"] - table["begin_s"]).tolist() == pytest.approx([0.25] * len(SAID))
+    assert table["committed"].all()
 
 
-def test_the_shipped_graph_was_made_from_the_shipped_weights():
-    metadata = {entry.key: entry.value for entry in onnx.load(beside(WEIGHTS)).metadata_props}
-    assert metadata["weights"] == digest(WEIGHTS), "run scripts/export.py"
-    fuser = fuser_of(Config(fusion=FusionConfig(device="cpu")), VirtualClock())
-    assert fuser.engine.name == "onnx"
-    plain = TorchEngine(fuser.checkpoint.model, torch.device("cpu"))
-    assert differ(fuser.engine, plain, Batch(*example(SIZES, 9, 50))) < 1e-4
+def test_events_and_drops_are_there(made):
+    folder, sent = made
+    events = pd.read_csv(folder / "out" / "desk.events.csv")
+    assert events["kind"].tolist() == [message.kind for message in of(sent, EventMessage)]
+    assert {"lost", "paused", "resumed"} <= set(events["kind"])
+    health = pd.read_csv(folder / "out" / "desk.health.csv")
+    assert (health["recording_dropped"] == 0).all()
+    assert health["time_s"].is_monotonic_increasing
+    face = pd.read_csv(folder / "out" / "desk.components.csv").iloc[-1]
+    assert (face["component"], face["dropped"], face["pending"], bool(face["lost"])) == ("face", 1, 1, False)
+    assert face["pushed"] == face["popped"] + face["dropped"] + face["pending"]
+    assert not of(sent, Health)
 
 
-def test_the_script_writes_compares_and_tells_the_speed(tmp_path):
-    weights = weights_file(tmp_path / "my.safetensors", network())
-    done = subprocess.run(
-        [sys.executable, EXPORT, "--weights", weights], capture_output=True, text=True, check=True, timeout=120
-    )
-    report = json.loads(done.stdout)
-    assert report["largest_difference"] < 1e-4
-    assert report["ms"]["torch"].keys() == report["ms"]["onnx"].keys() >= {"1", "32"}
-    assert (tmp_path / "my.onnx").stat().st_size == report["bytes"]
-    assert Fuser(weights, "cpu", VirtualClock()).engine.name == "onnx"
-    assert str(Path.cwd()).encode() not in (tmp_path / "my.onnx").read_bytes()
-    asked = subprocess.run(
-        [sys.executable, EXPORT, "--weights", tmp_path / "none.safetensors"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert asked.returncode == 1
-    assert asked.stderr.startswith("error: ")
+def test_features_keep_their_bits(made):
+    folder, _ = made
+    [recording] = open_recordings(folder / "session")
+    voices = [entry.item for entry in recording.entries() if entry.topic == "voice"]
+    for name in ("desk.voice.csv", "desk.voice.parquet"):
+        table = (pd.read_csv if name.endswith("csv") else pd.read_parquet)(folder / "out" / name)
+        assert table.iloc[7, 1:].astype("float32").tolist() == voices[7].values.tolist()
 
 
-def test_a_graph_of_other_weights_is_never_run(tmp_path):
-    weights = weights_file(tmp_path / "w.safetensors", network())
-    graph_file(beside(weights), network(seed=1), format="agfn.onnx/1", weights=digest(weights)[::-1])
-    assert Fuser(weights, "cpu", VirtualClock()).engine.name == "torch"
-    with pytest.raises(ModelError, match=r"other weights.*scripts/export\.py"):
-        Fuser(weights, "cpu", VirtualClock(), backend="onnx")
+def test_parquet_carries_the_meaning_of_each_column(made):
+    schema = pyarrow.parquet.read_schema(made[0] / "out" / "desk.sentiment.parquet")
+    assert schema.field("score").metadata[b"meaning"].startswith(b"smoothed sentiment")
+    assert str(schema.field("seq").type) == "int64"
 
 
-def test_a_backend_that_is_asked_for_is_taken_or_missed_in_words(tmp_path):
-    weights = weights_file(tmp_path / "w.safetensors", network())
-    with pytest.raises(ModelError, match=r"no such file.*scripts/export\.py"):
-        Fuser(weights, "cpu", VirtualClock(), backend="onnx")
-    graph_file(beside(weights), network(), weights=digest(weights))
-    assert Fuser(weights, "cpu", VirtualClock(), backend="torch").engine.name == "torch"
-    assert Fuser(weights, "cpu", VirtualClock(), backend="onnx").engine.name == "onnx"
+def test_annotations_never_overlap(made):
+    with (made[0] / "out" / "desk.elan.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    tiers = {row["tier"] for row in rows}
+    assert tiers == {"score", "label", "text gate", "voice gate", "face gate", "events", "words"}
+    for tier in tiers:
+        spans = [(float(row["begin_s"]), float(row["end_s"])) for row in rows if row["tier"] == tier]
+        assert all(begin < end for begin, end in spans)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+    assert [row["annotation"] for row in rows if row["tier"] == "words"] == SAID
+    face = [(row["annotation"], float(row["begin_s"])) for row in rows if row["tier"] == "face gate"]
+    assert any(state == "lost" and 2 <= begin_s <= 3 for state, begin_s in face)
 
 
-@pytest.mark.parametrize("content", [b"", b"no graph", bytes(MAX_BYTES + 1)])
-def test_a_damaged_graph_is_an_error_of_one_line(content, tmp_path):
-    weights = weights_file(tmp_path / "w.safetensors", network())
-    beside(weights).write_bytes(content)
-    with pytest.raises(ModelError) as caught:
-        Fuser(weights, "cpu", VirtualClock())
-    assert "\n" not in str(caught.value)
-    assert str(beside(weights)) in str(caught.value)
+def test_without_consent_times_are_there_and_words_are_not(tmp_path):
+    session(tmp_path / "session", Fuser(WEIGHTS, "cpu", VirtualClock()), 4.0)
+    assert main([str(tmp_path / "session"), "-o", str(tmp_path / "out"), "--tables", "words", "--csv", "--elan"]) == 0
+    table = pd.read_csv(tmp_path / "out" / "desk.words.csv")
+    assert len(table) > 3
+    assert table["word"].isna().all()
+    assert table["sentiment"].notna().all()
+    assert "words\t" not in (tmp_path / "out" / "desk.elan.tsv").read_text()
 
 
-def test_both_backends_give_the_same_estimates(tmp_path):
-    weights = weights_file(tmp_path / "w.safetensors", network())
-    shutil.copy(weights, tmp_path / "v.safetensors")
-    graph_file(beside(weights), network(), weights=digest(weights))
-    graph = Fuser(weights, "cpu", VirtualClock(), backend="onnx").engine
-    plain = Fuser(tmp_path / "v.safetensors", "cpu", VirtualClock()).engine
-    assert (graph.name, plain.name) == ("onnx", "torch")
-    assert differ(graph, plain, Batch(*example(SIZES, 5, 30))) < 1e-4
+def test_every_stream_of_a_folder_is_exported_and_a_choice_of_tables_is_kept(tmp_path, capsys):
+    for name in ("left", "right"):
+        session(tmp_path / "session", Fuser(WEIGHTS, "cpu", VirtualClock()), 1.0, name=name)
+    assert main([str(tmp_path / "session"), "-o", str(tmp_path / "out"), "--tables", "sentiment,events"]) == 0
+    names = [f"{name}.{table}.csv" for name in ("left", "right") for table in ("sentiment", "events")]
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "out" / name) for name in names]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
 
 
-def test_half_precision_is_used_only_where_the_scores_stay():
-    small, wild = network(), network()
-    with torch.no_grad():
-        wild.head.weight.mul_(40)
-    assert TorchEngine(small, torch.device("cpu"), half=True).half
-    assert not TorchEngine(wild, torch.device("cpu"), half=True).half
-    assert not TorchEngine(small, torch.device("cpu")).half
-    halved, exact = TorchEngine(network(), torch.device("cpu"), half=True), TorchEngine(network(), torch.device("cpu"))
-    batch = Batch(*example(SIZES, 50, 30, seed=9))
-    assert float(np.abs(halved.run(batch).score - exact.run(batch).score).max()) <= 2 * HALF_TOLERANCE
+def test_a_cut_recording_is_exported_as_far_as_it_goes(made, tmp_path, capsys):
+    content = (made[0] / "session" / "desk.mcap").read_bytes()
+    (tmp_path / "desk.mcap").write_bytes(content[:-400])
+    assert main([str(tmp_path / "desk.mcap"), "-o", str(tmp_path / "out")]) == 0
+    assert "warning:" in capsys.readouterr().err
+    assert len(pd.read_csv(tmp_path / "out" / "desk.sentiment.csv")) > 0
 
 
-def test_a_forward_pass_asks_the_device_for_nothing():
-    """On the meta device there are no numbers: an operation that needs one on the host, and so would wait, fails."""
-    model = network(CONFIGS["shipped"]).to("meta")
-    values, times, mask, reliability = example(SIZES, 4, 20)
-    parts = [{name: tensor.to("meta") for name, tensor in part.items()} for part in (values, times, mask)]
-    assert model(*parts, reliability.to("meta")).score.shape == (4,)
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["{session}"], 2, "name the recording and the output"),
+        (["{session}", "-o", "{out}"], 2, "there already"),
+        (["{session}", "-o", "{tmp}/new", "--tables", "words,letters"], 2, "no table letters"),
+        (["{session}", "-o", "{session}/desk.mcap/x"], 2, "Not a directory"),
+        (["{tmp}", "-o", "{tmp}/new"], 3, "no recording there"),
+        (["{here}", "-o", "{tmp}/new"], 3, "no recording of AGFN Live"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(made, tmp_path, capsys, options, code, said):
+    places = {"session": made[0] / "session", "out": made[0] / "out", "tmp": tmp_path, "here": __file__}
+    assert main([option.format(**places) for option in options]) == code
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert list(tmp_path.rglob("*")) in ([], [tmp_path / "new"])
 
 
-def test_a_batch_is_copied_only_where_it_must_be():
-    batch = Batch(*example(SIZES, 2, 5))
-    assert batch.to(torch.device("cpu")) is batch
-    assert batch.to(torch.device("meta")).values["face"].device.type == "meta"
+def damaged(folder, topic, body):
+    about = {"stream": "desk", "words": False, "window": {"hop_s": 0.25}}
+    recorder = Recorder(folder, "desk", about, words=False, failed=pytest.fail)
+    recorder.note(Entry(1, "tick", 1))
+    recorder._push(2, topic, json.dumps(body))
+    recorder.close()
+
+
+@pytest.mark.parametrize(
+    ("topic", "body"),
+    [
+        ("sentiment", {"score": "much"}),
+        ("sentiment", {"seq": 1 << 70}),
+        ("event", {"time_s": True}),
+        ("health", {"components": []}),
+        ("face", {"values": 7}),
+        ("text", [1]),
+        ("begin", {}),
+    ],
+)
+def test_a_damaged_entry_is_said_and_leaves_no_half_files(tmp_path, capsys, topic, body):
+    damaged(tmp_path / "session", topic, body)
+    assert main([str(tmp_path / "session"), "-o", str(tmp_path / "out"), "--parquet", "--csv"]) == 3
+    [line] = capsys.readouterr().err.splitlines()
+    assert "damaged" in line
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_messages_of_another_version_with_fewer_keys_leave_cells_empty(tmp_path):
+    damaged(tmp_path / "session", "sentiment", {"schema": "agfn.sentiment/1", "score": 1})
+    assert main([str(tmp_path / "session"), "-o", str(tmp_path / "out"), "--parquet", "--elan"]) == 0
+    [row] = pd.read_parquet(tmp_path / "out" / "desk.sentiment.parquet").to_dict("records")
+    assert row["score"] == 1.0
+    assert pd.isna(row["seq"])
+
+
+def test_without_pyarrow_parquet_says_how_to_get_it(made, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert main([str(made[0] / "session"), "-o", str(tmp_path / "new"), "--parquet"]) == 2
+    assert "pip install" in capsys.readouterr().err
+    assert main([str(made[0] / "session"), "-o", str(tmp_path / "new"), "--csv"]) == 0
+
+
+def test_the_columns_are_documented(capsys):
+    assert main(["--columns"]) == 0
+    assert capsys.readouterr().out.strip() == described().strip()
+    assert described().strip() in DOCS.read_text()

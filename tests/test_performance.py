@@ -3,6 +3,10 @@
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +15,10 @@ from realtime.capture.adapt import IDLE_AFTER_S, AnalysisRate
 from realtime.capture.thin import RateLimit
 from realtime.clock import VirtualClock
 from realtime.config import CameraConfig
+from realtime.extract.asr_pool import DecodeQueue
 from realtime.extract.schema import FACE_DIM
-from realtime.threads import POOLS
+from realtime.extract.whisper import Hypothesis
+from realtime.threads import POOLS, name_thread, starting_threads
 from realtime.types import NS_PER_S, FaceFeatures, SpeechFrame
 
 CAMERA_FPS = 30
@@ -104,3 +110,101 @@ def test_what_the_user_says_of_threads_stays():
     env = os.environ | {"OPENBLAS_NUM_THREADS": "3"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "3"
+
+
+class Slow:
+    """A model whose decodes take as long as the sound says, and that notes who is inside together."""
+
+    def __init__(self):
+        self.order, self.together, self._inside = [], 0, 0
+
+    def decode(self, sound, prefix, max_tokens, language):
+        self._inside += 1
+        self.together = max(self.together, self._inside)
+        self.order.append(prefix[0])
+        time.sleep(float(sound[0]))
+        self._inside -= 1
+        if max_tokens < 0:
+            raise RuntimeError("no memory")
+        return Hypothesis(()), language
+
+
+def share(model, workers, takes, seconds):
+    """Streams that decode without pause for so long, stream n with decodes of takes[n] seconds."""
+    queue, over = DecodeQueue(model, workers), threading.Event()
+
+    def stream(name):
+        member = queue.member()
+        while not over.is_set():
+            member.decode(np.float32([takes[name]]), [name], 5, "en")
+
+    threads = [threading.Thread(target=stream, args=(name,)) for name in range(len(takes))]
+    for thread in threads:
+        thread.start()
+    over.wait(seconds)
+    over.set()
+    for thread in threads:
+        thread.join(10)
+    return Counter(model.order)
+
+
+def test_streams_take_turns_at_the_speech_model_however_long_their_sentences():
+    model = Slow()
+    counts = share(model, 1, [0.1, 0.02, 0.02, 0.02], 1.5)
+    assert model.together == 1
+    assert max(counts.values()) - min(counts.values()) <= 3
+
+
+def test_more_workers_decode_at_the_same_time_but_not_more_than_that():
+    model = Slow()
+    counts = share(model, 2, [0.01] * 5, 0.6)
+    assert model.together == 2
+    assert max(counts.values()) - min(counts.values()) <= 3
+
+
+def test_who_begins_to_speak_does_not_queue_behind_the_others():
+    model, gate = Slow(), threading.Event()
+    queue = DecodeQueue(model)
+    old = [queue.member() for _ in range(3)]
+    for name, member in enumerate(old):
+        member.decode(np.float32([0]), [name], 5, "en")
+    held = threading.Thread(target=old[0].decode, args=(np.float32([0.4]), ["held"], 5, "en"))
+    held.start()
+    late = [threading.Thread(target=member.decode, args=(np.float32([0]), ["old"], 5, "en")) for member in old[1:]]
+    for thread in late:
+        thread.start()
+        gate.wait(0.05)
+    new = threading.Thread(target=queue.member().decode, args=(np.float32([0]), ["new"], 5, "en"))
+    new.start()
+    for thread in (held, *late, new):
+        thread.join(5)
+    assert model.order[3:] == ["held", "new", "old", "old"]
+
+
+def test_a_decode_that_fails_gives_its_turn_back():
+    queue = DecodeQueue(Slow())
+    with pytest.raises(RuntimeError, match="no memory"):
+        queue.member().decode(np.float32([0]), [0], -1, "en")
+    assert queue.member().decode(np.float32([0]), [0], 5, "en")[1] == "en"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the names of threads")
+def test_threads_have_names_that_top_shows():
+    def shown():
+        return Path(f"/proc/self/task/{threading.get_native_id()}/comm").read_text().strip()
+
+    names = []
+
+    def work():
+        name_thread("a-name-that-is-too-long")
+        names.append(shown())
+        with starting_threads("inner"):
+            child = threading.Thread(target=lambda: names.append(shown()))
+            child.start()
+            child.join()
+        names.append(shown())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert names == ["a-name-that-is-", "inner", "a-name-that-is-"]

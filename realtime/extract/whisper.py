@@ -245,7 +245,11 @@ def _load(config: AsrConfig, device: str) -> Any:  # noqa: ANN401 - a faster_whi
         compute_type = "float16" if device == "cuda" else "int8"
     try:
         return WhisperModel(
-            str(find(config.model)), device=device, compute_type=compute_type, cpu_threads=config.threads, num_workers=1
+            str(find(config.model)),
+            device=device,
+            compute_type=compute_type,
+            cpu_threads=config.threads,
+            num_workers=config.workers,
         )
     except (OSError, RuntimeError, ValueError) as error:
         problem = " ".join(str(error).split())

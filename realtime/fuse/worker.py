@@ -16,6 +16,7 @@ from realtime.extract.schema import TEXT_DIM, schema_hash
 from realtime.fuse.collate import collate
 from realtime.fuse.engine import engine_of
 from realtime.supervise import Gauge
+from realtime.threads import name_thread
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class FusionWorker:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        name_thread("fusion")
         while True:
             try:
                 views = self._gather()
