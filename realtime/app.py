@@ -100,11 +100,12 @@ class App:
             self._mqtt.start()
             self._mqtt.wait_ready(CONNECT_S)
             self._sinks.append(self._mqtt)
-        where = self._mqtt.url if self._mqtt else None
+        services = Services(config, names, self._mqtt.url if self._mqtt else None)
+        self._sinks.append(services)
+        where = services.where
         if view and sys.stdout.isatty() and output != "-":
             self._view = TerminalView(names, where, self.toggle_pause)
         self._sinks.append(self._view or LogView(names, where))
-        self._sinks.append(Services(config, names, where))
         self._overlay: OverlayProcess | None = None
         if overlay and self._mqtt is not None:
             self._overlay = OverlayProcess(self._mqtt.url, config.mqtt, names[0] if len(names) == 1 else None)

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 STAGE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 LAG_BUCKETS_S = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
-STAGES = ("capture", "extract", "fuse", "total")
+STAGES = ("capture", "extract", "fuse", "total", "window")
 STREAM_STATES = ("ok", "degraded", "no_signal", "paused")
 MODALITY_STATES = ("ok", "noisy", "stale", "lost", "off")
 FAULTS = frozenset({"lost", "stalled", "frozen", "slow", "overload"})
@@ -55,7 +55,7 @@ class Metrics:
         registry.register(self._newest)
         self._stages = Histogram(
             "agfn_stage_latency_seconds",
-            "Time a stage added to a message; total is from the newest sample of the window to its message.",
+            "Time a stage added to a message; total: from the newest sample to it, window: from the window's end to it.",
             ["stream", "stage"],
             buckets=STAGE_BUCKETS_S,
             registry=registry,
@@ -96,7 +96,9 @@ class Metrics:
         if message.state == "paused":
             return
         for stage in STAGES:
-            self._stages.labels(message.stream, stage).observe(getattr(message.latency_ms, stage) / 1000)
+            took_ms: int | None = getattr(message.latency_ms, stage)
+            if took_ms is not None:
+                self._stages.labels(message.stream, stage).observe(took_ms / 1000)
         if message.latency_ms.text_lag is not None:
             self._lag.labels(message.stream).observe(message.latency_ms.text_lag / 1000)
 

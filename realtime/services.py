@@ -76,6 +76,8 @@ class Services:
         names = tuple(streams)
         self._services: list[Service] = []
         self._listeners: list[Listener] = []
+        self.where = broker
+        """What a person is shown of where the messages are: the broker, and the dashboard if there is one."""
         try:
             if config.metrics.port is not None:
                 self._start_metrics(config.metrics.port, names)
@@ -118,7 +120,9 @@ class Services:
 
         inside = broker_access(config, broker) if config.dashboard.broker is None else None
         bridge = None if inside is None else (inside.host, inside.port)
-        self._services.append(Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker))
+        dashboard = Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker)
+        self._services.append(dashboard)
+        self.where = f"{broker}  {dashboard.url}"
 
 
 def broker_access(config: Config, broker: str) -> Access:
