@@ -5,19 +5,26 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mcap.reader import make_reader
+from parts.session import session
 
 from realtime.clock import VirtualClock
 from realtime.config import WindowConfig
 from realtime.errors import AgfnError, SourceError, UsageError
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
 from realtime.fuse.window import Window
-from realtime.recording.journal import Entry, decode, encode
+from realtime.fuse.worker import Fuser
+from realtime.parts import WEIGHTS
+from realtime.recording import writer
+from realtime.recording.journal import MESSAGES, TOPICS, VERSION, Entry, decode, encode
 from realtime.recording.reader import is_recording, open_recordings
 from realtime.recording.window import RecordedWindow
 from realtime.recording.writer import Recorder
@@ -218,6 +225,103 @@ def test_a_disk_that_fills_ends_the_recording_and_nothing_else(tmp_path):
     assert not recorder.health().writing
 
 
+FULL = """
+import resource, signal, sys, time
+from pathlib import Path
+from realtime.errors import UsageError
+from realtime.recording.journal import Entry
+from realtime.recording.writer import Recorder
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+said = []
+try:
+    recorder = Recorder(Path(sys.argv[1]), "desk", {"stream": "desk"}, words=False, failed=said.append)
+except UsageError as error:
+    sys.exit(f"refused: {error}")
+for number in range(2000):
+    recorder.note(Entry(number, "lost", ("camera", str(hash(str(number))))))
+    if number % 100 == 0:
+        time.sleep(0.1)
+recorder.close()
+print(said, recorder.health().writing, recorder.stats().dropped > 0)
+"""
+
+
+def until_full(folder, size):
+    command = [sys.executable, "-c", FULL, str(folder), str(size)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_file_that_can_grow_no_more_keeps_what_it_has(tmp_path):
+    done = until_full(tmp_path / "session", 32_000)
+    assert done.stdout.strip() == "['recording ended: File too large'] False True", done.stderr
+    [recording] = open_recordings(tmp_path / "session")
+    assert len(list(recording.entries())) > 100
+    assert recording.truncated
+
+
+def test_a_disk_that_is_full_from_the_start_is_said_and_nothing_is_left(tmp_path):
+    done = until_full(tmp_path / "session", 10)
+    assert done.stderr.strip() == f"refused: --record {tmp_path / 'session'}: File too large"
+    assert list((tmp_path / "session").iterdir()) == []
+
+
+def test_whatever_cannot_be_written_ends_the_recording_and_nothing_else(tmp_path):
+    said = []
+    recorder = Recorder(tmp_path / "session", "desk", ABOUT, words=False, failed=said.append)
+    recorder.note(Entry(1, "seen", None))
+    recorder.close()
+    assert said == ["recording ended: 'NoneType' object is not subscriptable"]
+    assert not recorder.health().writing
+
+
+def test_entries_that_had_to_go_leave_a_mark(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "CAPACITY", 10)
+    recorder = Recorder(tmp_path / "session", "desk", ABOUT, words=False, failed=pytest.fail)
+    writing, go_on = threading.Event(), threading.Event()
+    add = recorder._add
+
+    def slow(*args):
+        writing.set()
+        assert go_on.wait(10)
+        add(*args)
+
+    recorder._add = slow
+    recorder.note(Entry(0, "tick", 0))
+    assert writing.wait(10)
+    for number in range(1, 31):
+        recorder.note(Entry(number, "tick", number))
+    go_on.set()
+    recorder.close()
+    [recording] = open_recordings(tmp_path / "session")
+    kept = [(entry.topic, entry.item) for entry in recording.entries()]
+    assert kept == [("tick", 0), ("gap", 20), *(("tick", number) for number in range(21, 31))]
+    assert recording.dropped == 20
+    assert recorder.health().dropped == 20
+    assert "20 dropped" in recorder.summary()
+
+
+def test_the_file_describes_itself_with_schemas_that_hold(tmp_path):
+    session(tmp_path / "session", Fuser(WEIGHTS, "cpu", VirtualClock()), words=True)
+    validators, seen = {}, set()
+    with (tmp_path / "session" / "desk.mcap").open("rb") as file:
+        reader = make_reader(file)
+        assert reader.get_header().profile == VERSION
+        for schema, channel, message in reader.iter_messages():
+            assert (schema.encoding, channel.message_encoding) == ("jsonschema", "json")
+            if channel.topic not in validators:
+                validators[channel.topic] = jsonschema.Draft202012Validator(json.loads(schema.data))
+            validators[channel.topic].validate(json.loads(message.data))
+            seen.add(channel.topic)
+    assert seen == {*TOPICS, *MESSAGES} - {"gap"}
+
+
+def test_numbers_of_a_broken_sound_card_come_back_too():
+    data = encode(Entry(1, "speech", speech(9, float("-inf"))), words=False)
+    json.loads(data, parse_constant=pytest.fail)
+    assert decode(1, "speech", data).item.snr_db == float("-inf")
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     recorder, views = record(tmp_path_factory.mktemp("whole") / "session", 30)
@@ -292,3 +396,28 @@ def test_a_killed_recording_has_all_but_its_last_second(tmp_path):
     killed_s = float(lines[-1][0])
     second_before = max(int(number) for at_s, number in lines if float(at_s) <= killed_s - 1.0)
     assert len(kept) >= second_before
+
+
+@pytest.mark.real
+@pytest.mark.models
+def test_a_disk_that_fills_is_an_event_and_the_analysis_goes_on(data_dir, tmp_path):
+    options = [
+        "--source",
+        data_dir / "mosi_clips/03bSnISJMiM_12.mp4",
+        "--record",
+        tmp_path / "session",
+        "--output",
+        "-",
+    ]
+    command = [sys.executable, "-m", "realtime.run", "--no-view", "--mqtt", "off", *map(str, options)]
+    limited = ["bash", "-c", 'ulimit -f 16; exec "$@"', "--", *command]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
+    [lost] = [message for message in messages if message.get("component") == "recording"]
+    assert (lost["kind"], lost["cause"]) == ("lost", "recording ended: File too large")
+    scores = [message for message in messages if message["schema"] == "agfn.sentiment/1"]
+    assert scores[-1]["window"]["end_s"] > lost["time_s"] + 0.5
+    health = [message["recording"] for message in messages if message["schema"] == "agfn.health/1"]
+    assert not health[-1]["writing"]
+    assert (tmp_path / "session" / "desk.mcap").stat().st_size <= 16 * 1024

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from parts.mosquitto import wait_for
 from rich.console import Console
-from test_messages import event, part, sentiment, silent
+from test_messages import event, health, part, sentiment, silent
 
 from realtime.clock import VirtualClock
-from realtime.publish.messages import Words
+from realtime.publish.messages import RecordingHealth, Words
 from realtime.publish.picture import ASCII, UNICODE, Snapshot, draw
 from realtime.publish.terminal import LogView, Memory, TerminalView
 
@@ -51,6 +51,30 @@ def test_the_screen_says_without_colour_what_is_lost_and_why():
     assert "NOISY  snr 3 dB" in line_of("voice", drawn)
     assert "ok" in line_of("text", drawn)
     assert "degraded" in drawn[0]
+
+
+def recorded(*healths, width=80, glyphs=UNICODE):
+    streams = [Snapshot(f"desk{i}", sentiment(), recording=each) for i, each in enumerate(healths)]
+    return lines(*streams, width=width, glyphs=glyphs)[0]
+
+
+def test_while_it_records_the_screen_says_so_and_how_much():
+    writes = RecordingHealth(bytes=1_240_000, dropped=0, writing=True)
+    assert "\u25cf REC 1.2 MB" in recorded(writes)
+    assert "* REC 1.2 MB" in recorded(writes, glyphs=ASCII)
+    assert "REC 2.5 MB" in recorded(writes, writes)
+    assert "REC 1.2 MB, 7 dropped" in recorded(RecordingHealth(bytes=1_240_000, dropped=7, writing=True))
+    assert "RECORDING FAILED" in recorded(RecordingHealth(bytes=0, dropped=3, writing=False))
+    assert "REC" not in recorded(None)
+    assert len(recorded(writes, width=60)) <= 60
+
+
+def test_the_view_learns_of_the_recording_from_the_health_messages():
+    memory = Memory("desk")
+    memory.note(health().model_copy(update={"recording": RecordingHealth(bytes=5, dropped=0, writing=True)}), 0)
+    assert memory.snapshot(0).recording.bytes == 5
+    memory.note(health(), 0)
+    assert memory.snapshot(0).recording is None
 
 
 def test_the_screen_shows_score_interval_broker_and_that_it_analyses():

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 EVENT_S = 1.0
 """How long an event is shown; ELAN knows no moments."""
+LEAST_S = 0.04
+"""A recogniser gives words without any length too; ELAN does not."""
 HEADER = ("tier", "begin_s", "end_s", "annotation")
 TABLES: frozenset[Table] = frozenset({"sentiment", "events", "words"})
 
@@ -46,14 +48,15 @@ class Tiers:
                 self._add("words", said["begin_s"], said["end_s"], said["word"].strip())
 
     def rows(self) -> Iterator[tuple[str, str, str, str]]:
-        """Tier, begin, end, value; tier by tier, cut where they would overlap."""
+        """Tier, begin, end, value; tier by tier, moved apart where they would overlap or have no length."""
         for tier, found in self.tiers.items():
             found.sort(key=lambda each: each.begin_s)
+            free_s = 0.0
             for index, each in enumerate(found):
-                following = found[index + 1].begin_s if index + 1 < len(found) else each.end_s
-                end_s = min(each.end_s, following)
-                if end_s > each.begin_s:
-                    yield tier, f"{each.begin_s:.3f}", f"{end_s:.3f}", each.value
+                begin_s = max(each.begin_s, free_s)
+                following_s = found[index + 1].begin_s if index + 1 < len(found) else each.end_s
+                free_s = max(begin_s + LEAST_S, min(each.end_s, following_s))
+                yield tier, f"{begin_s:.3f}", f"{free_s:.3f}", each.value
 
     def _judged(self, row: dict[str, Any]) -> None:
         begin_s, end_s = row["begin_s"], row["end_s"]
