@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_BYTES = 256 * 1024
+PLAIN = {
+    f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge", "value")
+}
 BROKEN = (yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError)
 """What a YAML text may raise: numbers of thousands of digits, dates that are none and endless nesting among it."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows plain values only and refuses aliases."""
+    """Refuses aliases, and takes what looks like a date as the text it is."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own, with one left out
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - PyYAML's signature
         if self.check_event(yaml.AliasEvent):
@@ -42,23 +50,15 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise UsageError(f"config file {path}: {error.strerror or error}; check the path") from None
     if len(text) > MOST_BYTES:
         raise UsageError(f"config file {path} has more than {MOST_BYTES // 1024} KB: is it the right file?")
-    lines: dict[str, int] = {}
-    loader = None
     try:
-        loader = _Loader(text.decode("utf-8"))
-        node = loader.get_single_node()
-        _note_lines(node, "", lines)
-        values = None if node is None else loader.construct_document(node)
+        values, lines = _parse(text.decode("utf-8"))
     except BROKEN as error:
         raise UsageError(f"config file {path} is no YAML: {_reason(error)}") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
     if values is None:
         return {}, {}
     if not isinstance(values, dict):
         raise UsageError(f"config file {path} must hold keys and values, not a {type(values).__name__}")
-    return _with_text_keys(values), lines
+    return values, lines
 
 
 def scalar_of(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
@@ -66,15 +66,29 @@ def scalar_of(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
     if not text:
         return ""
     try:
-        return _with_text_keys(yaml.load(text[:MOST_BYTES], _Loader))  # noqa: S506 - a safe loader
+        return _parse(text[:MOST_BYTES])[0]
     except BROKEN:
         return text
 
 
-def _note_lines(node: yaml.Node | None, at: str, lines: dict[str, int]) -> None:
+def _parse(text: str) -> tuple[Any, dict[str, int]]:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        lines: dict[str, int] = {}
+        _check(node, "", lines)
+        return (None if node is None else _with_text_keys(loader.construct_document(node))), lines
+    finally:
+        loader.dispose()
+
+
+def _check(node: yaml.Node | None, at: str, lines: dict[str, int]) -> None:
+    """Refuse tags and double keys, and note the lines of all keys."""
+    if node is not None and node.tag not in PLAIN:
+        raise yaml.constructor.ConstructorError(None, None, "tags (!name) are refused", node.start_mark)
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            _note_lines(item, f"{at}{number}.", lines)
+            _check(item, f"{at}{number}.", lines)
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
@@ -85,7 +99,7 @@ def _note_lines(node: yaml.Node | None, at: str, lines: dict[str, int]) -> None:
                 None, None, f"{place} stands there twice (first on line {lines[place]})", key.start_mark
             )
         lines[place] = line
-        _note_lines(value, f"{place}.", lines)
+        _check(value, f"{place}.", lines)
 
 
 def _with_text_keys(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds

@@ -37,6 +37,12 @@ class Access:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
 
+    @property
+    def shows_password(self) -> bool:
+        """Whether the password crosses a network where others can read it."""
+        local = self.host in {"localhost", "::1"} or self.host.startswith("127.")
+        return self.password is not None and self.tls is None and not local
+
 
 class ClosingSocket(ssl.SSLSocket):
     """A socket that closes when its handshake fails: paho leaves it open, once for every attempt to connect."""

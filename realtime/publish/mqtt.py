@@ -58,6 +58,8 @@ class MqttPublisher:
         self._clock = clock or MonotonicClock()
         self._broker = EmbeddedBroker(config.port) if config.url == "embedded" else None
         self._access = Access(HOST, config.port, speaks_v5=False) if self._broker else access_of(config)
+        if self._access.shows_password:
+            log.warning("%s: the password crosses the network for all to read; use mqtts://", self._access.url)
         self._links: dict[str, Link] = {}
         self._commands: list[Commands] = []
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -76,7 +76,7 @@ class Mosquitto:
 class Subscriber:
     """An independent client (paho, in its own thread) that notes all it gets, and comes back when the broker does."""
 
-    def __init__(self, port, topics="agfn/#", *, v5=True, session=None):
+    def __init__(self, port, topics="agfn/#", *, v5=True, session=None, user=None):
         self.messages = []
         self._lock = threading.Lock()
         self._ready = threading.Event()
@@ -85,6 +85,8 @@ class Subscriber:
             self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5 if v5 else paho.MQTTv311)
         else:  # the broker keeps its subscriptions and queue
             self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=session, clean_session=False)
+        if user is not None:  # (name, password)
+            self.client.username_pw_set(*user)
         self.client.reconnect_delay_set(1, 1)
         self.client.on_connect = lambda *_: self.client.subscribe(self._topics, qos=1)
         self.client.on_subscribe = lambda *_: self._ready.set()
