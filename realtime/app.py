@@ -112,6 +112,9 @@ class App:
 
     def run(self, stop: threading.Event, duration_s: float | None) -> None:
         """Run the session to its end, then say goodbye."""
+        if self._config.record.folder is not None:
+            kept = "with the words" if self._config.record.text else "no words"
+            log.info("recording into %s (%s)", self._config.record.folder, kept)
         try:
             self._session.run(stop, duration_s)
         finally:

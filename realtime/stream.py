@@ -72,7 +72,7 @@ class Stream:
         self._notices = Notices({"face": "camera" if live else "picture", "voice": "microphone" if live else "sound"})
         self._smoother = Smoother(config.fusion.smoothing_s)
         self._before = Remembering(context)
-        self._t0_ns = 0
+        self._t0_ns = clock.now_ns()  # a device may fail before the stream begins
         self._started = utc_now()
         self._events = itertools.count(1)
         self._closed_ns: dict[int, int] = {}
