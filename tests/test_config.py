@@ -136,6 +136,11 @@ def test_several_streams_come_from_one_file_and_a_later_layer_changes_one_of_the
     assert (origins["streams.1.mic"], origins["streams.1.name"]) == ("--set", f"{file}:4")
 
 
+def test_the_example_of_two_streams_is_taken_as_it_is():
+    config, _ = load(Path("docs/examples/two-streams.yaml"), environ={})
+    assert [(stream.name, stream.mic) for stream in config.streams] == [("left", "USB Audio"), ("right", None)]
+
+
 def test_a_later_list_replaces_all_streams(tmp_path):
     file = tmp_path / "two.yaml"
     file.write_text(TWO)

@@ -133,7 +133,8 @@ def test_every_message_of_a_real_session_fits_the_committed_schema_of_its_topic(
     assert seen["sentiment"] >= 12
     assert seen["health"] >= 2
     assert seen["event"] >= 1
-    assert (seen["status"], seen["command"]) == (2, 0)
+    assert seen["status"] >= 2
+    assert seen["command"] == 0
 
 
 @pytest.mark.real

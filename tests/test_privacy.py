@@ -50,6 +50,11 @@ class Desk:
             lambda heard: heard.part("face")["weight"] > 0 and heard.part("voice")["weight"] > 0, since_s, "all well"
         )
 
+    def light(self):
+        """Whether the camera's light is on, as its own log of calls tells, and whether anyone has it open."""
+        calls = self.camera.history()
+        return calls.count("streamon") > calls.count("streamoff"), calls.count("open") > calls.count("close")
+
     def recorders(self):
         """Who records from the sound server, as it says itself."""
         command = ["pactl", "list", "short", "source-outputs"]
@@ -77,25 +82,25 @@ def texts_of(value, key=""):
 @pytest.mark.timeout(120)
 def test_pause_lets_go_of_camera_and_microphone_and_resume_takes_them_again(desk):
     desk.healthy(0.0)
-    assert desk.camera.history() == ["open", "streamon"]
+    assert desk.light() == (True, True)
     assert len(desk.recorders()) == 1
 
     desk.live.subscriber.say("agfn/desk/command", b"pause")
     paused = desk.first(lambda heard: heard.body["state"] == "paused", 0.0, "the pause")
-    wait_until(lambda: desk.camera.history()[-1] == "close", 10, "the camera to be closed")
+    wait_until(lambda: desk.light() == (False, False), 10, "the camera to be closed")
     wait_until(lambda: not desk.recorders(), 10, "the microphone to be let go")
-    assert desk.camera.history() == ["open", "streamon", "streamoff", "close"]
+    before = desk.camera.history()
     time.sleep(1.0)
-    assert (len(desk.camera.history()), desk.recorders()) == (4, [])
+    assert (desk.camera.history(), desk.recorders()) == (before, [])
     for heard in [heard for heard in desk.live.heard() if heard.at_s > paused.at_s]:
         assert heard.body["state"] == "paused"
-        assert heard.body["score"] is None
+        assert (heard.body["score"], heard.body["faces"]) == (None, 0)
         assert {part["cause"] for part in heard.body["modalities"].values()} == {"paused"}
 
     resumed_s = time.monotonic()
     desk.live.subscriber.say("agfn/desk/command", b"resume")
     desk.healthy(resumed_s)
-    assert desk.camera.history()[4:] == ["open", "streamon"]
+    assert desk.light() == (True, True)
     assert len(desk.recorders()) == 1
     kinds = [heard.body["kind"] for heard in desk.live.heard("event") if heard.body["component"] == "stream"]
     assert kinds == ["paused", "resumed"]

@@ -71,7 +71,7 @@ def sentiment(
             window=max(0, round(since_end_ms)),
             text_lag=None if view.text_lag_ms is None else max(0, view.text_lag_ms),
         ),
-        faces=view.faces,
+        faces=0 if paused else view.faces,
         context=estimate.context if shown else None,
         text=_words(view),
     )
