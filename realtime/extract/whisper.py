@@ -34,7 +34,7 @@ STATES_PER_S = 50
 MEL_TAIL_SAMPLES = 200
 """Half an FFT window of silence, so that the last samples are seen in full."""
 LEAST_PROBABILITY = 1e-6
-BEAM = 5
+BEAM = 3
 """Hypotheses that are followed at once."""
 MEL_FLOOR = 2.0
 """Whisper clips its log-mel at 8 below the maximum and divides by 4: silence lies 2.0 under the loudest cell."""

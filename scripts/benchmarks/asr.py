@@ -1,9 +1,9 @@
 """Speech recognition against its bars.
 
-python scripts/bench.py asr [--data DIR] [--quick] [--busy] [--contexts]
+python scripts/bench.py asr [--data DIR] [--quick] [--busy | --contexts | --voice]
 
-The stream is simulated in real time without the idle times (live.py): lags are those of a live stream on this machine
-under its present load. Decoder times are compared with a plain loop in the same run (plain.py).
+The stream runs in real time beside camera, voice and fusion of the program (beside.py); with --quick its idle times are
+skipped (live.py). Decoder times are CPU times, compared with a plain loop in the same run (plain.py).
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmarks import asr_contexts, live, plain, sound
+from benchmarks import asr_contexts, asr_voice, live, plain, sound
+from benchmarks.beside import rest_of_the_program
 from benchmarks.busy import busy_core
 from benchmarks.lag import percentiles, slope_ms_per_min, word_lags
 from benchmarks.words import ErrorRate, normal
@@ -25,6 +26,7 @@ from realtime.extract.transcribe import AsrModel
 from realtime.types import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
 
     from benchmarks.sound import Clip
@@ -32,43 +34,51 @@ if TYPE_CHECKING:
 
 PAUSES_S = (0.6, 2.5, 1.0, 8.0, 0.3)
 COMPARED_S = 60.0
+BUSY_STREAM_S = 150
 
 
-def main(options: Sequence[str]) -> None:
-    """Run the benchmark and print its JSON line."""
+def main(options: Sequence[str]) -> dict[str, Any]:
+    """Run the benchmark, print its JSON line and return what it says."""
     parser = argparse.ArgumentParser(prog="bench.py asr", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
     parser.add_argument("--quick", action="store_true", help="40 clips, a stream of 3 minutes, 1 minute of each sound")
     parser.add_argument("--model", default=AsrConfig().model)
     parser.add_argument("--step", type=float, default=AsrConfig().step_s, help="seconds between decodes")
-    parser.add_argument("--contexts", action="store_true", help="only compare audio contexts")
-    parser.add_argument("--busy", action="store_true", help="only take one core away for 60 s of a live stream")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--contexts", action="store_true", help="only compare audio contexts")
+    only.add_argument("--busy", action="store_true", help="only take one core away for 60 s of a live stream")
+    only.add_argument("--voice", action="store_true", help="only tell whether encoder states help the voice features")
     arguments, _ = parser.parse_known_args(options)
     config = AsrConfig(model=arguments.model, step_s=arguments.step)
+    found = measure(arguments, config, AsrModel(config), plain.load(config))
+    print(json.dumps(found))
+    return found
+
+
+def measure(arguments: Namespace, config: AsrConfig, model: AsrModel, whisper: WhisperModel) -> dict[str, Any]:
+    """Measure what was asked for."""
+    if arguments.voice:
+        return asr_voice.compare(arguments.data, model, whisper, 120 if arguments.quick else 480)
     clips = sound.mosi(arguments.data, 40 if arguments.quick else None)
-    whisper = plain.load(config)
+    grid = sound.grid(arguments.data)
     if arguments.contexts:
-        print(json.dumps(asr_contexts.compare(config, clips, sound.grid(arguments.data))))
-        return
-    model = AsrModel(config)
-    aligned = [sound.align(clip, whisper) for clip in clips]
+        return asr_contexts.compare(config, clips, grid)
     if arguments.busy:
-        print(json.dumps(core_taken_away(config, model, aligned)))
-        return
-    minutes = 3 if arguments.quick else 20
-    noises_s = 60 if arguments.quick else 300
-    print(
-        json.dumps(
-            {
-                **errors(config, model, whisper, clips),
-                **stream(config, model, sound.join(aligned, minutes * 60, PAUSES_S)),
-                **decoder_time(config, model, whisper, aligned),
-                **no_speech(config, model, noises_s),
-                **word_starts(config, model, sound.grid(arguments.data)),
-                "context_frames": model.context_frames,
-            }
-        )
-    )
+        few = [sound.align(clip, whisper) for clip in clips[:: max(1, len(clips) // 40)]]
+        with rest_of_the_program(arguments.data, BUSY_STREAM_S):
+            return core_taken_away(config, model, few)
+    aligned = [sound.align(clip, whisper) for clip in clips]
+    length_s = 180 if arguments.quick else 1200
+    with rest_of_the_program(arguments.data, length_s):
+        live_stream = stream(config, model, sound.join(aligned, length_s, PAUSES_S), wall=not arguments.quick)
+    return {
+        **errors(config, model, whisper, clips),
+        **live_stream,
+        **decoder_time(config, model, whisper, aligned),
+        **no_speech(config, model, 60 if arguments.quick else 300),
+        **word_starts(config, model, grid),
+        "context_frames": model.context_frames,
+    }
 
 
 def errors(config: AsrConfig, model: AsrModel, whisper: WhisperModel, clips: Sequence[Clip]) -> dict[str, float]:
@@ -81,9 +91,9 @@ def errors(config: AsrConfig, model: AsrModel, whisper: WhisperModel, clips: Seq
     return {"wer_committed": rate.value, "wer_offline": offline}
 
 
-def stream(config: AsrConfig, model: AsrModel, clip: Clip) -> dict[str, float]:
+def stream(config: AsrConfig, model: AsrModel, clip: Clip, *, wall: bool) -> dict[str, float]:
     """Lags over a long stream with pauses."""
-    run = live.run(clip.sound, config, model)
+    run = live.run(clip.sound, config, model, wall=wall)
     lags = word_lags(clip, run, local=False)
     tentative = percentiles([lag.tentative_s for lag in lags])
     committed = percentiles([lag.committed_s for lag in lags])
@@ -108,20 +118,26 @@ def decoder_time(config: AsrConfig, model: AsrModel, whisper: WhisperModel, clip
     speech = sound.join(clips, COMPARED_S, (0.3,)).sound
     quiet = sound.silence(20)
     slow_config = config.model_copy(update={"step_s": float(plain.STEP_S)})
-    loop_s, own_s, same_s = [], [], []
+    own, same, silent = live.Metered(model), live.Metered(model), live.Metered(model)
+    loop_s = 0.0
     # In turns, so that all three meet the same load of the machine.
     for piece in np.array_split(speech, 4):
-        loop_s.append(plain.loop_s(whisper, piece))
-        own_s.append(live.run(piece, config, model).decode_s)
-        same_s.append(live.run(piece, slow_config, model).decode_s)
-    silent = live.run(quiet, config, model).decode_s / plain.loop_s(whisper, quiet)
-    own, same = sum(own_s) / sum(loop_s), sum(same_s) / sum(loop_s)
+        loop_s += plain.loop_s(whisper, piece)
+        live.run(piece, config, own)
+        live.run(piece, slow_config, same)
+    live.run(quiet, config, silent)
+    ratios = {
+        "decode_ratio_own_step": own.spent_s / loop_s,
+        "decode_ratio_same_step": same.spent_s / loop_s,
+        "decode_ratio_silence": silent.spent_s / plain.loop_s(whisper, quiet),
+    }
     length_s = len(speech) / SAMPLE_RATE_HZ
     print(
-        f"decoder time per second of speech: plain loop {sum(loop_s) / length_s:.3f} s, ours {own:.3f} of it, "
-        f"at a step of 1 s {same:.3f}; in silence {silent:.4f}"
+        f"decoder time per second of speech: plain loop {loop_s / length_s:.3f} s; of it ours "
+        f"{ratios['decode_ratio_own_step']:.3f}, at a step of 1 s {ratios['decode_ratio_same_step']:.3f}; "
+        f"in silence {ratios['decode_ratio_silence']:.4f}"
     )
-    return {"decode_ratio_own_step": own, "decode_ratio_same_step": same, "decode_ratio_silence": silent}
+    return ratios
 
 
 def no_speech(config: AsrConfig, model: AsrModel, length_s: float) -> dict[str, float]:
@@ -145,7 +161,7 @@ def word_starts(config: AsrConfig, model: AsrModel, clips: Sequence[Clip]) -> di
 
 def core_taken_away(config: AsrConfig, model: AsrModel, clips: Sequence[Clip]) -> dict[str, float]:
     """Lags of a live stream of 150 s, in real time, while another process keeps one core busy from 45 to 105 s."""
-    clip = sound.join(clips, 150, (0.6,))
+    clip = sound.join(clips, BUSY_STREAM_S, (0.6,))
     with busy_core(45, 60):
         run = live.run(clip.sound, config, model, wall=True)
     lags = word_lags(clip, run, local=False)

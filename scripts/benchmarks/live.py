@@ -15,8 +15,10 @@ from realtime.extract.transcribe import Transcriber
 from realtime.types import NS_PER_S, Chunk, Transcript
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from realtime.config import AsrConfig
-    from realtime.extract.transcribe import AsrModel
+    from realtime.extract.whisper import Decoder, Hypothesis
     from realtime.types import Floats, SpeechFrame, Word
 
 
@@ -63,7 +65,24 @@ def speech_frames(sound: Floats) -> list[SpeechFrame]:
     return [*detector.feed(Chunk(0, sound)), *detector.flush()]
 
 
-def run(sound: Floats, config: AsrConfig, model: AsrModel, *, wall: bool = False) -> Run:
+class Metered:
+    """A decoder that adds up the CPU time it takes."""
+
+    def __init__(self, model: Decoder) -> None:
+        self._model = model
+        self.spent_s = 0.0
+
+    def decode(
+        self, sound: Floats, prefix: Sequence[int], max_tokens: int, language: str | None
+    ) -> tuple[Hypothesis, str]:
+        """Decode as the model does."""
+        began = time.process_time()
+        heard = self._model.decode(sound, prefix, max_tokens, language)
+        self.spent_s += time.process_time() - began
+        return heard
+
+
+def run(sound: Floats, config: AsrConfig, model: Decoder, *, wall: bool = False) -> Run:
     """Feed a recording to a recogniser as a live thread does.
 
     Args:
