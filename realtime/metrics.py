@@ -55,7 +55,7 @@ class Metrics:
         registry.register(self._newest)
         self._stages = Histogram(
             "agfn_stage_latency_seconds",
-            "Time a stage added to a message; total: from the newest sample to it, window: from the window's end to it.",
+            "Time a stage added to a message; total: from the newest sample on, window: from the window's end on.",
             ["stream", "stage"],
             buckets=STAGE_BUCKETS_S,
             registry=registry,

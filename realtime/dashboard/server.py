@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import http
 import logging
+import os
 import threading
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING
@@ -67,9 +68,8 @@ class Dashboard:
             asyncio.run_coroutine_threadsafe(self._open(port), self._loop).result(START_S)
         except OSError as error:
             self.close()
-            raise UsageError(
-                f"--dashboard {port}: {error.strerror or error}; choose another port, or 0 for a free one"
-            ) from None
+            why = os.strerror(error.errno) if error.errno else error  # asyncio's own words are a long sentence
+            raise UsageError(f"--dashboard {port}: {why}; choose another port, or 0 for a free one") from None
         log.info("the dashboard is on %s", self.url)
 
     @property
@@ -119,11 +119,10 @@ class Dashboard:
 
     def _process(self, _connection: ServerConnection, request: Request) -> Response | None:
         """Answer what is no websocket; let the own page, and nobody else, open one."""
-        host = request.headers.get_all("Host")
-        asked = host[0] if len(host) == 1 else None
+        asked, origin = _only(request, "Host"), _only(request, "Origin")
         if request.path != WEBSOCKET or self._bridge is None:
             return _response(self._site.answer(request.path, asked))
-        if not same_origin(request.headers.get("Origin"), asked):
+        if not same_origin(origin, asked):
             log.warning("dashboard: a page of another origin was refused")
             return _response(_refused("only the dashboard's own page may connect", http.HTTPStatus.FORBIDDEN))
         if self._clients >= MAX_CLIENTS:
@@ -173,6 +172,12 @@ async def _to_page(reader: StreamReader, page: ServerConnection) -> None:
     with contextlib.suppress(ConnectionClosed, OSError):
         while block := await reader.read(BLOCK_BYTES):
             await page.send(block)
+
+
+def _only(request: Request, name: str) -> str | None:
+    """The value of a header that is there exactly once."""
+    values = request.headers.get_all(name)
+    return values[0] if len(values) == 1 else None
 
 
 def _refused(why: str, status: http.HTTPStatus) -> Answer:
