@@ -45,7 +45,7 @@ class Room:
             if self.rate.admits(t_ns):
                 kept += 1
                 self.clock.advance_to(max(self.clock.now_ns(), t_ns + int(delay_s * NS_PER_S)))
-                values = self.values + (0.3 * (kept % 2) if moving else 0.0)
+                values = self.values + (0.6 * (kept % 2) if moving else 0.0)
                 self.rate.seen(FaceFeatures(t_ns, values, found, int(found), 0.9, 50.0, 0.5, 0.1))
         return kept / seconds
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 IDLE_AFTER_S = 1.5
 """The full rate is kept for so long after the last sign of life."""
 SPEECH_P = 0.5
-CHANGE = 0.12
-"""Change of a blendshape from picture to picture from which a face moves; at rest it is below 0.05."""
+REST_S = 0.6
+CHANGE = 0.2
+"""A face moves when a blendshape is so far from its mean over the last REST_S; at rest noise stays below this."""
 LATE_S = 0.15
 """A picture that is looked at later than this comes after its window has closed."""
 SLOWER, FASTER = 0.7, 1.1
@@ -49,7 +50,8 @@ class AnalysisRate:
         self._limit = RateLimit(config.max_fps)
         self._lively_ns: int | None = None
         self._affordable = config.max_fps
-        self._values: Floats | None = None
+        self._mean: Floats | None = None
+        self._mean_ns = 0
         self._late = self._in_time = 0
         self._judged_ns: int | None = None
 
@@ -73,10 +75,7 @@ class AnalysisRate:
 
     def seen(self, features: FaceFeatures) -> None:
         """Take what a picture showed, when it is known."""
-        before, self._values = self._values, features.values if features.found else None
-        if (before is None) != (self._values is None) or (
-            before is not None and float(np.abs(features.values - before).max()) >= CHANGE
-        ):
+        if self._moved(features):
             self._enliven(features.t_ns)
         if (self._clock.now_ns() - features.t_ns) / NS_PER_S > LATE_S:
             self._late += 1
@@ -88,6 +87,17 @@ class AnalysisRate:
             self._judged_ns = features.t_ns
             self._afford(self._late > self._in_time)
             self._late = self._in_time = 0
+
+    def _moved(self, features: FaceFeatures) -> bool:
+        """Whether the face has come, gone, or moved against its own mean of the last moments."""
+        mean, passed_s = self._mean, (features.t_ns - self._mean_ns) / NS_PER_S
+        self._mean_ns = features.t_ns
+        if not features.found or mean is None:
+            self._mean = features.values if features.found else None
+            return (mean is None) != (self._mean is None)
+        change = features.values - mean
+        self._mean = mean + change * np.float32(1.0 - np.exp(-passed_s / REST_S))
+        return float(np.abs(change).max()) >= CHANGE
 
     def _enliven(self, t_ns: int) -> None:
         self._lively_ns = max(t_ns, self._lively_ns or t_ns)

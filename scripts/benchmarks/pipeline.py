@@ -45,16 +45,6 @@ def av_latency_ms(heard: Heard, lateness_ms: float) -> float | None:
     return min(known) + since_end_ms - lateness_ms + heard.delivery_ms if known else None
 
 
-def stages(program: Program) -> dict[str, float]:
-    """Cores of each part, the mean over the health messages while somebody speaks."""
-    shares: dict[str, list[float]] = {}
-    for heard in program.heard:
-        if heard.kind == "health" and SETTLE_S < heard.body["uptime_s"] < SPEAK_S:
-            for name, part in heard.body["components"].items():
-                shares.setdefault(name, []).append(part["cores"])
-    return {name: round(float(np.mean(values)), 3) for name, values in shares.items()}
-
-
 def measure(clip: Path, speak_s: float, silent_s: float) -> dict[str, Any]:
     """One run."""
     lateness_ms = Config().window.lateness_s * 1000
@@ -78,7 +68,8 @@ def measure(clip: Path, speak_s: float, silent_s: float) -> dict[str, Any]:
             "text_lag_ms": quantiles([lag for lag in lags if lag is not None]),
             "cores_speaking": program.cores(start_s + SETTLE_S, start_s + speak_s),
             "cores_silent": program.cores(start_s + speak_s + SETTLE_S, start_s + speak_s + silent_s),
-            "cores_by_stage": stages(program),
+            "cores_by_stage": program.cores_by_stage(start_s + SETTLE_S, start_s + speak_s),
+            "cores_by_stage_silent": program.cores_by_stage(start_s + speak_s + SETTLE_S, start_s + speak_s + silent_s),
             "rss_mb": max(newest),
             "startup_s": start_s - program.begin_s,
             "first_message_s": sentiments[0].at_s - program.begin_s,
@@ -109,12 +100,13 @@ def main(options: Sequence[str]) -> dict[str, Any]:
         "stages_p50_ms": {
             name: _median([run["stages_ms"][name]["p50"] for run in made]) for name in made[0]["stages_ms"]
         },
-        "cores_by_stage": made[len(made) // 2]["cores_by_stage"],
+        **{key: made[len(made) // 2][key] for key in ("cores_by_stage", "cores_by_stage_silent")},
         "runs": runs,
     }
     print(json.dumps(result))
     return result
 
 
-def _median(values: Sequence[float]) -> float:
-    return round(float(np.median(values)), 3)
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.median(known)), 3) if known else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
@@ -36,28 +38,33 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIZE = (640, 480)
 FPS = 15
+THREADS_EVERY = 8
+STAGES = {"drishti": "face", "whisper": "transcribe"} | {
+    name: name for name in ("face", "voice", "speech", "transcribe", "text", "fusion", "camera", "microphone")
+}
+"""Which stage a thread works for, by its name; MediaPipe calls its own drishti."""
 
 
-def talk(clips: Sequence[Path], target: Path, speak_s: float, silent_s: float) -> Path:
+def talk(clips: Sequence[Path], target: Path, speak_s: float, silent_s: float, fps: int = FPS) -> Path:
     """Write one file of clips joined to `speak_s` of talk, then `silent_s` of the last face with nothing said.
 
-    Motion JPEG and PCM, 640 x 480 at 15 frames/s: about what a webcam costs to decode.
+    Motion JPEG and PCM, 640 x 480: about what a webcam costs to decode.
     """
-    pictures, sound = _joined(clips, speak_s)
+    pictures, sound = _joined(clips, speak_s, fps)
     rng = np.random.default_rng(0)
     hush = rng.normal(0, 1e-3, int(silent_s * SAMPLE_RATE_HZ)).astype(np.float32)
     still = pictures[-1].astype(np.int16)
     with av.open(str(target), "w") as file:
-        video = file.add_stream("mjpeg", rate=FPS, width=SIZE[0], height=SIZE[1], pix_fmt="yuvj420p")
+        video = file.add_stream("mjpeg", rate=fps, width=SIZE[0], height=SIZE[1], pix_fmt="yuvj420p")
         audio = file.add_stream("pcm_s16le", rate=SAMPLE_RATE_HZ, layout="mono")
-        for number in range(int((speak_s + silent_s) * FPS)):
+        for number in range(int((speak_s + silent_s) * fps)):
             image = (
                 pictures[number]
                 if number < len(pictures)
                 else np.clip(still + rng.integers(-2, 3, still.shape, np.int16), 0, 255).astype(np.uint8)
             )
             frame = av.VideoFrame.from_ndarray(image, "bgr24").reformat(format="yuvj420p")
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            frame.pts, frame.time_base = number, Fraction(1, fps)
             file.mux(video.encode(frame))
         whole = (np.concatenate([sound, hush]).clip(-1, 1) * 32767).astype(np.int16)
         for begin in range(0, len(whole), SAMPLE_RATE_HZ):
@@ -69,7 +76,7 @@ def talk(clips: Sequence[Path], target: Path, speak_s: float, silent_s: float) -
     return target
 
 
-def _joined(clips: Sequence[Path], length_s: float) -> tuple[list[np.ndarray], np.ndarray]:
+def _joined(clips: Sequence[Path], length_s: float, fps: int) -> tuple[list[np.ndarray], np.ndarray]:
     pictures: list[np.ndarray] = []
     parts: list[np.ndarray] = []
     for clip in clips:
@@ -77,13 +84,13 @@ def _joined(clips: Sequence[Path], length_s: float) -> tuple[list[np.ndarray], n
         sound = np.concatenate([item.samples for item in items if isinstance(item, Chunk)])
         frames = [item for item in items if isinstance(item, Frame)]
         times_s = np.array([frame.t_ns / 1e9 for frame in frames])
-        count = int(len(sound) / SAMPLE_RATE_HZ * FPS)
-        chosen = np.maximum(0, np.searchsorted(times_s, np.arange(count) / FPS, side="right") - 1)
+        count = int(len(sound) / SAMPLE_RATE_HZ * fps)
+        chosen = np.maximum(0, np.searchsorted(times_s, np.arange(count) / fps, side="right") - 1)
         pictures += [cv2.resize(frames[index].image, SIZE) for index in chosen]
-        parts.append(sound[: count * SAMPLE_RATE_HZ // FPS])
-        if len(pictures) >= length_s * FPS:
+        parts.append(sound[: count * SAMPLE_RATE_HZ // fps])
+        if len(pictures) >= length_s * fps:
             break
-    return pictures[: int(length_s * FPS)], np.concatenate(parts)[: int(length_s * SAMPLE_RATE_HZ)]
+    return pictures[: int(length_s * fps)], np.concatenate(parts)[: int(length_s * SAMPLE_RATE_HZ)]
 
 
 @dataclass
@@ -108,6 +115,8 @@ class Usage:
     at_s: float
     cpu_s: float
     rss_mb: float
+    threads_s: dict[int, tuple[str, float]]
+    """CPU seconds of each thread by its id, with its name; empty where the system does not tell, or was not asked."""
 
 
 @dataclass
@@ -178,6 +187,19 @@ class Program:
             return float("nan")
         return (inside[-1].cpu_s - inside[0].cpu_s) / (inside[-1].at_s - inside[0].at_s)
 
+    def cores_by_stage(self, begin_s: float, end_s: float) -> dict[str, float]:
+        """As `cores`, of the threads of each stage of all streams (Linux)."""
+        inside = [sample for sample in self.usage if begin_s <= sample.at_s <= end_s and sample.threads_s]
+        if len(inside) < 2:
+            return {}
+        first, last = inside[0], inside[-1]
+        stages: dict[str, float] = {}
+        for thread, (name, cpu_s) in last.threads_s.items():
+            stage = STAGES.get(name, name if name in STAGES.values() else "rest")
+            spent_s = cpu_s - first.threads_s.get(thread, (name, 0.0))[1]
+            stages[stage] = stages.get(stage, 0.0) + spent_s / (last.at_s - first.at_s)
+        return {stage: round(cores, 3) for stage, cores in sorted(stages.items(), key=lambda item: -item[1])}
+
     def _take(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
         at_s = time.time()
         *_, stream, kind = message.topic.split("/")
@@ -193,15 +215,28 @@ class Program:
 def _usage(pid: int) -> Iterator[Usage]:
     try:
         process = psutil.Process(pid)
-        while True:
+        for number in itertools.count():
             times = process.cpu_times()
-            yield Usage(time.time(), times.user + times.system, process.memory_info().rss / 1e6)
+            # There are dozens of threads: looking at them must not become work of its own.
+            threads = _threads(pid) if number % THREADS_EVERY == 0 else {}
+            yield Usage(time.time(), times.user + times.system, process.memory_info().rss / 1e6, threads)
     except psutil.Error:
         return
 
 
-def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99."""
+def _threads(pid: int) -> dict[int, tuple[str, float]]:
+    found = {}
+    tick_s = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.0
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        with suppress(OSError):  # it has ended meanwhile
+            name, _, rest = (task / "stat").read_text().partition("(")[2].rpartition(")")
+            user, system = rest.split()[11:13]
+            found[int(task.name)] = (name, (int(user) + int(system)) * tick_s)
+    return found
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float | None]:
+    """p50, p95 and p99; None of nothing."""
     if not values:
-        return {"p50": float("nan"), "p95": float("nan"), "p99": float("nan")}
+        return {"p50": None, "p95": None, "p99": None}
     return {f"p{level}": round(float(np.percentile(values, level)), 1) for level in (50, 95, 99)}

@@ -20,12 +20,20 @@ if TYPE_CHECKING:
 
 COUNTS = {"voice and face": (1, 2, 4, 8, 16), "with words": (1, 2, 4)}
 LENGTH_S = 30.0
+FPS = 5
 
 
 def measure(clip: Path, count: int, length_s: float, *, words: bool) -> dict[str, Any]:
     """Run `count` streams once."""
     streams = ", ".join(f"{{name: s{number}, source: {clip}}}" for number in range(count))
-    options = ["--set", f"streams=[{streams}]", "--set", "camera.max_fps=5", "--set", f"asr.enabled={words}".lower()]
+    options = [
+        "--set",
+        f"streams=[{streams}]",
+        "--set",
+        f"camera.max_fps={FPS}",
+        "--set",
+        f"asr.enabled={words}".lower(),
+    ]
     with Program(options) as program:
         program.wait(length_s + 120)
         sentiments = program.sentiments()
@@ -50,6 +58,7 @@ def measure(clip: Path, count: int, length_s: float, *, words: bool) -> dict[str
             "latency_ms": quantiles(latency),
             "text_lag_ms": quantiles(lags),
             "cores": round(cores, 3),
+            "cores_by_stage": program.cores_by_stage(start_s + SETTLE_S, start_s + length_s),
             "cost": round(cores / count, 4),
             "rss_mb": round(max(sample.rss_mb for sample in program.usage)),
             "dropped": dropped,
@@ -65,7 +74,7 @@ def main(options: Sequence[str]) -> dict[str, Any]:
     clips = sorted((args.data / "mosi_clips").glob("*.mp4"))
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        clip = talk(clips, Path(folder) / "talk.mkv", length_s, 0.0)
+        clip = talk(clips, Path(folder) / "talk.mkv", length_s, 0.0, FPS)
         for kind, numbers in counts.items():
             for count in numbers:
                 rows.append(measure(clip, count, length_s, words=kind == "with words"))
