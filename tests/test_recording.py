@@ -40,6 +40,8 @@ ABOUT = {
     "devices": DEVICES,
 }
 MS = 1_000_000
+MAGIC = 8
+"""Bytes after the last record of an MCAP file."""
 
 
 def vector(size):
@@ -333,8 +335,14 @@ def whole(tmp_path_factory):
 def test_a_file_cut_anywhere_is_read_as_far_as_it_goes(whole, tmp_path_factory, data):
     content, count = whole
     path = tmp_path_factory.mktemp("cut") / "desk.mcap"
-    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    assert len(read_or_refused(path)) <= count
+    kept = data.draw(st.integers(0, len(content) - 1))
+    path.write_bytes(content[:kept])
+    ticks, truncated = read_or_refused(path)
+    assert len(ticks) <= count
+    if truncated is None:
+        assert not ticks or (len(ticks) == count and kept >= len(content) - MAGIC)
+    else:
+        assert truncated == "cut off"
 
 
 @given(at=st.integers(0, 1 << 30), value=st.integers(0, 255))
@@ -359,10 +367,10 @@ def test_a_foreign_file_is_refused_in_one_line(tmp_path_factory, content):
 def read_or_refused(path):
     try:
         [recording] = open_recordings(path)
-        return [entry for entry in recording.entries() if entry.topic == "tick"]
+        return [entry for entry in recording.entries() if entry.topic == "tick"], recording.truncated
     except AgfnError as error:
         assert "\n" not in str(error)
-        return []
+        return [], None
 
 
 WRITES = """

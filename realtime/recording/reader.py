@@ -103,10 +103,8 @@ class Recording:
                     elif isinstance(record, Footer):
                         return
                     yield record
-            except EndOfFile:
-                self.truncated = "cut off"
-            except BROKEN as error:
-                self.truncated = f"damaged: {error}"[:200]
+            except (EndOfFile, *BROKEN) as error:
+                self.truncated = f"damaged: {error}"[:200] if file.read(1) else "cut off"
         if not known:
             raise SourceError(f"{self.path} is no recording of AGFN Live")
 
