@@ -73,14 +73,18 @@ class Extractors(ABC):
         """Return what transcripts go through."""
 
 
+def weights_of(config: Config) -> Path:
+    """Return the weights file that the configuration names."""
+    return WEIGHTS if config.fusion.weights == "default" else Path(config.fusion.weights)
+
+
 def fuser_of(config: Config, clock: Clock) -> Fuser:
     """Load AGFN as the configuration says.
 
     Raises:
         ModelError: the weights file is missing, damaged or of another schema.
     """
-    weights = WEIGHTS if config.fusion.weights == "default" else Path(config.fusion.weights)
-    return Fuser(weights, config.fusion.device, clock, config.fusion.threads, config.fusion.backend)
+    return Fuser(weights_of(config), config.fusion.device, clock, config.fusion.threads, config.fusion.backend)
 
 
 class Parts(Extractors):

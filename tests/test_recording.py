@@ -326,7 +326,9 @@ def test_numbers_of_a_broken_sound_card_come_back_too():
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    recorder, views = record(tmp_path_factory.mktemp("whole") / "session", 30)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(writer, "FLUSH_S", 0.001)  # many chunks, as in an hour
+        recorder, views = record(tmp_path_factory.mktemp("whole") / "session", 30)
     return recorder.path.read_bytes(), len(views)
 
 

@@ -91,12 +91,23 @@ def other(fuser, path, change):
     return Fuser(path, "cpu", VirtualClock())
 
 
-def test_new_weights_give_an_old_session_new_scores(recorded, fuser, tmp_path):
+def test_new_weights_give_an_old_session_new_scores(recorded, fuser, tmp_path, caplog):
     folder, sent = recorded
     new = other(fuser, tmp_path / "new.safetensors", lambda model: type(model)(model.config))
     again = judged(play(folder, new))
     assert len(again) == len(judged(sent))
     assert again != judged(play(folder, fuser))
+
+    [recording] = open_recordings(folder)
+    old = recorded_settings(Config(), recording)
+    new = old.model_copy(
+        update={"fusion": old.fusion.model_copy(update={"weights": str(tmp_path / "new.safetensors")})}
+    )
+    for config, said in ((old, False), (new, True)):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            Playback(config, recording, fuser, VirtualClock(), [].append, fast=True)
+        assert ("other weights" in caplog.text) == said
 
 
 def test_weights_that_look_at_the_words_do_without_them_where_none_are_kept(recorded, fuser, tmp_path, caplog):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from realtime.errors import SourceError
 from realtime.extract.schema import schema_hash
+from realtime.recording.start import digest_of
 from realtime.stream import Stream
 from realtime.types import NS_PER_S, Event
 
@@ -60,6 +61,8 @@ class Playback:
         self._stream = Stream(
             config, stream, clock, send, fuser.checkpoint.context, devices={str(k): str(v) for k, v in devices.items()}
         )
+        if recording.about.get("weights_sha256") != digest_of(config):
+            log.info("%s was recorded with other weights: its scores will differ", recording.path.name)
         if not self._words and fuser.needs_words:
             log.warning("these weights look at the words, and %s holds none: text is left out", recording.path.name)
             self._stream.window.off("text")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realtime.clock import utc_now
+from realtime.errors import ModelError
 from realtime.extract.schema import schema_hash
+from realtime.parts import weights_of
 from realtime.recording.writer import Recorder
 from realtime.stream import device_names
 
@@ -39,9 +42,23 @@ def recorder_of(config: Config, stream: StreamConfig, failed: Callable[[str], No
         "window": config.window.model_dump(),
         "smoothing_s": config.fusion.smoothing_s,
         "weights": config.fusion.weights,
+        "weights_sha256": digest_of(config),
         "devices": device_names(stream, config),
     }
     return Recorder(Path(config.record.folder), stream.name, about, words=config.record.text, failed=failed)
+
+
+def digest_of(config: Config) -> str:
+    """Return the sha256 of the weights file, in hex: it tells a replay whether its scores must be the same.
+
+    Raises:
+        ModelError: the file can't be read.
+    """
+    path = weights_of(config)
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}") from None
 
 
 def _version() -> str:
