@@ -1,6 +1,6 @@
 """Measure the program against its bars: each benchmark ends in one line of JSON, `all` in one with all their keys.
 
-python scripts/bench.py asr|pipeline|streams|fusion|all [options of the benchmark]
+python scripts/bench.py asr|pipeline|streams|fusion|face|memory|all [options of the benchmark]
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ BENCHMARKS = {
     "asr": "speech recognition: lag, words, decoder time",
     "pipeline": "one stream from device to message",
     "streams": "several streams in one process",
-    "fusion": "the fusion worker alone",
+    "fusion": "the fusion alone, beside other networks",
+    "face": "the face extractor, beside one picture at a time",
+    "memory": "hours at full speed: does memory stay flat?",
 }
 
 
