@@ -1,6 +1,6 @@
 """Speech recognition against its bars.
 
-python scripts/bench.py asr [--data DIR] [--quick] [--busy | --contexts | --voice]
+python scripts/bench.py asr [--data DIR] [--quick] [--busy | --contexts | --voice | --simulate]
 
 The stream runs in real time beside camera, voice and fusion of the program (beside.py); with --quick its idle times are
 skipped (live.py). Decoder times are CPU times, compared with a plain loop in the same run (plain.py).
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmarks import asr_contexts, asr_voice, live, plain, sound
+from benchmarks import asr_contexts, asr_simulated, asr_voice, live, plain, sound
 from benchmarks.beside import rest_of_the_program
 from benchmarks.busy import busy_core
 from benchmarks.lag import percentiles, slope_ms_per_min, word_lags
@@ -34,22 +34,27 @@ if TYPE_CHECKING:
 
 PAUSES_S = (0.6, 2.5, 1.0, 8.0, 0.3)
 COMPARED_S = 60.0
-BUSY_STREAM_S = 150
+CORE_TAKEN_S, CORE_BACK_S, BUSY_STREAM_S = 45, 105, 150
+RECOVERY_S = 10
+BUSY_CLIPS = 40
 
 
 def main(options: Sequence[str]) -> dict[str, Any]:
     """Run the benchmark, print its JSON line and return what it says."""
     parser = argparse.ArgumentParser(prog="bench.py asr", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
-    parser.add_argument("--quick", action="store_true", help="40 clips, a stream of 3 minutes, 1 minute of each sound")
+    parser.add_argument("--quick", action="store_true", help="less of everything: to see that it works")
     parser.add_argument("--model", default=AsrConfig().model)
     parser.add_argument("--step", type=float, default=AsrConfig().step_s, help="seconds between decodes")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--contexts", action="store_true", help="only compare audio contexts")
     only.add_argument("--busy", action="store_true", help="only take one core away for 60 s of a live stream")
     only.add_argument("--voice", action="store_true", help="only tell whether encoder states help the voice features")
+    only.add_argument("--simulate", action="store_true", help="only WER and lags with a fixed decode time, 70 clips")
+    parser.add_argument("--context", type=float, default=AsrConfig().context_s, help="seconds the encoder sees")
     arguments, _ = parser.parse_known_args(options)
-    config = AsrConfig(model=arguments.model, step_s=arguments.step)
+    buffer_s = min(AsrConfig().buffer_s, arguments.context - 1)
+    config = AsrConfig(model=arguments.model, step_s=arguments.step, context_s=arguments.context, buffer_s=buffer_s)
     found = measure(arguments, config, AsrModel(config), plain.load(config))
     print(json.dumps(found))
     return found
@@ -59,14 +64,17 @@ def measure(arguments: Namespace, config: AsrConfig, model: AsrModel, whisper: W
     """Measure what was asked for."""
     if arguments.voice:
         return asr_voice.compare(arguments.data, model, whisper, 120 if arguments.quick else 480)
+    if arguments.simulate:
+        clips = sound.mosi(arguments.data, 10 if arguments.quick else 70)
+        return asr_simulated.compare(config, model, whisper, clips)
     clips = sound.mosi(arguments.data, 40 if arguments.quick else None)
     grid = sound.grid(arguments.data)
     if arguments.contexts:
         return asr_contexts.compare(config, clips, grid)
     if arguments.busy:
-        few = [sound.align(clip, whisper) for clip in clips[:: max(1, len(clips) // 40)]]
+        few = [sound.align(clip, whisper) for clip in clips[:: max(1, len(clips) // BUSY_CLIPS)]]
         with rest_of_the_program(arguments.data, BUSY_STREAM_S):
-            return core_taken_away(config, model, few)
+            return core_taken_away(config, model, few, shorter=3.0 if arguments.quick else 1.0)
     aligned = [sound.align(clip, whisper) for clip in clips]
     length_s = 180 if arguments.quick else 1200
     with rest_of_the_program(arguments.data, length_s):
@@ -159,13 +167,24 @@ def word_starts(config: AsrConfig, model: AsrModel, clips: Sequence[Clip]) -> di
     return {"word_start_error_p50_s": p50, "word_start_error_p95_s": p95}
 
 
-def core_taken_away(config: AsrConfig, model: AsrModel, clips: Sequence[Clip]) -> dict[str, float]:
-    """Lags of a live stream of 150 s, in real time, while another process keeps one core busy from 45 to 105 s."""
-    clip = sound.join(clips, BUSY_STREAM_S, (0.6,))
-    with busy_core(45, 60):
+def core_taken_away(
+    config: AsrConfig, model: AsrModel, clips: Sequence[Clip], *, shorter: float = 1.0
+) -> dict[str, float]:
+    """Lags of a live stream of 150 s, in real time, while another process keeps one core busy from 45 to 105 s.
+
+    `shorter` divides these times, to see that it works.
+    """
+    taken_s, back_s, length_s = (at / shorter for at in (CORE_TAKEN_S, CORE_BACK_S, BUSY_STREAM_S))
+    clip = sound.join(clips, length_s, (0.6,))
+    with busy_core(taken_s, back_s - taken_s):
         run = live.run(clip.sound, config, model, wall=True)
     lags = word_lags(clip, run, local=False)
-    parts = {"before": (0, 45), "during": (45, 105), "return": (105, 115), "after": (115, 150)}
+    parts = {
+        "before": (0, taken_s),
+        "during": (taken_s, back_s),
+        "return": (back_s, back_s + RECOVERY_S),
+        "after": (back_s + RECOVERY_S, length_s),
+    }
     shares = {}
     for name, (start_s, end_s) in parts.items():
         p50, p95 = percentiles([lag.tentative_s for lag in lags if start_s <= lag.end_s < end_s])

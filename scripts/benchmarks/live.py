@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from realtime.clock import VirtualClock
 from realtime.extract.speech import SpeechDetector
 from realtime.extract.transcribe import Transcriber
 from realtime.types import NS_PER_S, Chunk, Transcript
@@ -82,7 +83,22 @@ class Metered:
         return heard
 
 
-def run(sound: Floats, config: AsrConfig, model: Decoder, *, wall: bool = False) -> Run:
+class Simulated:
+    """A decoder that takes a fixed time of a clock that stands still otherwise."""
+
+    def __init__(self, model: Decoder, decode_s: float) -> None:
+        self._model, self._decode_ns = model, int(decode_s * NS_PER_S)
+        self.clock = VirtualClock()
+
+    def decode(
+        self, sound: Floats, prefix: Sequence[int], max_tokens: int, language: str | None
+    ) -> tuple[Hypothesis, str]:
+        """Decode as the model does."""
+        self.clock.advance_to(self.clock.now_ns() + self._decode_ns)
+        return self._model.decode(sound, prefix, max_tokens, language)
+
+
+def run(sound: Floats, config: AsrConfig, model: Decoder, *, wall: bool = False, decode_s: float | None = None) -> Run:
     """Feed a recording to a recogniser as a live thread does.
 
     Args:
@@ -90,9 +106,13 @@ def run(sound: Floats, config: AsrConfig, model: Decoder, *, wall: bool = False)
         config: of the recogniser.
         model: of the recogniser.
         wall: wait for the sound in real time instead of skipping the idle time.
+        decode_s: let every decode take this simulated time instead of the one it takes.
     """
     frames = speech_frames(sound)
-    clock = WaitingClock() if wall else SkippingClock()
+    clock: VirtualClock | SkippingClock = WaitingClock() if wall else SkippingClock()
+    if decode_s is not None:
+        model = Simulated(model, decode_s)
+        clock = model.clock
     transcriber = Transcriber(config, model, clock)
     result = Run(len(sound) / 16_000, sum(frame.probability >= 0.5 for frame in frames) * 0.032)
 
