@@ -43,10 +43,15 @@ def set_up(level: str, style: Format) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
+def printable(text: str) -> str:
+    """Return the text with what a terminal would obey (line breaks, escapes) written as Python writes it."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def say_error(error: Exception) -> None:
     """Say why the program ends: a plain line, or a JSON line where log lines are."""
     handlers = logging.getLogger().handlers
     if any(isinstance(handler.formatter, JsonFormatter) for handler in handlers):
         logging.getLogger("realtime").error("%s", error)
     else:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line a person must see
+        print(f"error: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - the one line a person must see
