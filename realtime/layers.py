@@ -77,6 +77,10 @@ def load(
         return Config.model_validate({**merged, **_streams(merged)}), origins
     except ValidationError as error:
         raise UsageError(_explain(error, origins)) from None
+    except ValueError:  # Python does not print an integer of thousands of digits, not even in the error about it
+        raise UsageError(
+            "a number in the configuration has thousands of digits; --print-config lists the keys"
+        ) from None
 
 
 def _environment(environ: Mapping[str, str]) -> list[Layer]:

@@ -90,6 +90,18 @@ def test_sound_that_has_the_right_rate_already_is_not_changed(tmp_path):
     assert np.array_equal(clips.sound(path), samples.astype(np.float32) / 32768)
 
 
+def test_a_title_that_is_no_utf_8_does_no_harm(tmp_path):
+    title = b"INAM\x06\x00\x00\x00Caf\xe9!\x00"
+    info = b"LIST" + (4 + len(title)).to_bytes(4, "little") + b"INFO" + title
+    sound = b"data" + (6400).to_bytes(4, "little") + b"\x10\x00" * 3200
+    head = b"fmt \x10\x00\x00\x00\x01\x00\x01\x00\x80>\x00\x00\x00}\x00\x00\x02\x00\x10\x00"
+    body = b"WAVE" + head + info + sound
+    path = tmp_path / "latin.wav"
+    path.write_bytes(b"RIFF" + len(body).to_bytes(4, "little") + body)
+    _, chunks = split(opened(path).items(0))
+    assert sum(len(chunk.samples) for chunk in chunks) == 3200
+
+
 def test_compressed_sound_is_what_another_decoder_hears(data_dir):
     path = data_dir / "emodb" / "03a01Fa.ogg"
     expected, rate_hz = soundfile.read(path)

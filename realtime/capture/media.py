@@ -138,7 +138,7 @@ class MediaFile:
     def _opened(self) -> Iterator[Any]:
         try:
             # "file:" keeps FFmpeg from taking a colon in the name for a protocol.
-            container = av.open(f"file:{self.path}")
+            container = av.open(f"file:{self.path}", metadata_errors="replace")  # a title may be in Latin-1
         except (FFmpegError, OSError) as error:
             reason = "it is no media file, or cut off" if isinstance(error, ValueError) else str(error.strerror)
             raise SourceError(f"{self.path}: cannot be read: {reason}; check that a media player plays it") from None

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 client_log = logging.getLogger("realtime.publish.client")
-client_log.setLevel(logging.ERROR)  # paho and aiomqtt warn of what this module handles and says itself
+client_log.setLevel(logging.CRITICAL)  # paho and aiomqtt complain of what this module handles and says itself
 
 FRESH_S = 2.0
 """Older sentiment and health is not worth sending."""

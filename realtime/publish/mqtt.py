@@ -12,6 +12,8 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from aiomqtt import MqttError
+
 from realtime.channel import ClosedError
 from realtime.clock import MonotonicClock
 from realtime.errors import BrokerError
@@ -85,6 +87,7 @@ class MqttPublisher:
         # Not the platform's default: paho's sockets need add_reader, which the proactor loop of Windows lacks.
         self._loop = asyncio.SelectorEventLoop()
         self._loop.set_default_executor(DaemonThreads())
+        self._loop.set_exception_handler(_overlooked)
         for stream in self._streams:
             commands = Commands(stream, self._on_command, self._clock)
             self._commands.append(commands)
@@ -195,6 +198,13 @@ class DaemonThreads(ThreadPoolExecutor):
 
         threading.Thread(target=run, name="mqtt-call", daemon=True).start()
         return future
+
+
+def _overlooked(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody took; what aiomqtt leaves behind when a broker hangs up has been said by the link already."""
+    error = context.get("exception")
+    level = logging.DEBUG if isinstance(error, MqttError | OSError) else logging.ERROR
+    log.log(level, "%s", context["message"], exc_info=error)
 
 
 async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
