@@ -1,5 +1,6 @@
 """Work that is not done: pictures that nobody needs, copies, threads, and models loaded twice."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,17 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from realtime.capture.adapt import IDLE_AFTER_S, AnalysisRate
 from realtime.capture.thin import RateLimit
 from realtime.clock import VirtualClock
-from realtime.config import CameraConfig
+from realtime.config import CameraConfig, Config
 from realtime.extract.asr_pool import DecodeQueue
 from realtime.extract.schema import FACE_DIM
 from realtime.extract.whisper import Hypothesis
+from realtime.layers import load
 from realtime.threads import POOLS, name_thread, starting_threads
 from realtime.types import NS_PER_S, FaceFeatures, SpeechFrame
 
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 CAMERA_FPS = 30
 FULL, IDLE = 15.0, 8.0
 
@@ -208,3 +212,35 @@ def test_threads_have_names_that_top_shows():
     thread.start()
     thread.join()
     assert names == ["a-name-that-is-", "inner", "a-name-that-is-"]
+
+
+def test_the_profiles_say_what_they_are_for_and_can_be_loaded():
+    default = Config()
+    for name in ("laptop", "pi", "gpu"):
+        file = CONFIGS / f"{name}.yaml"
+        assert file.read_text().startswith("# "), "the first line says which machine it is for"
+        assert load(file, environ={})[0] != default
+    pi, laptop = (load(CONFIGS / f"{name}.yaml", environ={})[0] for name in ("pi", "laptop"))
+    assert pi.camera.max_fps < laptop.camera.max_fps
+    assert pi.window.hop_s > laptop.window.hop_s
+    assert load(CONFIGS / "gpu.yaml", environ={})[0].fusion.device == "cuda"
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["laptop", "pi"])
+def test_a_profile_analyses_a_clip(name, clip):
+    command = [sys.executable, "-m", "realtime.run", "--no-view", "--config", CONFIGS / f"{name}.yaml"]
+    options = ["--source", clip, "--pace", "fast", "--mqtt", "off", "--output", "-"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True, timeout=120)
+    messages = [json.loads(line) for line in done.stdout.splitlines() if "agfn.sentiment" in line]
+    assert messages[-1]["score"] is not None
+    assert messages[-1]["modalities"]["face"]["weight"] > 0
+
+
+def test_the_gpu_profile_says_what_is_missing_where_there_is_no_gpu(clip):
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    command = [sys.executable, "-m", "realtime.run", "--config", CONFIGS / "gpu.yaml", "--source", clip]
+    done = subprocess.run([*command, "--mqtt", "off"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 5
+    assert "no CUDA device" in done.stderr

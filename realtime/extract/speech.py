@@ -90,7 +90,8 @@ class SpeechDetector:
             yield self._frame(sound[start : start + FRAME_SAMPLES], t_ns + start * NS_PER_S // SAMPLE_RATE_HZ)
 
     def _frame(self, samples: Floats, t_ns: int) -> SpeechFrame:
-        padded = np.pad(samples, (0, FRAME_SAMPLES - len(samples)))
+        missing = FRAME_SAMPLES - len(samples)
+        padded = np.pad(samples, (0, missing)) if missing else samples
         seen = np.concatenate((self._context, padded))[None]  # (1, 576)
         probabilities, self._h, self._c = self._session.run(None, {"input": seen, "h": self._h, "c": self._c})
         self._context = padded[-CONTEXT_SAMPLES:]

@@ -218,13 +218,14 @@ def _usage(pid: int) -> Iterator[Usage]:
         for number in itertools.count():
             times = process.cpu_times()
             # There are dozens of threads: looking at them must not become work of its own.
-            threads = _threads(pid) if number % THREADS_EVERY == 0 else {}
-            yield Usage(time.time(), times.user + times.system, process.memory_info().rss / 1e6, threads)
+            by_thread = threads(pid) if number % THREADS_EVERY == 0 else {}
+            yield Usage(time.time(), times.user + times.system, process.memory_info().rss / 1e6, by_thread)
     except psutil.Error:
         return
 
 
-def _threads(pid: int) -> dict[int, tuple[str, float]]:
+def threads(pid: int) -> dict[int, tuple[str, float]]:
+    """CPU seconds of each thread of a process by its id, with its name (Linux)."""
     found = {}
     tick_s = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.0
     for task in Path(f"/proc/{pid}/task").glob("*"):
