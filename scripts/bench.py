@@ -10,6 +10,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
@@ -31,15 +32,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the program against its bars.")
     chosen = "; ".join(f"{name}: {what}" for name, what in BENCHMARKS.items())
     parser.add_argument("benchmark", choices=[*BENCHMARKS, "all"], help=chosen)
+    parser.add_argument("--out", type=Path, help="keep the figures in this JSON file, beside those it holds already")
+    parser.add_argument("--page", type=Path, help="put the figures of --out into the tables of this page")
     arguments, rest = parser.parse_known_args()
     names = (
         [name for name in BENCHMARKS if name not in ASKED_FOR]
         if arguments.benchmark == "all"
         else [arguments.benchmark]
     )
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for name in names:
         found |= importlib.import_module(f"benchmarks.{name}").main(rest) or {}
+    if arguments.out is not None:
+        report = importlib.import_module("benchmarks.report")
+        kept = report.keep(arguments.out, found)
+        if arguments.page is not None:
+            report.fill(arguments.page, kept)
     if len(names) > 1:
         print(json.dumps(found))
     return 0

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from benchmarks import pipeline, profile, program, streams
+from benchmarks import pipeline, profile, program, report, streams
 from benchmarks.fusion import summary
 from benchmarks.memory import Loop, Watch
 
@@ -147,3 +147,28 @@ def test_streams_are_counted_each_with_its_messages_and_drops(talk):
     assert row["cost"] == pytest.approx(row["cores"] / 2, abs=1e-3)
     assert set(row["dropped"]) >= {"face", "voice", "speech", "fusion"}
     assert row["latency_ms"]["p95"] > 0
+
+
+def test_the_figures_of_a_page_come_from_the_benchmarks(tmp_path):
+    page, file = tmp_path / "page.md", tmp_path / "figures.json"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.keep(file, {"av_latency_p50_ms": 21.5, "fusion_speedup_batch32": 4.0})
+    report.fill(page, report.keep(file, {"cores_silent": 0.5, "cost_by_streams": {"1": 0.2, "8": 0.1}}))
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    assert "| 21.5 ms | kept |" in next(line for name, line in lines.items() if name.startswith("newest"))
+    assert "| 0.5 cores | missed |" in lines["the same in silence"]
+    assert "| 4 | missed |" in lines["windows a second at 32, over those at 1 (PyTorch)"]
+    assert "not measured" in lines["one window through AGFN"]
+    assert "0.2 | 0.1" in lines["cores a stream"]
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="figures"):
+        report.fill(page, json.loads(file.read_text()))
+
+
+def test_the_page_of_this_repository_shows_the_figures_it_was_given():
+    found = json.loads((ROOT / "docs" / "performance.json").read_text())
+    assert report.tables(found) in (ROOT / "docs" / "performance.md").read_text()

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 SHAPES: dict[Modality, tuple[int, int]] = {"text": (11, TEXT_DIM), "voice": (40, VOICE_DIM), "face": (60, FACE_DIM)}
 """Steps and width of a full window: 4 s of speech at 2.6 words/s, 10 blocks/s of voice and 15 frames/s of face."""
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+LENGTHS_S = (1.0, 2.0, 4.0, 8.0)
 WIDTH = 64
 
 
@@ -82,7 +83,7 @@ class SequenceMulT(nn.Module):
         return score
 
 
-def windows(count: int) -> list[WindowView]:
+def windows(count: int, length_s: float = 4.0) -> list[WindowView]:
     """Full windows of random features: what is in them costs the same."""
     rng = np.random.default_rng(0)
 
@@ -92,7 +93,13 @@ def windows(count: int) -> list[WindowView]:
         return Segment(values, times_s, 0.9, "ok", None, 0)
 
     return [
-        WindowView("bench", number, 0, 0, {name: segment(*SHAPES[name]) for name in MODALITIES})
+        WindowView(
+            "bench",
+            number,
+            0,
+            0,
+            {name: segment(max(1, round(SHAPES[name][0] * length_s / 4)), SHAPES[name][1]) for name in MODALITIES},
+        )
         for number in range(count)
     ]
 
@@ -146,6 +153,20 @@ def measure(rounds: int, batches: Sequence[int] = BATCHES) -> dict[int, dict[str
     return table
 
 
+def by_length(rounds: int) -> dict[str, float]:
+    """Median milliseconds of one window of so many seconds; a long one keeps its newest steps (collate.MAX_STEPS)."""
+    fuser = fuser_of(_with(load()[0]), MonotonicClock())
+    found = {}
+    for length_s in LENGTHS_S:
+        views, spent = windows(1, length_s), []
+        for _ in range(rounds + 2):
+            begin_s = time.perf_counter()
+            fuser.fuse(views)
+            spent.append(1000 * (time.perf_counter() - begin_s))
+        found[f"{length_s:g}"] = round(float(np.median(spent[2:])), 3)
+    return found
+
+
 def summary(table: dict[int, dict[str, float]]) -> dict[str, Any]:
     """The keys of this benchmark from its table.
 
@@ -186,6 +207,6 @@ def main(options: Sequence[str]) -> dict[str, Any]:
     print("ms a batch  " + "  ".join(f"{name:>10s}" for name in table[1]))
     for size, row in table.items():
         print(f"{size:10d}  " + "  ".join(f"{value:10.2f}" for value in row.values()))
-    result = summary(table)
+    result = summary(table) | {"fusion_ms_by_window_s": by_length(3 if args.quick else 51)}
     print(json.dumps(result))
     return result
