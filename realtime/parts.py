@@ -48,7 +48,11 @@ class Extractors(ABC):
         except zoo.ZooError as error:
             raise ModelError(str(error)) from None
         with starting_threads("whisper"):
-            self._asr = DecodeQueue(AsrModel(config.asr), config.asr.workers) if config.asr.enabled else None
+            self._asr = (
+                DecodeQueue(AsrModel(config.asr), config.asr.workers, lambda: AsrModel(config.asr))
+                if config.asr.enabled
+                else None
+            )
 
     def face(self) -> FaceExtractor:
         """Return a face extractor of its own for a stream."""

@@ -34,6 +34,8 @@ FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 1.5
 """Short: a failed open of a local device costs milliseconds, and a person who plugs it in again waits."""
 LOG_EVERY_S = 30.0
+PROVEN_AFTER_S = 3.0
+"""A stage that gives nothing out counts as recovered once it has worked for so long: it may fail at the next decode."""
 SLOW_OVER_S = 2.0
 """A rate is judged over so long."""
 
@@ -217,11 +219,13 @@ class Worker(ABC):
             self._logged_ns = now_ns
             log.warning("%s", cause)
 
-    def _delivered(self, t_ns: int) -> None:
+    def _delivered(self, t_ns: int, *, proven: bool = True) -> None:
         now_ns = self._clock.now_ns()
         self._items += 1
-        self._failures = 0
         self._delay_ms = (now_ns - t_ns) / 1e6
+        if not proven and self._lost_since_ns is not None:
+            return
+        self._failures = 0
         if self._lost_since_ns is not None:
             since_ns, self._lost_since_ns, self._logged_ns = self._lost_since_ns, None, None
             self._on_event(Event(now_ns, self.name, "recovered", None, since_ns))
@@ -365,6 +369,7 @@ class StageWorker(Worker):
     def _run(self, generation: int) -> None:
         stage = self._make()
         self.ready.set()
+        begun_ns = self._clock.now_ns()
         try:
             while self._current(generation):
                 try:
@@ -377,12 +382,13 @@ class StageWorker(Worker):
                     return
                 self._enter()
                 if self._coalesce:
-                    self._give(generation, stage.feed_batch(items))  # type: ignore[attr-defined]
+                    given = self._give(generation, stage.feed_batch(items))  # type: ignore[attr-defined]
                 else:
-                    self._give(generation, stage.feed(items[0]))
+                    given = self._give(generation, stage.feed(items[0]))
                 if self._current(generation):
                     self._leave()
-                    self._delivered(item_end_ns(items[-1]))
+                    worked_s = (self._clock.now_ns() - begun_ns) / 1e9
+                    self._delivered(item_end_ns(items[-1]), proven=given > 0 or worked_s > PROVEN_AFTER_S)
         finally:
             stage.close()
 
@@ -393,10 +399,13 @@ class StageWorker(Worker):
             items[0] = replace(items[0], lost_samples=items[0].lost_samples + lost)
         return items
 
-    def _give(self, generation: int, outputs: Iterable[Any]) -> None:
+    def _give(self, generation: int, outputs: Iterable[Any]) -> int:
+        given = 0
         for output in outputs:
             if generation == self._generation:
                 self._sink(output)
+                given += 1
+        return given
 
 
 def item_end_ns(item: Any) -> int:  # noqa: ANN401 - any of the frozen values of types.py

@@ -9,7 +9,10 @@ import pytest
 from realtime import supervise
 from realtime.channel import Channel, Policy
 from realtime.clock import MonotonicClock
-from realtime.errors import DeviceError
+from realtime.errors import DeviceError, ModelError
+from realtime.extract import asr_pool
+from realtime.extract.asr_pool import DecodeQueue
+from realtime.extract.whisper import Hypothesis
 from realtime.supervise import MAX_LEFT_BEHIND, Pace, SourceWorker, StageWorker, Watchdog, backoff_s
 from realtime.types import Chunk, Frame
 
@@ -174,6 +177,41 @@ def test_a_stage_that_raises_is_built_anew_and_goes_on():
     assert "cannot double that" in events[1].cause
 
 
+class Moody(Doubler):
+    """Takes whatever comes, gives nothing out, and fails at every third item."""
+
+    def __init__(self):
+        super().__init__()
+        self.taken = 0
+
+    def feed(self, item):
+        self.taken += 1
+        if self.taken == 3:
+            raise MemoryError("no room for 8 GB")
+        return [item] if item > 100 else []
+
+
+def test_a_stage_that_only_listens_has_not_recovered_before_it_gave_something_or_worked_for_a_while(monkeypatch):
+    worker, out, events = stage_worker(Moody)
+    worker.start()
+    for number in range(9):  # fails three times, and says so once
+        worker.push(Item(number))
+        wait_until(lambda: worker.gauge().items + worker.gauge().restarts == number + 1)  # noqa: B023
+    assert [event.kind for event in events] == ["started", "lost"]
+    assert "MemoryError: no room" in events[1].cause
+    assert worker.gauge().lost
+    worker.push(Item(101))
+    wait_until(lambda: len(events) == 3)
+    assert (events[2].kind, events[2].since_ns) == ("recovered", events[1].t_ns)
+    monkeypatch.setattr(supervise, "PROVEN_AFTER_S", 0.0)
+    for number in range(3):
+        worker.push(Item(number))
+    wait_until(lambda: len(events) == 5)
+    assert [event.kind for event in events[3:]] == ["lost", "recovered"]
+    worker.finish(5)
+    assert out == [101, "flushed"]
+
+
 def test_a_coalescing_stage_gets_all_that_waits_at_once():
     worker, out, _ = stage_worker(coalesce=True)
     for number in range(1, 6):
@@ -271,3 +309,59 @@ def test_a_stage_that_cannot_be_built_keeps_nobody_from_starting():
     assert worker.ready.wait(5)
     worker.stop()
     assert worker.join(5)
+
+
+class Stuck:
+    """A speech model whose first decode hangs until it is let go."""
+
+    def __init__(self, *, hangs=True):
+        self.hangs, self.entered, self.release = hangs, threading.Event(), threading.Event()
+
+    def decode(self, sound, prefix, max_tokens, language):  # noqa: ARG002 - the signature of a decoder
+        self.entered.set()
+        if self.hangs:
+            self.release.wait(20)
+        return Hypothesis(()), language
+
+
+def decoding(queue):
+    """Decode in a thread of its own."""
+    thread = threading.Thread(target=queue.member().decode, args=(np.zeros(1, np.float32), [], 5, "en"), daemon=True)
+    thread.start()
+    return thread
+
+
+def decoded(queue):
+    return queue.member().decode(np.zeros(1, np.float32), [], 5, "en")[1]
+
+
+def test_a_decode_that_hangs_is_given_up_with_its_model_and_a_fresh_one_takes_over(monkeypatch):
+    monkeypatch.setattr(asr_pool, "LOOK_EVERY_S", 0.02)
+    stuck, fresh = Stuck(), []
+    queue = DecodeQueue(stuck, renew=lambda: fresh.append(Stuck(hangs=False)) or fresh[-1], hang_s=0.1)
+    thread = decoding(queue)
+    assert stuck.entered.wait(5)
+    assert decoded(queue) == decoded(queue) == "en"
+    assert len(fresh) == 1
+    stuck.release.set()
+    thread.join(5)
+    assert decoded(queue) == "en"  # its return frees no second place
+    assert (queue._free, queue._hung) == (1, 0)
+
+
+def test_models_that_hang_one_after_the_other_are_bounded_and_one_that_returns_makes_room(monkeypatch):
+    monkeypatch.setattr(asr_pool, "LOOK_EVERY_S", 0.02)
+    made = [Stuck()]
+    queue = DecodeQueue(made[0], renew=lambda: made.append(Stuck()) or made[-1], hang_s=0.1)
+    for number in range(asr_pool.MOST_HUNG + 1):
+        decoding(queue)
+        wait_until(lambda: len(made) == number + 1 and made[-1].entered.is_set())  # noqa: B023
+    time.sleep(0.2)
+    with pytest.raises(ModelError, match="again and again"):
+        decoded(queue)
+    assert len(made) == asr_pool.MOST_HUNG + 1
+    made[0].release.set()
+    made[-1].hangs = False
+    made[-1].release.set()
+    wait_until(lambda: queue._free == 1)
+    assert decoded(queue) == "en"

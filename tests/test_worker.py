@@ -94,6 +94,28 @@ def test_windows_of_many_streams_come_back_in_order_per_stream(fuser):
     assert (stats.pushed, stats.popped, stats.dropped, stats.pending) == (16, 16, 0, 0)
 
 
+def test_a_window_that_fails_in_the_model_or_on_its_way_out_does_not_end_the_others(fuser, monkeypatch):
+    results, failures = [], iter([MemoryError("no room"), None, None, None])
+
+    def fuse(views, real=fuser.fuse):
+        if (error := next(failures)) is not None:
+            raise error
+        return real(views)
+
+    def take(window, estimate):
+        results.append((window.seq, estimate.raw is not None))
+        if window.seq == 1:
+            raise OSError("disk full")
+
+    monkeypatch.setattr(fuser, "fuse", fuse)
+    worker = FusionWorker(fuser, FusionConfig(max_batch=1), MonotonicClock(), 1, take)
+    for seq in range(4):
+        worker.submit(view(seq))
+    worker.start()
+    worker.close(20)
+    assert results == [(0, False), (1, True), (2, True), (3, True)]
+
+
 def test_the_newest_steps_of_a_long_segment_are_kept():
     segments = {name: segment(name, 200) for name in MODALITIES}
     batch = collate([WindowView("desk", 0, 0, 0, segments)])
@@ -118,3 +140,36 @@ def test_smoothing_follows_faster_with_confidence_and_starts_afresh_after_a_gap(
         smoother.feed(NS_PER_S, 3.0, confidence)
     assert sure.feed(NS_PER_S, 3.0, 1.0) > unsure.feed(NS_PER_S, 3.0, 0.1)
     assert sure.feed(60 * NS_PER_S, -3.0, 0.1) == -3.0
+
+
+class Counting:
+    """The fuser, noting how many windows each forward pass takes."""
+
+    def __init__(self, inner):
+        self._inner, self.sizes = inner, []
+
+    def fuse(self, views):
+        self.sizes.append(len(views))
+        return self._inner.fuse(views)
+
+
+@pytest.mark.parametrize(
+    ("streams", "submitted", "max_batch", "sizes"),
+    [
+        (1, 1, 64, [1]),  # alone: nobody to wait for
+        (3, 3, 64, [3]),  # all are there
+        (8, 3, 64, [3]),  # the others are late: it goes without them
+        (8, 8, 3, [3, 3, 2]),
+    ],
+)
+def test_a_batch_goes_when_it_is_full_or_has_waited_long_enough(fuser, streams, submitted, max_batch, sizes):
+    counting, done = Counting(fuser), threading.Semaphore(0)
+    config = FusionConfig(max_batch=max_batch, max_wait_ms=20)
+    worker = FusionWorker(counting, config, MonotonicClock(), streams, lambda *_: done.release())
+    for number in range(submitted):
+        worker.submit(view(stream=f"s{number}"))
+    worker.start()
+    for _ in range(submitted):
+        assert done.acquire(timeout=20)
+    worker.close(2)
+    assert counting.sizes == sizes

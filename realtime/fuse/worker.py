@@ -175,7 +175,7 @@ class FusionWorker:
                 self._busy_s += estimates[0].fuse_s
                 self._delay_ms = estimates[0].fuse_s * 1000
                 for view, estimate in zip(part, estimates, strict=True):
-                    self._on_result(view, estimate)
+                    self._hand_on(view, estimate)
 
     def _gather(self) -> list[WindowView]:
         waiting = self._channel.pop_all()
@@ -188,9 +188,16 @@ class FusionWorker:
                 break
         return [view for _, view in waiting]
 
+    def _hand_on(self, view: WindowView, estimate: Estimate) -> None:
+        try:
+            self._on_result(view, estimate)
+        except Exception:
+            # One message that can't be made or sent must not end those of all streams.
+            log.exception("stream %s: no message for window %d", view.stream, view.seq)
+
     def _estimate(self, views: list[WindowView]) -> list[Estimate]:
         try:
             return self._fuser.fuse(views)
-        except RuntimeError as error:  # torch: out of memory, a lost device; the next window may work
+        except Exception as error:  # out of memory, a lost device, whatever: the next window may work
             log.exception("fusion of %d windows failed: %s", len(views), error)  # noqa: TRY401 - the one line must say it
             return [NOTHING] * len(views)

@@ -74,21 +74,21 @@ class V4l2Camera:
         fresh.replace(self._control)
 
 
-def built(folder: Path) -> Path:
-    """Compile the library; skip (in CI: fail) where that is not possible."""
+def built(folder: Path, name: str = "v4l2") -> Path:
+    """Compile a library that is preloaded, by default the camera's; skip (in CI: fail) where that is not possible."""
     if sys.platform != "linux":
-        absent("V4L2 is there on Linux only")
+        absent("preloaded libraries of these tests are for Linux only")
     need("gcc")
-    library = folder / "v4l2.so"
-    source = Path(__file__).with_name("v4l2.c")
+    library = folder / f"{name}.so"
+    source = Path(__file__).with_name(f"{name}.c")
     done = subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", str(library), str(source), "-lpthread"],
+        ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", str(library), str(source), "-lpthread", "-ldl"],
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        absent(f"the V4L2 library cannot be compiled: {done.stderr[-500:]}")
+        absent(f"{source.name} cannot be compiled: {done.stderr[-500:]}")
     return library
 
 

@@ -45,16 +45,23 @@ class Live:
         options: of realtime.run, besides the broker's.
         env: the program's whole environment.
         session: name of a session that the broker keeps for the subscriber.
+        program: what Python runs.
     """
 
     def __init__(
-        self, folder: Path, port: int, options: Sequence[str], env: Mapping[str, str], session: str | None = None
+        self,
+        folder: Path,
+        port: int,
+        options: Sequence[str],
+        env: Mapping[str, str],
+        session: str | None = None,
+        program: Sequence[str] = ("-m", "realtime.run"),
     ) -> None:
         self.output = folder / "live.jsonl"
         self._parsed = 0
         self._heard: defaultdict[str, list[Heard]] = defaultdict(list)
         self.subscriber = Subscriber(port, f"{BASE}/#", session=session)
-        command = [sys.executable, "-m", "realtime.run", "--no-view", "--mqtt", f"mqtt://127.0.0.1:{port}"]
+        command = [sys.executable, *program, "--no-view", "--mqtt", f"mqtt://127.0.0.1:{port}"]
         self.program = Program([*command, "--output", str(self.output), *options], folder / "live.log", env)
 
     def heard(self, kind: str = "sentiment") -> list[Heard]:

@@ -1,0 +1,39 @@
+"""Run as a program, with the options of realtime.run: the program with stages that fail on command.
+
+AGFN_TROUBLE names a file whose lines say `STAGE WHAT`, read at every call: `asr memory`, `face bug`, `face hang`.
+"""
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+from realtime import run
+
+TROUBLE = Path(os.environ["AGFN_TROUBLE"])
+
+
+def troubled(stage, call):
+    def wrapped(*arguments, **options):
+        what = dict(line.split() for line in TROUBLE.read_text().splitlines()).get(stage)
+        if what == "bug":
+            raise ValueError(f"{stage}: a bug")
+        if what == "memory":
+            raise MemoryError(f"{stage}: no room for 8 GB")
+        if what == "hang":
+            threading.Event().wait()
+        return call(*arguments, **options)
+
+    return wrapped
+
+
+def main():
+    from realtime.extract.face import FaceExtractor  # noqa: PLC0415 - not where --help needs it
+    from realtime.extract.whisper import AsrModel  # noqa: PLC0415
+
+    FaceExtractor.feed = troubled("face", FaceExtractor.feed)
+    AsrModel.decode = troubled("asr", AsrModel.decode)
+    return run.main()
+
+
+sys.exit(main())
