@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,11 +17,13 @@ import torch
 from realtime.capture.adapt import IDLE_AFTER_S, AnalysisRate
 from realtime.capture.thin import RateLimit
 from realtime.clock import VirtualClock
-from realtime.config import CameraConfig, Config
+from realtime.config import CameraConfig, Config, MqttConfig
 from realtime.extract.asr_pool import DecodeQueue
 from realtime.extract.schema import FACE_DIM
 from realtime.extract.whisper import Hypothesis
 from realtime.layers import load
+from realtime.publish import link
+from realtime.publish.mqtt import MqttPublisher
 from realtime.threads import POOLS, name_thread, starting_threads
 from realtime.types import NS_PER_S, FaceFeatures, SpeechFrame
 
@@ -244,3 +247,24 @@ def test_the_gpu_profile_says_what_is_missing_where_there_is_no_gpu(clip):
     done = subprocess.run([*command, "--mqtt", "off"], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 5
     assert "no CUDA device" in done.stderr
+
+
+@pytest.mark.real
+def test_a_message_does_not_wait_for_the_broker_to_acknowledge_the_one_before(mosquitto, monkeypatch):
+    """The system holds back a small packet after another, up to 40 ms, unless told not to."""
+    made = []
+
+    class Noted(link.Client):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr(link, "Client", Noted)
+    publisher = MqttPublisher(MqttConfig(url=mosquitto.url), ["desk"], print)
+    publisher.start()
+    try:
+        assert publisher.wait_ready(10)
+        connection = made[0]._client.socket()
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    finally:
+        publisher.close(0.5)
