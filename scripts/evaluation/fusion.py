@@ -139,7 +139,7 @@ def main(options: Sequence[str]) -> None:
         if done := runs(name, data, args):
             results[name] = data, done
     content = report(results, args)
-    (args.out / "fusion.json").write_text(json.dumps(_rounded(content), indent=1) + "\n", encoding="utf-8")
+    (args.out / "fusion.json").write_text(json.dumps(_rounded(content), separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - JSON
