@@ -97,7 +97,7 @@ def asyncapi(examples: list[dict[str, Any]]) -> dict[str, Any]:
             "title": "AGFN Live",
             "version": VERSION,
             "description": "Streaming sentiment from face, voice and words, with visible gates. "
-            "Version rules, in words: contract.md. With --homeassistant there is {base}/{stream}/homeassistant too, a copy "
+            "Version rules, in words: contract.md. With --homeassistant there is {base}/{stream}/homeassistant, a copy "
             "of the sentiment every few seconds for that one reader (homeassistant.md), and no part of this contract.",
             "license": {"name": "MIT"},
         },
