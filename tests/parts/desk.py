@@ -51,7 +51,7 @@ class Desk:
         )
 
     def after(self, since_s, kind="sentiment"):
-        return [heard for heard in self.live.heard(kind) if heard.at_s >= since_s]
+        return self.live.heard(kind, since_s=since_s)
 
     def loses(self, names, since_s, within_s=LOST_S, state="lost"):
         """Wait for the loss of modalities; the first message about it is soon enough, and they weigh nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import json
 import math
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 HOP_S = 0.25
 LATENESS_S = 0.15
-BASE = "agfn/desk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +60,24 @@ class Live:
         self.output = folder / "live.jsonl"
         self._parsed = 0
         self._heard: defaultdict[str, list[Heard]] = defaultdict(list)
-        self.subscriber = Subscriber(port, f"{BASE}/#", session=session)
+        self.subscriber = Subscriber(port, "agfn/#", session=session)
         command = [sys.executable, *program, "--no-view", "--mqtt", f"mqtt://127.0.0.1:{port}"]
         self.program = Program([*command, "--output", str(self.output), *options], folder / "live.log", env)
 
-    def heard(self, kind: str = "sentiment") -> list[Heard]:
-        """Messages of a kind so far."""
+    def heard(self, kind: str = "sentiment", stream: str = "desk", since_s: float = 0.0) -> list[Heard]:
+        """Messages of a kind that arrived since then."""
         for message in self.subscriber.messages[self._parsed :]:
             self._parsed += 1
             if message.payload.startswith(b"{"):
                 self._heard[message.topic].append(Heard(message.timestamp, json.loads(message.payload)))
-        return list(self._heard[f"{BASE}/{kind}"])
+        found = self._heard[f"agfn/{stream}/{kind}"]
+        return found[bisect.bisect_left(found, since_s, key=lambda each: each.at_s) :]
 
-    def written(self, kind: str) -> list[dict[str, Any]]:
+    def written(self, kind: str, stream: str = "desk") -> list[dict[str, Any]]:
         """Messages of a kind that the program wrote to its own file."""
         lines = self.output.read_text().splitlines() if self.output.exists() else []
-        bodies = [json.loads(line) for line in lines if line.endswith("}")]
-        return [body for body in bodies if body["schema"].startswith(f"agfn.{kind}/")]
+        bodies = [json.loads(line) for line in lines if f'"agfn.{kind}/' in line[:40] and line.endswith("}")]
+        return [body for body in bodies if body["stream"] == stream]
 
     def first(
         self,
@@ -85,16 +86,17 @@ class Live:
         what: str,
         kind: str = "sentiment",
         timeout_s: float = 20,
+        stream: str = "desk",
     ) -> Heard:
         """Wait for the first message that arrived after `since_s` and fulfils the condition."""
 
         def found() -> Heard | None:
-            return next((each for each in self.heard(kind) if each.at_s >= since_s and holds(each)), None)
+            return next((each for each in self.heard(kind, stream, since_s) if holds(each)), None)
 
         try:
             wait_until(found, timeout_s, what)
         except AssertionError as error:
-            last = self.heard(kind)[-1:]
+            last = self.heard(kind, stream)[-1:]
             raise AssertionError(f"{error}; last {kind}: {last}; log: {self.program.text()[-2000:]}") from None
         return found()
 

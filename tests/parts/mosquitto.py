@@ -35,8 +35,10 @@ class Mosquitto:
         self.port = free_port()
         config = folder / f"mosquitto-{self.port}.conf"
         config.write_text("\n".join([f"listener {self.port} 127.0.0.1", *listener, *lines, ""]))
+        refusing = config.with_suffix(".refusing")
+        refusing.write_text(config.read_text().replace("allow_anonymous true", "allow_anonymous false"))
         self._log = config.with_suffix(".log")
-        self._command = [program, "-c", str(config)]
+        self._command, self._refusing = [program, "-c", str(config)], [program, "-c", str(refusing)]
         self._process = None
         self.start()
 
@@ -47,9 +49,10 @@ class Mosquitto:
     def log(self):
         return self._log.read_text(errors="replace")
 
-    def start(self):
+    def start(self, *, refusing=False):
+        """Start it; `refusing` lets nobody in who has no password."""
         with self._log.open("a") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._refusing if refusing else self._command, stdout=log, stderr=log)
         wait_for(self._listens, what="mosquitto's start")
 
     def kill(self):

@@ -66,6 +66,17 @@ class SoundServer:
         wait_until(lambda: self._answers("set-default-source", f"{name}.monitor"), 10, "a default to be accepted")
         wait_until(lambda: f"{name}.monitor" in self._pactl("get-default-source"), 10, f"{name} as default")
 
+    def choose(self, name: str) -> None:
+        """Make a microphone that is plugged in the default."""
+        self._pactl("set-default-source", f"{name}.monitor")
+        wait_until(lambda: f"{name}.monitor" in self._pactl("get-default-source"), 10, f"{name} as default")
+
+    def remove_sink(self, name: str) -> None:
+        """Unplug one microphone."""
+        modules = self._pactl("list", "short", "modules").splitlines()
+        for module in [line.split()[0] for line in modules if f"sink_name={name} " in f"{line} "]:
+            self._pactl("unload-module", module)
+
     def remove_sinks(self) -> None:
         """Unplug every microphone."""
         self._pactl("unload-module", "module-null-sink")

@@ -1,11 +1,12 @@
 """Run as a program, with the options of realtime.run: the program with stages that fail on command.
 
-AGFN_TROUBLE names a file whose lines say `STAGE WHAT`, read at every call: `asr memory`, `face bug`, `face hang`.
+AGFN_TROUBLE names a file whose lines say `STAGE WHAT`, read at every call: `asr memory`, `face bug`, `face hang`. Who
+hangs goes on to hang when the line is gone, until there is one that says `STAGE free`.
 """
 
 import os
 import sys
-import threading
+import time
 from pathlib import Path
 
 from realtime import run
@@ -13,15 +14,20 @@ from realtime import run
 TROUBLE = Path(os.environ["AGFN_TROUBLE"])
 
 
+def trouble_of(stage):
+    return dict(line.split() for line in TROUBLE.read_text().splitlines()).get(stage)
+
+
 def troubled(stage, call):
     def wrapped(*arguments, **options):
-        what = dict(line.split() for line in TROUBLE.read_text().splitlines()).get(stage)
+        what = trouble_of(stage)
         if what == "bug":
             raise ValueError(f"{stage}: a bug")
         if what == "memory":
             raise MemoryError(f"{stage}: no room for 8 GB")
         if what == "hang":
-            threading.Event().wait()
+            while trouble_of(stage) != "free":
+                time.sleep(0.1)
         return call(*arguments, **options)
 
     return wrapped

@@ -1,0 +1,146 @@
+"""What came of a run: times per fault, use of resources, and every promise that was broken."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+from parts.live import HOP_S, breaks_in, faults_of
+from soaking.rig import STREAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import psutil
+    from soaking.rig import Rig
+
+WARM_UP = 0.25
+"""Share of the run in which memory may still grow: caches and models fill."""
+HOUR_S = 3600
+
+
+@dataclass
+class Outcome:
+    """What came of one fault, in seconds from the harm and from the mending."""
+
+    kind: str
+    noticed_s: float | None = None
+    recovered_s: float | None = None
+
+
+@dataclass
+class Usage:
+    """Resources of the program over time: seconds, megabytes, threads, descriptors."""
+
+    samples: list[tuple[float, float, int, int]] = field(default_factory=list)
+
+    def take(self, process: psutil.Process) -> None:
+        """Add what the program uses now."""
+        memory_mb = process.memory_info().rss / 1e6
+        self.samples.append((time.monotonic(), memory_mb, process.num_threads(), process.num_fds()))
+
+    def trend(self) -> tuple[float, int, int]:
+        """Megabytes per minute, and growth of threads and descriptors, after the warm-up."""
+        values = np.array(self.samples[int(len(self.samples) * WARM_UP) :])
+        if len(values) < 4:
+            return 0.0, 0, 0
+        slope = np.polyfit(values[:, 0] / 60, values[:, 1], 1)[0]
+        tenth = max(1, len(values) // 10)
+        growth = np.median(values[-tenth:, 2:], axis=0) - np.median(values[:tenth, 2:], axis=0)
+        return float(slope), int(growth[0]), int(growth[1])
+
+
+@dataclass
+class Silence:
+    """Times in which the subscriber heard nothing because the broker was away."""
+
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+    def covers(self, begin_s: float, end_s: float) -> bool:
+        """Whether any of it lies between two moments."""
+        return any(begin_s <= back_s and end_s >= gone_s for gone_s, back_s in self.spans)
+
+
+def violations(rig: Rig, silence: Silence) -> Iterator[str]:
+    """Look at everything that was heard and written; yield each broken promise."""
+    for stream in STREAMS:
+        heard, written = rig.live.heard("sentiment", stream), rig.live.written("sentiment", stream)
+        for body in written:
+            for fault in faults_of(body):
+                yield f"{stream} {body['seq']}: {fault}"
+        yield from (f"{stream}: {fault}" for fault in breaks_in(written))
+        seqs = [each.body["seq"] for each in heard]
+        if seqs != sorted(set(seqs)):
+            yield f"{stream}: a subscriber got sentiment twice or out of order"
+        for early, late in itertools.pairwise(heard):
+            missing = late.body["seq"] - early.body["seq"] - 1
+            if missing and not silence.covers(early.at_s, late.at_s):
+                yield f"{stream}: {missing} lost after {early.body['seq']}"
+        yield from _events(rig, stream)
+        for health in rig.live.heard("health", stream):
+            for name, part in health.body["components"].items():
+                count = part["channel"]
+                if count and count["pushed"] != count["popped"] + count["dropped"] + count["pending"]:
+                    yield f"{stream} {name}: channel {count}"
+
+
+def _events(rig: Rig, stream: str) -> Iterator[str]:
+    ids = [each.body["id"] for each in rig.live.heard("event", stream)]
+    told = [body["id"] for body in rig.live.written("event", stream)]
+    if len(ids) != len(set(ids)):
+        yield f"{stream}: an event came twice"
+    if [each for each in told if each in set(ids)] != list(dict.fromkeys(ids)):
+        yield f"{stream}: events came out of order"
+    if lost := set(told) - set(ids):
+        yield f"{stream}: events that never came: {sorted(lost)}"
+
+
+def longest_gap_hops(rig: Rig, silence: Silence) -> float:
+    """Longest wait of the subscriber for sentiment, without what the machine withheld from it."""
+    waits = [
+        late.at_s - early.at_s - rig.pacemaker.withheld_s(early.at_s, late.at_s)
+        for stream in STREAMS
+        for early, late in itertools.pairwise(rig.live.heard("sentiment", stream))
+        if not silence.covers(early.at_s, late.at_s)
+    ]
+    return round(max(waits, default=0.0) / HOP_S, 2)
+
+
+def longest_published_gap_hops(rig: Rig) -> float:
+    """The same by the program's own stamps, over the whole run; the steps of the wall clock are whole hours."""
+    gaps_s = [0.0]
+    for stream in STREAMS:
+        stamps = [datetime.fromisoformat(body["utc"].rstrip("Z")) for body in rig.live.written("sentiment", stream)]
+        gaps_s += [(late - early).total_seconds() for early, late in itertools.pairwise(stamps)]
+    return round(max(gap_s - HOUR_S * round(gap_s / HOUR_S) for gap_s in gaps_s) / HOP_S, 2)
+
+
+def p95(values: Sequence[float | None]) -> float | None:
+    """95th percentile of what is known."""
+    known = [value for value in values if value is not None]
+    return round(float(np.percentile(known, 95)), 2) if known else None
+
+
+def seconds(value: float | None) -> str:
+    """A time for people."""
+    return "-" if value is None else f"{value:.2f} s"
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Lay out what came of the faults by kind, as Markdown."""
+    lines = [
+        "| fault | times | noticed, median | noticed, longest | back, median | back, longest |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind in sorted({outcome.kind for outcome in outcomes}):
+        own = [outcome for outcome in outcomes if outcome.kind == kind]
+        cells = [kind, str(len(own))]
+        for values in ([outcome.noticed_s for outcome in own], [outcome.recovered_s for outcome in own]):
+            known = [value for value in values if value is not None]
+            cells += [seconds(float(np.median(known))), seconds(max(known))] if known else ["-", "-"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
