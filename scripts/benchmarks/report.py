@@ -80,7 +80,7 @@ def keep(file: Path, found: Mapping[str, Any]) -> dict[str, Any]:
 
 def tables(found: Mapping[str, Any]) -> str:
     """Return the tables of a page in Markdown."""
-    parts = [f"Measured on {found['machine']}.\n"]
+    parts = [f"Measured on {found['machine']}; runs of one stream: {found.get('runs', 0)}.\n"]
     for title, rows in (("Bar", BUDGET), ("Stage of one stream, median", STAGES)):
         parts.append(f"| {title} | budget | measured | |\n| --- | --- | --- | --- |")
         for row in rows:
