@@ -88,7 +88,7 @@ def tables(found: Mapping[str, Any]) -> str:
             sign = "≤" if row.most else "≥"
             kept = "" if value is None else "kept" if (value <= row.bar) == row.most or value == row.bar else "missed"
             shown = "not measured" if value is None else f"{value:g} {row.unit}".strip()
-            parts.append(f"| {row.what} | {sign} {row.bar:g} {row.unit} | {shown} | {kept} |")
+            parts.append(f"| {row.what} | {f'{sign} {row.bar:g} {row.unit}'.strip()} | {shown} | {kept} |")
         parts.append("")
     parts += _growth(found)
     return "\n".join(parts).rstrip() + "\n"
@@ -104,7 +104,7 @@ def _growth(found: Mapping[str, Any]) -> list[str]:
         ("windows in a batch", "fusion_onnx_vs_torch", "ONNX Runtime's time over PyTorch's"),
         ("seconds of a window", "fusion_ms_by_window_s", "ms"),
     ):
-        values = found.get(name)
+        values = dict(sorted(found.get(name, {}).items(), key=lambda item: float(item[0])))
         if values:
             parts.append(f"| {title} | " + " | ".join(values) + " |\n| --- |" + " --- |" * len(values))
             parts.append(f"| {unit} | " + " | ".join(f"{value:g}" for value in values.values()) + " |\n")
