@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -198,6 +199,7 @@ def _remove_homeassistant(config: Config) -> int:
 
 def _run(args: argparse.Namespace, config: Config) -> int:
     from realtime.app import App  # noqa: PLC0415 - torch and the models take seconds to import
+    from realtime.chatter import without_chatter  # noqa: PLC0415 - only where something runs
 
     stop = threading.Event()
     app = App(config, pace=args.pace, output=args.output, view=not args.no_view, overlay=args.overlay)
@@ -205,7 +207,9 @@ def _run(args: argparse.Namespace, config: Config) -> int:
         signal.signal(number, lambda *_: stop.set())
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda *_: app.toggle_pause())
-    app.run(stop, args.duration)
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    with without_chatter() if terminal or args.log_format == "json" else nullcontext():
+        app.run(stop, args.duration)
     return 0
 
 
