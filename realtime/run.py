@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from realtime.errors import AgfnError, ModelError, UsageError
 from realtime.logs import say_error, set_up
+from realtime.memory import return_freed
 from realtime.threads import limit_pools
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def _kept(args: argparse.Namespace) -> dict[str, Any]:
 
 def _dispatch(args: argparse.Namespace) -> int:
     limit_pools()  # before numpy and OpenCV are imported
+    return_freed()
     set_up(args.log_level, args.log_format)
     if args.list_devices:
         from realtime.capture.devices import list_devices  # noqa: PLC0415 - devices are slow to look at
