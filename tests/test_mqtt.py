@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from test_messages import event, sentiment
 
 from realtime.config import MqttConfig
 from realtime.errors import BrokerError, UsageError
+from realtime.publish import link
 from realtime.publish.access import access_of
 from realtime.publish.messages import EventMessage, Sentiment
 from realtime.publish.mqtt import MqttPublisher
@@ -211,6 +213,55 @@ def test_a_subscriber_with_a_session_gets_each_event_exactly_once_over_an_outage
         broker.close()
 
     assert event_ids(subscriber) == [f"desk-{number}" for number in range(10)]
+
+
+@pytest.mark.real
+@pytest.mark.timeout(240)
+def test_after_a_long_outage_a_full_queue_comes_once_in_order_and_only_fresh_sentiment(tmp_path, publish):
+    away_s = float(os.environ.get("AGFN_OUTAGE_S", "12"))  # 60 takes a minute; nothing here depends on it
+    keep = ["persistence true", f"persistence_location {tmp_path}/", "autosave_on_changes true", "autosave_interval 1"]
+    broker = Mosquitto(tmp_path, ["allow_anonymous true", "user root", "max_queued_messages 0", *keep])
+    subscriber = Subscriber(broker.port, session="reader")
+    publisher = publish(broker.url)
+    publisher.wait_ready(5)
+    handed_in_s, events = {}, link.EVENTS_WAITING + 200
+    try:
+        publisher.send(numbered(0))
+        wait_for(lambda: event_ids(subscriber) == ["desk-0"])
+        time.sleep(1.5)  # the broker saves that it was acknowledged
+        broker.kill()
+        steps = round(away_s / 0.25)
+        for step in range(steps):
+            for number in range(events * step // steps, events * (step + 1) // steps):
+                publisher.send(numbered(number + 1))
+            handed_in_s[step] = time.monotonic()
+            publisher.send(sentiment(seq=step))
+            time.sleep(0.25)
+        broker.start()
+        back_s = time.monotonic()
+        wait_for(lambda: publisher.stats("desk").connected, 10, "the connection")
+        assert time.monotonic() - back_s < 5
+        handed_in_s[steps] = time.monotonic()
+        publisher.send(sentiment(seq=steps))
+        wait_for(lambda: publisher.stats("desk").events_pending == 0, 60, "delivery")
+        wait_for(lambda: event_ids(subscriber)[-1] == f"desk-{events}", 30, "the last event")
+    finally:
+        subscriber.close()
+        broker.close()
+
+    got = [int(name.removeprefix("desk-")) for name in event_ids(subscriber)]
+    dropped = publisher.stats("desk").events_dropped
+    assert 200 - 1 <= dropped <= 200  # one may be in hand
+    assert got == sorted(set(got))  # once, and in order
+    assert len(got) == 1 + events - dropped
+    assert got[-1000:] == list(range(events - 999, events + 1))
+    ages_s = [
+        message.timestamp - handed_in_s[json.loads(message.payload)["seq"]]
+        for message in subscriber.messages
+        if message.topic.endswith("/sentiment")
+    ]
+    assert ages_s
+    assert max(ages_s) < link.FRESH_S + 1.0  # as old as that when it left, and then on its way
 
 
 @pytest.mark.real
