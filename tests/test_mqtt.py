@@ -241,6 +241,7 @@ def test_after_a_long_outage_a_full_queue_comes_once_in_order_and_only_fresh_sen
         back_s = time.monotonic()
         wait_for(lambda: publisher.stats("desk").connected, 10, "the connection")
         assert time.monotonic() - back_s < 5
+        subscriber.wait_subscribed()  # sentiment waits for nobody
         handed_in_s[steps] = time.monotonic()
         publisher.send(sentiment(seq=steps))
         wait_for(lambda: publisher.stats("desk").events_pending == 0, 60, "delivery")

@@ -93,9 +93,14 @@ class Subscriber:
         self.client.reconnect_delay_set(1, 1)
         self.client.on_connect = lambda *_: self.client.subscribe(self._topics, qos=1)
         self.client.on_subscribe = lambda *_: self._ready.set()
+        self.client.on_disconnect = lambda *_: self._ready.clear()
         self.client.on_message = self._note
         self.client.connect("127.0.0.1", port, keepalive=60)
         self.client.loop_start()
+        self.wait_subscribed()
+
+    def wait_subscribed(self):
+        """Until the broker gives it what it asked for, for the first time or again."""
         assert self._ready.wait(5), "no subscription"
 
     def payloads(self, ending):
