@@ -197,7 +197,8 @@ def test_words_from_before_the_mute_key_count_no_more():
 
 def test_an_analysis_that_lags_is_not_called_a_dark_picture():
     scene = Scene().play(0, 5)
-    scene.window.saw("camera 0", ns(6.4))
+    for t_s in np.arange(5, 6.45, 0.1):
+        scene.window.saw("camera 0", ns(t_s))
     part = scene.segments(6.5)["face"]
     assert (part.state, part.reliability) == ("stale", 0)
     assert "behind" in part.cause
@@ -240,3 +241,25 @@ def test_coverage_counts_holes_only():
 @given(st.floats(allow_nan=False), st.floats(-10, 10), st.floats(0.1, 10))
 def test_a_ramp_stays_between_0_and_1(value, low, width):
     assert 0 <= ramp(value, low, low + width) <= 1
+
+
+def test_a_camera_of_less_than_two_pictures_a_second_is_lost_for_good_and_does_not_flicker():
+    scene = Scene().play(0, 3)
+    said = []
+    for step in range(40):  # ten seconds at 1.5 frames/s, a window each hop
+        begin_s = 3 + step * 0.25
+        scene.play(begin_s, begin_s + 0.25, camera=False)
+        for t_s in np.arange(3, 13, 1 / 1.5):
+            if begin_s <= t_s < begin_s + 0.25:
+                scene.window.saw("camera 0", ns(t_s))
+                scene.window.add_face(face(t_s))
+        said.append(scene.segments(begin_s + 0.25)["face"])
+    states = [segment.state for segment in said]
+    assert states[0] == "ok"
+    first = states.index("lost")
+    assert first <= 3
+    assert set(states[first:]) == {"lost"}
+    assert {segment.reliability for segment in said[first:]} == {0.0}
+    assert said[-1].cause == "camera 0: delivers only every 0.7 s"
+    scene.play(13, 13.5)
+    assert scene.segments(13.5)["face"].reliability > 0

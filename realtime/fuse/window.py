@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
-from realtime.fuse.reliability import Delivery, Trust, coverage, face_trust, text_trust, voice_trust
+from realtime.fuse.reliability import LOST_AFTER_S, Delivery, Trust, coverage, face_trust, text_trust, voice_trust
 from realtime.types import MODALITIES, NS_PER_S, Modality, Segment, WindowView
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from realtime.types import FaceFeatures, Floats, SpeechFrame, TextFeatures, VoiceFeatures, Word
 
 T = TypeVar("T", "FaceFeatures", "VoiceFeatures", "SpeechFrame")
+STEADY_S = 0.8 * LOST_AFTER_S
+"""A device whose samples were too far apart counts again when they are at most so far apart: else it would flicker."""
 DIMS: dict[Modality, int] = {"text": TEXT_DIM, "voice": VOICE_DIM, "face": FACE_DIM}
 
 
@@ -64,6 +66,7 @@ class Window:
             self._text: TextFeatures | None = None
             self._first_ns: dict[str, int] = {}
             self._seen_ns: dict[str, int] = {}
+            self._sparse_s: dict[str, float] = {}
             self._causes: dict[str, str] = {}
             self._capture_ms: dict[str, float] = {}
             self._extract_ms: dict[Modality, float] = {}
@@ -79,6 +82,11 @@ class Window:
         """Note that a device delivered a sample, before anything is computed from it; it isn't lost any more."""
         with self._lock:
             self._first_ns.setdefault(device, t_ns)
+            apart_s = (t_ns - self._seen_ns.get(device, t_ns)) / NS_PER_S
+            if apart_s > LOST_AFTER_S:
+                self._sparse_s[device] = apart_s
+            elif apart_s <= STEADY_S:
+                self._sparse_s.pop(device, None)
             self._seen_ns[device] = max(t_ns, self._seen_ns.get(device, t_ns))
             self._causes.pop(device, None)
             self._capture_ms[device] = (self._clock.now_ns() - t_ns) / 1e6
@@ -188,9 +196,13 @@ class Window:
             device_age_s=None if seen_ns is None else max(0, end_ns - seen_ns) / 1e9,
             age_s=float(-times_s[-1]) if items else None,
             coverage=coverage(times_s, (begin_ns - end_ns) / 1e9, 0.0),
-            lost_cause=self._causes.get(device),
+            lost_cause=self._causes.get(device) or self._sparse(device),
         )
         return judge(delivery)
+
+    def _sparse(self, device: str) -> str | None:
+        apart_s = self._sparse_s.get(device)
+        return None if apart_s is None else f"{device}: delivers only every {apart_s:.1f} s"
 
     def _extracted(self, name: Modality, t_ns: int) -> None:
         delay_ms = (self._clock.now_ns() - t_ns) / 1e6
