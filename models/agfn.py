@@ -55,6 +55,8 @@ class AgfnConfig:
     learned gain, is where the modality's own score starts from, and the head corrects it."""
     columns: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Columns of a modality that are looked at; all of those that are not named here. Few clips, few columns."""
+    compress: bool = False
+    """Ours: standardised features enter as asinh(2 z) instead of clamped: blendshapes lie near 0, with a long tail."""
     ieg: bool = True
     """Ablation: without it alpha is 0."""
     mig: bool = True
@@ -135,7 +137,13 @@ class AGFN(nn.Module):
         self.encoders = nn.ModuleDict(
             {
                 name: SequenceEncoder(
-                    inputs, width, config.encoder, config.layers, config.dropout, config.columns.get(name)
+                    inputs,
+                    width,
+                    config.encoder,
+                    config.layers,
+                    config.dropout,
+                    config.columns.get(name),
+                    compress=config.compress,
                 )
                 for name, inputs in config.inputs.items()
             }

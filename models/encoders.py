@@ -72,6 +72,7 @@ class SequenceEncoder(nn.Module):
         layers: convolution blocks or recurrent layers.
         dropout: after every layer.
         columns: of the D that are looked at; all by default.
+        compress: standardised features enter by their asinh instead of clamped.
     """
 
     mean: Tensor
@@ -86,6 +87,8 @@ class SequenceEncoder(nn.Module):
         layers: int,
         dropout: float,
         columns: Sequence[int] | None = None,
+        *,
+        compress: bool = False,
     ) -> None:
         super().__init__()
         if columns is not None and not (len(columns) and all(0 <= column < inputs for column in columns)):
@@ -93,6 +96,7 @@ class SequenceEncoder(nn.Module):
         # Not a weight: the configuration says them.
         self.register_buffer("columns", None if columns is None else torch.tensor(columns), persistent=False)
         inputs = inputs if columns is None else len(columns)
+        self.compress = compress
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("std", torch.ones(inputs))
         self.entry = nn.Linear(inputs, width)
@@ -130,7 +134,8 @@ class SequenceEncoder(nn.Module):
         real = seen.to(self.mean.dtype)
         if self.columns is not None:
             values = values[..., self.columns]
-        x = ((values - self.mean) / self.std).clamp(-CLAMP, CLAMP)
+        x = (values - self.mean) / self.std
+        x = torch.asinh(2.0 * x) if self.compress else x.clamp(-CLAMP, CLAMP)
         x = torch.where(seen, x, torch.zeros_like(self.mean))
         when = torch.where(mask, times, torch.zeros_like(times)).unsqueeze(-1) / TIME_SCALE_S
         steps: Tensor = self.dropout(functional.gelu(self.entry(x) + when * self.clock)) * real

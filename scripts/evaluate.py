@@ -16,6 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 COMMANDS = {
     "cross": "train on CMU-MOSI alone, try it on acted voices, faces and television",
+    "damage": "what damage does to held-out clips, their gates and intervals",
     "fusion": "compare fusion methods on one vector per modality, clean and damaged",
     "live": "stream labelled clips through the live pipeline and score them",
     "temporal": "kinds of sequence encoders, shuffled and reversed steps, and the first part of a clip",

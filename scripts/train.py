@@ -59,7 +59,7 @@ def main() -> None:
     if args.held:
         save_held(held, args.held)
     remembered = fit_context(held)
-    calibration, table = calibrate.fit(calibration_rows(held))
+    calibration, table = calibrate.fit(calibration_rows(held, trainer.settings["calibrated"]))
     made = trainer.make(first, set(), acted.samples())
     metadata = {
         "command": " ".join(["python", "scripts/train.py", *sys.argv[1:]]),

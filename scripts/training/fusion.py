@@ -40,6 +40,8 @@ class Recipe:
     another clip: a dozen speakers are soon known by face, and who knows the face knows the label; what face and voice
     mean is learned from those who act. `acted` is the chance of words that say nothing (|label| <= NEUTRAL) to meet
     an acted voice or face, whose label then counts.
+
+    `first_epochs` of `first_per_epoch` samples are shown before all else of those that have one modality only.
     """
 
     epochs: int = 6
@@ -56,6 +58,8 @@ class Recipe:
     drop: float = 0.2
     unrelated: float = 1.0
     acted: float = 0.5
+    first_epochs: int = 3
+    first_per_epoch: int = 10000
     seed: int = 0
 
 
@@ -130,16 +134,49 @@ def standardise(model: AGFN, samples: Sequence[Sample]) -> None:
 
 
 def train(
-    samples: Sequence[Sample], config: AgfnConfig, recipe: Recipe, report: Callable[[int, AGFN], None] | None = None
+    samples: Sequence[Sample],
+    config: AgfnConfig,
+    recipe: Recipe,
+    first: Sequence[Sample] = (),
+    report: Callable[[int, AGFN], None] | None = None,
 ) -> AGFN:
-    """Return a trained AGFN. `report` is called after each epoch with its number and the model in eval mode."""
+    """Return a trained AGFN.
+
+    Args:
+        samples: what it learns from.
+        config: of the network.
+        recipe: how.
+        first: of one modality each, shown before all else, every modality as often. Their encoders are fixed then: the
+            few that speak of films would blur what those who act have taught.
+        report: called after each epoch with its number and the model in eval mode.
+    """
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     model = AGFN(config)
     standardise(model, samples)
-    chance = np.array([sample.weight for sample in samples])
-    model.set_blank(_deviation(np.array([sample.label for sample in samples]), chance))
-    optimiser = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    weight = np.array([sample.weight for sample in samples])
+    model.set_blank(_deviation(np.array([sample.label for sample in samples]), weight))
+    if first:
+        alone = [next(iter(_on(sample))) for sample in first]
+        total = {name: sum(s.weight for s, of in zip(first, alone, strict=True) if of == name) for name in set(alone)}
+        even = np.array([sample.weight / total[name] for sample, name in zip(first, alone, strict=True)])
+        _learn(model, first, even, replace(recipe, epochs=recipe.first_epochs, per_epoch=recipe.first_per_epoch), rng)
+        for name in total:
+            model.encoders[name].requires_grad_(requires_grad=False)
+    _learn(model, samples, weight, recipe, rng, report)
+    return model
+
+
+def _learn(
+    model: AGFN,
+    samples: Sequence[Sample],
+    chance: np.ndarray,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    report: Callable[[int, AGFN], None] | None = None,
+) -> None:
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learned, recipe.lr, weight_decay=recipe.weight_decay)
     steps = recipe.epochs * math.ceil(recipe.per_epoch / recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, steps, pct_start=0.1)
     mixer = Mixer(samples, recipe, rng)
@@ -157,7 +194,6 @@ def train(
         model.eval()
         if report is not None:
             report(epoch, model)
-    return model
 
 
 def _deviation(label: np.ndarray, weight: np.ndarray) -> float:

@@ -38,9 +38,9 @@ class Held:
         """Time-weighted mean over the windows with a score; 0 without any."""
         return float(self.score[self.present].mean()) if self.present.any() else 0.0
 
-    def text_alone(self) -> float:
-        """The same of the text's own head; a window without words says nothing, that is 0."""
-        return float(self.own[self.present, 0].mean()) if self.present.any() else 0.0
+    def alone(self, modality: int) -> float:
+        """The same of a modality's own head; a window without it says nothing, that is 0."""
+        return float(self.own[self.present, modality].mean()) if self.present.any() else 0.0
 
 
 def save(held: Sequence[Held], path: Path) -> None:
@@ -72,18 +72,19 @@ def summary(held: Sequence[Held]) -> dict[str, Any]:
         label = np.array([item.example.label for item in rows])
         weights = np.array([item.weights[item.present].mean(0) if item.present.any() else np.zeros(3) for item in rows])
         found = all_metrics(label, np.array([item.mean() for item in rows]))
-        alone = all_metrics(label, np.array([item.text_alone() for item in rows]))
+        alone = [np.mean(np.abs(label - [item.alone(index) for item in rows])) for index in range(len(MODALITIES))]
         table[damage] = {
             **{key: round(float(value), 4) for key, value in found.items()},
-            "text_alone_mae": round(float(alone["mae"]), 4),
+            "alone_mae": {name: round(float(mae), 4) for name, mae in zip(MODALITIES, alone, strict=True)},
             "weights": dict(zip(MODALITIES, weights.mean(0).round(3).tolist(), strict=True)),
         }
     return table
 
 
-def calibration_rows(held: Sequence[Held]) -> calibrate.Held:
-    """Every fourth window of the held-out clips, as the calibration wants them."""
-    rows = [(item, index) for item in held for index in range(0, len(item.score), 4) if item.present[index]]
+def calibration_rows(held: Sequence[Held], damages: Sequence[str]) -> calibrate.Held:
+    """Every fourth window of the held-out clips under these damages, as the calibration wants them."""
+    kept = [item for item in held if item.damage in damages]
+    rows = [(item, index) for item in kept for index in range(0, len(item.score), 4) if item.present[index]]
     return calibrate.Held(
         score=np.array([item.score[index] for item, index in rows]),
         spread=np.array([item.spread[index] for item, index in rows]),

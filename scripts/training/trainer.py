@@ -14,13 +14,13 @@ from training.fusion import Recipe, Sample, predict, train
 from training.held import Held
 from training.paths import faces_path, tape_path
 from training.tape import load as load_tape
-from training.windows import DIMS, face_view, replay, sentence_view
+from training.windows import DIMS, absent, face_view, replay, sentence_view
 
 from models import zoo
 from models.agfn import AGFN, AgfnConfig
 from realtime.config import Config
 from realtime.extract.text import TextExtractor
-from realtime.types import MODALITIES
+from realtime.types import MODALITIES, FaceFeatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,6 +68,7 @@ class Trainer:
         spoken = [*corpora.rated_snippets(data), *corpora.meld(data, emotions, settings["sentiments"])]
         self.spoken = [example for example in spoken if len(example.text.split()) <= settings["text"]["longest"]]
         self.damages: list[str] = settings["damage"]
+        self.judged: list[str] = settings.get("judged", self.damages)
 
     def first_stage(self) -> dict[str, torch.Tensor]:
         """Adapt to rated and spoken sentences; no speaker of CMU-MOSI is in them. Kept in the cache."""
@@ -114,22 +115,39 @@ class Trainer:
         encoder: SentenceEncoder | None,
         every: int,
     ) -> list[Clip]:
-        """Replay the tapes of clips into windows."""
+        """Replay the tapes of clips into windows.
+
+        A damage is KIND:LEVEL, two of them with a plus between (of the sound first), or without:NAME: nothing is known
+        of that modality.
+        """
         found = []
         for damage in damages:
             for example in tqdm(examples, desc=f"windows {damage}", mininterval=10, leave=False):
-                path = tape_path(self.cache, example.corpus, example.id, damage)
-                if not path.exists():
+                kind, _, name = damage.partition(":")
+                tape = self._tape(example, "clean" if kind == "without" else damage)
+                if tape is None:
                     continue
                 text = None if encoder is None else TextExtractor(encoder)
-                views = tuple(view for view, _ in replay(load_tape(path), text, self.config, every=every))
+                views = tuple(view for view, _ in replay(tape, text, self.config, every=every))
+                if kind == "without":
+                    views = tuple(replace(view, segments={**view.segments, name: absent(name)}) for view in views)
                 found.append(Clip(example, damage, views))
         return found
 
+    def _tape(self, example: corpora.Example, damage: str) -> tuple[list[tuple[int, Any]], dict[str, list[int]]] | None:
+        paths = [tape_path(self.cache, example.corpus, example.id, part) for part in damage.split("+")]
+        if not all(path.exists() for path in paths):
+            return None
+        if len(paths) == 1:
+            return load_tape(paths[0])
+        (sound, sound_seen), (picture, picture_seen) = (load_tape(path) for path in paths)
+        items = [entry for entry in sound if not isinstance(entry[1], FaceFeatures)]
+        items += [entry for entry in picture if isinstance(entry[1], FaceFeatures)]
+        return items, {**sound_seen, "picture": picture_seen.get("picture", [])}
+
     def voice_clips(self) -> list[Clip]:
         """Return the windows of acted voices: no words are looked for in them."""
-        audible = [damage for damage in self.damages if damage.split(":")[0] in {"clean", "noise"}]
-        return self.windows(self.voices, audible, None, 4)
+        return self.windows(self.voices, ["clean"], None, 4)
 
     def face_samples(self) -> list[Sample]:
         """FER2013 through the landmarker; every third picture is held out for evaluation."""
@@ -175,9 +193,9 @@ class Trainer:
         """Train without some speakers. `acted`: voices and faces, without words."""
         adapted = self.adapter(first, held_out, self.settings["text"]["seeds"])
         encoder = adapted.frozen()
-        model = train([*acted, *self.text_samples(first, held_out, encoder)], self.network, self.recipe)
+        model = train([*acted, *self.text_samples(first, held_out, encoder)], self.network, self.recipe, acted)
         outside = [example for example in self.clips if example.speaker in held_out]
-        return Made(model, adapted, judge(model, self.windows(outside, self.damages, encoder, 1)))
+        return Made(model, adapted, judge(model, self.windows(outside, self.judged, encoder, 1)))
 
 
 def judge(model: AGFN, clips: Sequence[Clip]) -> list[Held]:
