@@ -115,10 +115,15 @@ class Soak:
         back = self._await(fault.back, mended_s, RETURN_S, fault, "recovered")
         # From when it was mended: a part that takes a while to start is not there before.
         outcome.recovered_s = back and max(0.0, back.at_s - mended_s)
-        if fault.silent:
-            self._silence.spans.append((harmed_s, back.at_s if back else mended_s + RETURN_S))
+        if fault.silent:  # each stream has a connection of its own
+            for stream in STREAMS:
+                first = self._await(fault.back, mended_s, RETURN_S, fault, f"back for {stream}", stream=stream)
+                self._silence.add(stream, harmed_s, first.at_s if first else mended_s + RETURN_S)
+        memory_mb = self.usage.samples[-1][1] if self.usage.samples else 0.0
         print(
-            f"{fault.kind}: noticed {seconds(outcome.noticed_s)}, back {seconds(outcome.recovered_s)}", file=sys.stderr
+            f"{fault.kind}: noticed {seconds(outcome.noticed_s)}, back {seconds(outcome.recovered_s)}, "
+            f"{memory_mb:.0f} MB",
+            file=sys.stderr,
         )
 
     def _noticed(self, fault: Fault, harmed_s: float) -> Heard | None:
@@ -135,6 +140,7 @@ class Soak:
         return None if fault.noticed is None else self._await(fault.noticed, harmed_s, NOTICE_S, fault, "noticed")
 
     def _all_well(self, fault: Fault) -> None:
+        self.rig.keep_speaking()  # a long fault outlasts a talk
         for stream in STREAMS:
             try:
                 self.rig.live.first(healthy, time.monotonic(), "well", "sentiment", RETURN_S, stream)
@@ -149,9 +155,10 @@ class Soak:
         fault: Fault,
         what: str,
         kind: str = "sentiment",
+        stream: str | None = None,
     ) -> Heard | None:
         try:
-            return self.rig.live.first(holds, since_s, what, kind, timeout_s, fault.stream)
+            return self.rig.live.first(holds, since_s, what, kind, timeout_s, stream or fault.stream)
         except AssertionError:
             self.violations.append(f"{fault.kind}: not {what} within {timeout_s} s")
             return None

@@ -56,13 +56,17 @@ class Usage:
 
 @dataclass
 class Silence:
-    """Times in which the subscriber heard nothing because the broker was away."""
+    """Times in which the subscriber heard nothing of a stream because the broker was away."""
 
-    spans: list[tuple[float, float]] = field(default_factory=list)
+    spans: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
-    def covers(self, begin_s: float, end_s: float) -> bool:
+    def add(self, stream: str, gone_s: float, back_s: float) -> None:
+        """Note one."""
+        self.spans.setdefault(stream, []).append((gone_s, back_s))
+
+    def covers(self, stream: str, begin_s: float, end_s: float) -> bool:
         """Whether any of it lies between two moments."""
-        return any(begin_s <= back_s and end_s >= gone_s for gone_s, back_s in self.spans)
+        return any(begin_s <= back_s and end_s >= gone_s for gone_s, back_s in self.spans.get(stream, ()))
 
 
 def violations(rig: Rig, silence: Silence) -> Iterator[str]:
@@ -78,7 +82,7 @@ def violations(rig: Rig, silence: Silence) -> Iterator[str]:
             yield f"{stream}: a subscriber got sentiment twice or out of order"
         for early, late in itertools.pairwise(heard):
             missing = late.body["seq"] - early.body["seq"] - 1
-            if missing and not silence.covers(early.at_s, late.at_s):
+            if missing and not silence.covers(stream, early.at_s, late.at_s):
                 yield f"{stream}: {missing} lost after {early.body['seq']}"
         yield from _events(rig, stream)
         for health in rig.live.heard("health", stream):
@@ -105,7 +109,7 @@ def longest_gap_hops(rig: Rig, silence: Silence) -> float:
         late.at_s - early.at_s - rig.pacemaker.withheld_s(early.at_s, late.at_s)
         for stream in STREAMS
         for early, late in itertools.pairwise(rig.live.heard("sentiment", stream))
-        if not silence.covers(early.at_s, late.at_s)
+        if not silence.covers(stream, early.at_s, late.at_s)
     ]
     return round(max(waits, default=0.0) / HOP_S, 2)
 
