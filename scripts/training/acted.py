@@ -17,21 +17,29 @@ from training.windows import face_view
 from models.metrics import all_metrics, auc
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from training.fusion import Sample
     from training.trainer import Clip, Trainer
 
     from models.agfn import AGFN
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a model said of those it had not seen: (corpus, label, score) of each voice, and the AUC of faces."""
+
+    said: list[tuple[str, float, float]]
+    auc: float
+
+
 @dataclass
 class Acted:
-    """Voices and faces of those who act; collects what models say of those they have not seen."""
+    """Voices and faces of those who act."""
 
     trainer: Trainer
     voices: list[Clip] = field(init=False)
     faces: list[Sample] = field(init=False)
-    _said: list[tuple[str, float, float]] = field(init=False, default_factory=list)
-    _aucs: list[float] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.voices = self.trainer.voice_clips()
@@ -42,30 +50,33 @@ class Acted:
         weight = self.trainer.settings["weights"]["voice"]
         return [*clip_samples([clip for clip in self.voices if self._fold(clip, folds) != fold], weight), *self.faces]
 
-    def judge(self, model: AGFN, fold: int, folds: int) -> None:
+    def judge(self, model: AGFN, fold: int, folds: int) -> Judged:
         """Note what a model says of the actors of a fold and of the held-out faces."""
+        said = []
         for clip in self.voices:
             if clip.damage == "clean" and self._fold(clip, folds) == fold:
                 out = predict(model, clip.views)
                 if out["present"].any():
-                    said = float(out["score"][out["present"]].mean())
-                    self._said.append((clip.example.corpus, clip.example.label, said))
-        self._aucs.append(_happy_auc(model, self.trainer))
-
-    def figures(self) -> dict[str, Any]:
-        """Voice alone per corpus, unseen actors; face alone: AUC of happy against negative on held-out pictures."""
-        found: dict[str, Any] = {}
-        for corpus in sorted({name for name, _, _ in self._said}):
-            label, said = np.array([(label, said) for name, label, said in self._said if name == corpus]).T
-            kept = all_metrics(label, said)
-            found[corpus] = {key: round(float(kept[key]), 4) for key in ("mae", "r", "non0")}
-        if self._aucs:
-            found["fer2013"] = {"auc": round(float(np.mean(self._aucs)), 4)}
-        return found
+                    score = float(out["score"][out["present"]].mean())
+                    said.append((clip.example.corpus, clip.example.label, score))
+        return Judged(said, _happy_auc(model, self.trainer))
 
     def _fold(self, clip: Clip, folds: int) -> int:
         speakers = sorted({other.example.speaker for other in self.voices})
         return speakers.index(clip.example.speaker) % max(1, folds)
+
+
+def figures(judged: Sequence[Judged]) -> dict[str, Any]:
+    """Voice alone per corpus, unseen actors; face alone: AUC of happy against negative on held-out pictures."""
+    everything = [row for part in judged for row in part.said]
+    found: dict[str, Any] = {}
+    for corpus in sorted({name for name, _, _ in everything}):
+        label, said = np.array([(label, score) for name, label, score in everything if name == corpus]).T
+        kept = all_metrics(label, said)
+        found[corpus] = {key: round(float(kept[key]), 4) for key in ("mae", "r", "non0")}
+    if judged:
+        found["fer2013"] = {"auc": round(float(np.mean([part.auc for part in judged])), 4)}
+    return found
 
 
 def _happy_auc(model: AGFN, trainer: Trainer) -> float:
