@@ -2,9 +2,10 @@
 
 python scripts/train.py [--data ../shared/data] [--cache DIR] [--folds N] [--out models/weights/agfn.safetensors]
 
-Needs the features of scripts/features.py. First a cross-validation over the speakers of the clips (--folds): each fold adapts MiniLM without the held-out speakers' words and trains AGFN without their clips; the held-out
-predictions give the figures and the calibration. Then everything is trained once more on all speakers. The figures,
-the command and the seed go into the weights file and to standard output as one line of JSON.
+Needs the features of scripts/features.py. First a cross-validation over the speakers of the clips (--folds): each fold
+adapts MiniLM without the held-out speakers' words and trains AGFN without their clips; the held-out predictions give
+the figures and the calibration. Then everything is trained once more on all speakers. The figures, the command and the
+seed go into the weights file and to standard output as one line of JSON.
 """
 
 from __future__ import annotations
