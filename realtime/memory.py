@@ -33,3 +33,9 @@ def return_freed() -> bool:
             )
         )
     return False
+
+
+def trim() -> None:
+    """Give back what a part that has just been closed leaves in holes: some megabytes for each model that is let go."""
+    with contextlib.suppress(OSError, AttributeError):  # another libc: it looks after itself
+        ctypes.CDLL(None).malloc_trim(0)

@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from realtime import memory
 from realtime.channel import Channel, ClosedError, Policy
 from realtime.errors import AgfnError
 from realtime.threads import name_thread
@@ -391,6 +392,8 @@ class StageWorker(Worker):
                     self._delivered(item_end_ns(items[-1]), proven=given > 0 or worked_s > PROVEN_AFTER_S)
         finally:
             stage.close()
+            del stage
+            memory.trim()
 
     def _take(self) -> list[Any]:
         items = self._channel.pop_all(0.2) if self._coalesce else [self._channel.pop(0.2)]

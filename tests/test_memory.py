@@ -41,3 +41,24 @@ def test_buffers_of_changing_size_leave_less_behind():
 def test_what_the_user_has_set_stays(monkeypatch, name):
     monkeypatch.setenv(name, "1")
     assert return_freed() is False
+
+
+HOLES = """
+import psutil
+from realtime.memory import trim
+blocks = [bytes(2000) for _ in range(50_000)]
+pin = bytes(2000)  # above all of them: without trimming nothing below it goes back
+rss = psutil.Process().memory_info
+full = rss().rss
+del blocks
+before = rss().rss
+trim()
+print(full - before, full - rss().rss, len(pin))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator is glibc's")
+def test_holes_go_back_when_they_are_trimmed():
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    by_itself, trimmed, _ = map(int, done.stdout.split())
+    assert by_itself < 50e6 < trimmed
