@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import features
+from evaluation.live import Clip, Playlist, damages_of
 from training import held
 from training.context import fit_context
 from training.corpora import Example
@@ -78,6 +79,21 @@ def test_noise_has_the_ratio_that_was_asked_for():
 def test_a_damage_that_is_none_is_refused(text):
     with pytest.raises(ValueError, match=r"damage|float"):
         Damage.parse(text)
+
+
+@pytest.mark.models
+def test_an_evaluation_can_do_two_damages_at_once(clip):
+    one = Clip(clip, "video", 0, 0.0, "")
+    clean, both, gone = (
+        split(Playlist([one], damages_of(text), Config()).items(0))
+        for text in ("clean", "noise:0+black:1", "gone_face+mute")
+    )
+    assert all(frame.image.max() == 0 for frame in both[1])
+    assert len(both[1]) == len(clean[1]) > 0
+    changed = [not np.array_equal(a.samples, b.samples) for a, b in zip(both[0], clean[0], strict=True)]
+    assert np.mean(changed) > 0.9
+    assert gone[1] == []
+    assert all(np.abs(chunk.samples).max() == 0 for chunk in gone[0])
 
 
 def test_a_tape_is_read_as_it_was_written(tmp_path):

@@ -56,12 +56,13 @@ class Clip:
 class Playlist:
     """Clips one after the other, with a gap of a window's length between them, each with its damage."""
 
-    def __init__(self, clips: Sequence[Clip], damage: Damage, config: Config) -> None:
+    def __init__(self, clips: Sequence[Clip], damages: Sequence[Damage], config: Config) -> None:
         self.path = clips[0].path
-        self.has_picture = damage.kind != "gone_face"
-        self.has_sound = damage.kind != "gone_voice"
+        kinds = {damage.kind for damage in damages}
+        self.has_picture = "gone_face" not in kinds
+        self.has_sound = "gone_voice" not in kinds
         self.spans: list[tuple[int, int]] = []
-        self._clips, self._damage, self._config = clips, damage, config
+        self._clips, self._damages, self._config = clips, damages, config
 
     def items(self, start_ns: int) -> Iterator[Frame | Chunk]:
         """Frames and sound of all clips; `spans` grows by the begin and end of each."""
@@ -69,8 +70,10 @@ class Playlist:
         begin_ns = start_ns
         for clip in self._clips:
             end_ns = begin_ns
-            items = MediaFile(clip.path, self._config.camera).items(0)
-            for item in damaged(items, self._damage, clip.path.stem):
+            items: Iterable[Frame | Chunk] = MediaFile(clip.path, self._config.camera).items(0)
+            for damage in self._damages:
+                items = damaged(items, damage, clip.path.stem)
+            for item in items:
                 moved = replace(item, t_ns=item.t_ns + begin_ns)
                 end_ns = max(end_ns, item_end_ns(moved))
                 yield moved
@@ -115,7 +118,18 @@ def read_clips(folder: Path) -> list[Clip]:
     return sorted(clips, key=lambda clip: (clip.video, clip.number))
 
 
-def play(clips: Sequence[Clip], damage: Damage, config: Config, parts: ListeningParts) -> list[dict[str, Any]]:
+def damages_of(text: str) -> list[Damage]:
+    """Read KIND:LEVEL, or several with a plus between.
+
+    Raises:
+        ValueError: a kind is unknown or a level no number.
+    """
+    return [Damage.parse(part) for part in text.split("+")]
+
+
+def play(
+    clips: Sequence[Clip], damages: Sequence[Damage], config: Config, parts: ListeningParts
+) -> list[dict[str, Any]]:
     """Stream clips as one and return, per clip, its windows' messages and words."""
     messages: list[Sentiment] = []
 
@@ -123,7 +137,7 @@ def play(clips: Sequence[Clip], damage: Damage, config: Config, parts: Listening
         if isinstance(message, Sentiment):
             messages.append(message)
 
-    playlist = Playlist(clips, damage, config)
+    playlist = Playlist(clips, damages, config)
     parts.heard = []
     Replay(config, parts, VirtualClock(), take, playlist).run(threading.Event())
     hop_s = config.window.hop_s
@@ -172,7 +186,9 @@ def main(options: Sequence[str]) -> None:
     """Print one line of JSON."""
     cli = argparse.ArgumentParser(prog="evaluate.py live", description=__doc__)
     cli.add_argument("--clips", type=Path, required=True, help="folder with labels.csv")
-    cli.add_argument("--damage", type=Damage.parse, default=Damage("clean"), metavar="KIND:LEVEL")
+    cli.add_argument(
+        "--damage", type=damages_of, default=damages_of("clean"), metavar="KIND:LEVEL", help="several: noise:0+black:1"
+    )
     cli.add_argument("--context", action="store_true", help="play the clips of a video as one stream")
     cli.add_argument("--limit", type=int, help="only the first so many clips")
     cli.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in realtime.run")
