@@ -113,8 +113,10 @@ class App:
     def run(self, stop: threading.Event, duration_s: float | None) -> None:
         """Run the session to its end, then say goodbye."""
         if self._config.record.folder is not None:
-            kept = "with the words" if self._config.record.text else "no words"
-            log.info("recording into %s (%s)", self._config.record.folder, kept)
+            record = self._config.record
+            kept = "with the words" if record.text else "no words"
+            kept += ", WITH PICTURES AND SOUND" if record.media else ", no picture, no sound"
+            log.info("recording into %s (%s)", record.folder, kept)
         try:
             self._session.run(stop, duration_s)
         finally:

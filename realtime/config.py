@@ -168,6 +168,14 @@ class RecordConfig(Section):
     """New folder for one file a stream; null records nothing."""
     text: bool = False
     """Whether the words are kept too."""
+    media: bool = False
+    """Whether pictures and sound are kept too: needs the consent of everyone who is seen or heard."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> RecordConfig:
+        if self.media and self.folder is None:
+            raise ValueError("record.media says what a recording keeps: set record.folder, too")
+        return self
 
 
 class DashboardConfig(Section):

@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--publish-text", action="store_true", help="let the words leave the process with the messages")
     out.add_argument("--record", metavar="DIR", help="record the session into a new folder (numbers, no words)")
     out.add_argument("--record-text", action="store_true", help="record the words too")
+    out.add_argument("--record-media", action="store_true", help="record pictures and sound too")
     out.add_argument("--no-view", action="store_true", help="plain log lines instead of the terminal view")
     out.add_argument("--overlay", action="store_true", help="show the desktop overlay (needs PySide6)")
     out.add_argument("--dashboard", type=_port, metavar="PORT", help="serve the web dashboard on this port of loopback")
@@ -136,8 +137,11 @@ def _kept(args: argparse.Namespace) -> dict[str, Any]:
     """What may leave the process or reach the disk besides numbers."""
     if args.record_text and not args.record:
         raise UsageError("--record-text says what --record DIR keeps: add it")
+    if args.record_media and not args.record:
+        raise UsageError("--record-media says what --record DIR keeps: add it")
     values: dict[str, Any] = {"privacy": {"publish_text": True}} if args.publish_text else {}
-    return values | ({"record": {"folder": args.record, "text": args.record_text}} if args.record else {})
+    kept = {"folder": args.record, "text": args.record_text, "media": args.record_media}
+    return values | ({"record": kept} if args.record else {})
 
 
 def _dispatch(args: argparse.Namespace) -> int:
@@ -164,6 +168,10 @@ def _dispatch(args: argparse.Namespace) -> int:
         return 0
     if args.pace == "fast" and [stream.source is not None for stream in config.streams] != [True]:
         raise UsageError("--pace fast plays one file: add --source FILE")
+    if args.pace == "fast" and config.record.media:
+        raise UsageError(
+            "--record-media keeps what devices deliver; of a file at --pace fast there is the file: leave it out"
+        )
     from realtime.services import check  # noqa: PLC0415 - as above
 
     check(config)

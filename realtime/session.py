@@ -18,7 +18,8 @@ from realtime.fuse.worker import FusionWorker
 from realtime.pipeline import Inlets, connect
 from realtime.publish.health import HealthReporter, asr_health
 from realtime.publish.messages import Health, Sentiment
-from realtime.recording.start import recorder_of
+from realtime.recording.media import tapped
+from realtime.recording.start import recorder_of, tap_of
 from realtime.runner import InlineRunner, ThreadedRunner
 from realtime.stream import Stream
 from realtime.supervise import item_end_ns
@@ -187,15 +188,19 @@ class LiveStream:
         self._stop = threading.Event()
         self._file: threading.Thread | None = None
         self._rate = rate = AnalysisRate(config.camera, clock)
-        inlets = connect(
-            self.runner,
-            config,
-            parts,
-            clock,
-            self.stream.window,
-            self.stream.picture or "",
-            self.stream.sound or "",
-            rate,
+        self._tap = tap_of(self._recorder, config, stream.name, self.stream.paused)
+        inlets = tapped(
+            connect(
+                self.runner,
+                config,
+                parts,
+                clock,
+                self.stream.window,
+                self.stream.picture or "",
+                self.stream.sound or "",
+                rate,
+            ),
+            self._tap,
         )
         self.health = HealthReporter(
             stream.name, clock, lambda: asr_health(inlets.asr()), lambda: connection(stream.name), self._recording
@@ -243,6 +248,8 @@ class LiveStream:
 
     def end(self) -> None:
         """Write out the recording, once nothing is sent any more."""
+        if self._tap is not None:
+            self._tap.close()
         if self._recorder is not None:
             self._recorder.close()
 

@@ -264,6 +264,12 @@ class RecordingHealth(Message):
     """Entries that the disk was too slow for."""
     writing: bool
     """False when the disk refused: the cause is in an event."""
+    words: bool = False
+    """Whether the words are recorded, too."""
+    media: bool = False
+    """Whether pictures and sound are recorded, too."""
+    media_dropped: Count = 0
+    """Pictures and pieces of sound that did not get to the disk."""
 
 
 class ProcessHealth(Message):

@@ -83,6 +83,42 @@ _ENTRIES: dict[str, dict[str, Any]] = {
     },
 }
 
+_STAMP = {
+    "type": "object",
+    "title": "time",
+    "description": "when it was taken, by the recording's clock",
+    "properties": {"sec": _COUNT, "nsec": {"type": "integer", "minimum": 0, "maximum": 999_999_999}},
+    "required": ["sec", "nsec"],
+}
+
+
+def _bytes(description: str) -> dict[str, Any]:
+    return {"type": "string", "contentEncoding": "base64", "description": description}
+
+
+_MEDIA: dict[str, tuple[str, dict[str, Any]]] = {
+    "video": (
+        "foxglove.CompressedImage",
+        {"timestamp": _STAMP, "frame_id": _TEXT, "data": _bytes("JPEG"), "format": _TEXT},
+    ),
+    "audio": (
+        "foxglove.RawAudio",
+        {
+            "timestamp": _STAMP | {"description": "when its first sample was taken, by the recording's clock"},
+            "data": _bytes("little-endian int16"),
+            "format": _TEXT,
+            "sample_rate": _COUNT,
+            "number_of_channels": _COUNT,
+        },
+    ),
+}
+"""Foxglove's schemas (docs.foxglove.dev/docs/visualization/message-schemas): its viewers show what has their names."""
+
+
+def name_of(topic: str) -> str:
+    """Return the name of a topic's schema."""
+    return _MEDIA[topic][0] if topic in _MEDIA else f"agfn.{topic}"
+
 
 def schema_of(topic: str) -> bytes:
     """Return the JSON schema (2020-12) of a topic, entry or message.
@@ -90,7 +126,12 @@ def schema_of(topic: str) -> bytes:
     Raises:
         KeyError: there is no such topic.
     """
-    return json.dumps(_message(_MODELS[topic]) if topic in _MODELS else _entry(_ENTRIES[topic])).encode()
+    if topic in _MODELS:
+        return json.dumps(_message(_MODELS[topic])).encode()
+    if topic in _MEDIA:
+        name, properties = _MEDIA[topic]
+        return json.dumps({"title": name} | _entry(properties)).encode()
+    return json.dumps(_entry(_ENTRIES[topic])).encode()
 
 
 def _entry(properties: dict[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from realtime.clock import utc_now
 from realtime.errors import ModelError
 from realtime.extract.schema import schema_hash
 from realtime.parts import weights_of
+from realtime.recording.media import MediaTap
 from realtime.recording.writer import Recorder
 from realtime.stream import device_names
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from realtime.config import Config, StreamConfig
@@ -31,7 +33,7 @@ def recorder_of(config: Config, stream: StreamConfig, failed: Callable[[str], No
     Raises:
         UsageError: the folder can't be written, or holds a recording of this stream already.
     """
-    if config.record.folder is None:
+    if (folder := config.record.folder) is None:
         return None
     about = {
         "stream": stream.name,
@@ -39,13 +41,24 @@ def recorder_of(config: Config, stream: StreamConfig, failed: Callable[[str], No
         "program": _version(),
         "schema": schema_hash(),
         "words": config.record.text,
+        "media": config.record.media,
         "window": config.window.model_dump(),
         "smoothing_s": config.fusion.smoothing_s,
         "weights": config.fusion.weights,
         "weights_sha256": digest_of(config),
         "devices": device_names(stream, config),
     }
-    return Recorder(Path(config.record.folder), stream.name, about, words=config.record.text, failed=failed)
+    kept = config.record
+    return Recorder(Path(folder), stream.name, about, words=kept.text, media=kept.media, failed=failed)
+
+
+def tap_of(recorder: Recorder | None, config: Config, stream: str, paused: threading.Event) -> MediaTap | None:
+    """Return what takes pictures and sound from a stream's devices; None when they are not to be recorded."""
+    if recorder is None or not config.record.media:
+        return None
+    tap = MediaTap(recorder, stream, paused)
+    recorder.media_dropped = tap.dropped
+    return tap
 
 
 def digest_of(config: Config) -> str:

@@ -21,7 +21,8 @@ from realtime.channel import Channel, ChannelStats, ClosedError, Policy
 from realtime.errors import UsageError
 from realtime.publish.messages import RecordingHealth
 from realtime.recording.journal import MESSAGES, TOPICS, VERSION, Entry, encode
-from realtime.recording.schema import schema_of
+from realtime.recording.media import MEDIA
+from realtime.recording.schema import name_of, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 FLUSH_S = 0.5
 CAPACITY = 20_000
 """Entries that may wait for the disk: about three minutes. After that the oldest go, and are counted."""
+MEDIA_BACKLOG = 500
+"""While more entries wait, no pictures and no sound are taken: the numbers go first."""
 CLOSE_S = 5.0
 SUFFIX = ".mcap"
 
@@ -46,6 +49,7 @@ class Recorder:
         stream: name of the stream.
         about: what a reader should know: versions, configuration, times; JSON values.
         words: whether the words may be kept.
+        media: whether pictures and sound may be kept (see `keep`).
         failed: called once with the reason when the disk refuses; the recording then ends, the analysis goes on.
 
     Raises:
@@ -53,10 +57,19 @@ class Recorder:
     """
 
     def __init__(
-        self, folder: Path, stream: str, about: dict[str, Any], *, words: bool, failed: Callable[[str], None]
+        self,
+        folder: Path,
+        stream: str,
+        about: dict[str, Any],
+        *,
+        words: bool,
+        failed: Callable[[str], None],
+        media: bool = False,
     ) -> None:
         self.path = folder / f"{stream}{SUFFIX}"
-        self._words, self._failed = words, failed
+        self._words, self._media, self._failed = words, media, failed
+        self.media_dropped: Callable[[], int] = lambda: 0
+        """Counts the media that did not get here; set by whoever takes it from the devices."""
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = self.path.open("xb")
@@ -65,7 +78,7 @@ class Recorder:
         except OSError as error:
             raise UsageError(f"--record {folder}: {error.strerror or error}") from None
         self._writer = Writer(self._file, compression=CompressionType.ZSTD)
-        self._waiting: Channel[tuple[int, str, Entry | str]] = Channel(Policy.DROP_OLDEST, CAPACITY)
+        self._waiting: Channel[tuple[int, str, Entry | str | bytes]] = Channel(Policy.DROP_OLDEST, CAPACITY)
         self._gaps = 0
         try:
             os.chmod(self.path, 0o600)  # noqa: PTH101 - nobody else's business, whatever the umask
@@ -87,9 +100,22 @@ class Recorder:
             message = message.model_copy(update={"text": None})
         self._push(at_ns, kind, message.to_json())
 
+    def keep(self, at_ns: int, topic: str, data: bytes) -> bool:
+        """Take a picture or some sound; False when it may not be kept, or the disk is behind."""
+        if not self._media or topic not in MEDIA or self.stats().pending > MEDIA_BACKLOG:
+            return False
+        return self._push(at_ns, topic, data)
+
     def health(self) -> RecordingHealth:
-        """Return what is on disk, and what did not get there."""
-        return RecordingHealth(bytes=self._size(), dropped=self.stats().dropped, writing=self._thread.is_alive())
+        """Return what is on disk, what did not get there, and what is kept besides numbers."""
+        return RecordingHealth(
+            bytes=self._size(),
+            dropped=self.stats().dropped,
+            writing=self._thread.is_alive(),
+            words=self._words,
+            media=self._media,
+            media_dropped=self.media_dropped(),
+        )
 
     def stats(self) -> ChannelStats:
         """Return the counts of entries taken, written and dropped."""
@@ -104,20 +130,23 @@ class Recorder:
         """Say in one line what is on disk."""
         stats = self.stats()
         lost = f", {stats.dropped} dropped" if stats.dropped else ""
+        lost += f", {media} pictures or pieces of sound dropped" if (media := self.media_dropped()) else ""
         return f"recorded {self.path}: {self._size() / 1e6:.1f} MB, {stats.popped} entries{lost}"
 
-    def _push(self, at_ns: int, topic: str, item: Entry | str) -> None:
+    def _push(self, at_ns: int, topic: str, item: Entry | str | bytes) -> bool:
         try:
             self._waiting.push((at_ns, topic, item))
         except ClosedError:
             log.debug("%s: closed, %s is not recorded", self.path.name, topic)
+            return False
+        return True
 
     def _begin(self, about: dict[str, Any]) -> None:
         self._writer.start(profile=VERSION, library="agfn-live")
         self._writer.add_metadata("agfn", {key: json.dumps(value) for key, value in about.items()})
         self._channels = {}
-        for topic in (*TOPICS, *MESSAGES):
-            schema = self._writer.register_schema(f"agfn.{topic}", "jsonschema", schema_of(topic))
+        for topic in (*TOPICS, *MESSAGES, *(MEDIA if self._media else ())):
+            schema = self._writer.register_schema(name_of(topic), "jsonschema", schema_of(topic))
             self._channels[topic] = self._writer.register_channel(topic, "json", schema)
         self._sync()
 
@@ -140,12 +169,14 @@ class Recorder:
             self._failed(f"recording ended: {getattr(error, 'strerror', None) or error}")
             self._let_go()
 
-    def _write(self, at_ns: int, topic: str, item: Entry | str) -> None:
+    def _write(self, at_ns: int, topic: str, item: Entry | str | bytes) -> None:
         dropped = self.stats().dropped
         if dropped > self._gaps:
             self._add(at_ns, "gap", encode(Entry(at_ns, "gap", dropped - self._gaps), words=False))
             self._gaps = dropped
-        self._add(at_ns, topic, item.encode() if isinstance(item, str) else encode(item, words=self._words))
+        if isinstance(item, Entry):
+            item = encode(item, words=self._words)
+        self._add(at_ns, topic, item.encode() if isinstance(item, str) else item)
 
     def _add(self, at_ns: int, topic: str, data: bytes) -> None:
         at_ns = max(0, at_ns)
