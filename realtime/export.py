@@ -17,6 +17,7 @@ from realtime.logs import say_error
 from realtime.recording.columns import TABLES, described
 from realtime.recording.elan import HEADER, Tiers
 from realtime.recording.elan import TABLES as ELAN_TABLES
+from realtime.recording.film import contents, write_film
 from realtime.recording.formats import Csv, Parquet, check_parquet
 from realtime.recording.reader import open_recordings
 from realtime.recording.tables import Tables
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--tsv", action="store_true", help="tab-separated tables")
     cli.add_argument("--parquet", action="store_true", help="Parquet tables with types (needs PyArrow)")
     cli.add_argument("--elan", action="store_true", help="one tab-separated file of annotations for ELAN")
+    cli.add_argument("--media", action="store_true", help="pictures and sound (.mkv, .wav), where they were recorded")
     cli.add_argument(
         "--tables", metavar="A,B", default=",".join(TABLES), help=f"only these: {', '.join(TABLES)} (default all)"
     )
@@ -66,14 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if args.recording is None or args.output is None:
             raise UsageError("name the recording and the output: python -m realtime.export DIR -o OUT")
-        formats = [name for name in (*FORMATS, ELAN) if getattr(args, name)] or ["csv"]
+        formats = [name for name in (*FORMATS, ELAN) if getattr(args, name)] or ([] if args.media else ["csv"])
         if "parquet" in formats:
             check_parquet()
         for recording in open_recordings(args.recording):
-            for path in export(recording, args.output, formats, _tables(args.tables)):
+            made = export(recording, args.output, formats, _tables(args.tables)) if formats else []
+            for path in [*made, *(export_media(recording, args.output) if args.media else ())]:
                 print(path)  # noqa: T201 - so that a script knows
             for trouble in _troubles(recording):
                 print(f"warning: {recording.path}: {trouble}", file=sys.stderr)  # noqa: T201
+            if recording.about.get("media") and not args.media:
+                print(f"{recording.path} holds pictures and sound, too: --media", file=sys.stderr)  # noqa: T201
     except AgfnError as error:
         say_error(error)
         return error.exit_code
@@ -109,6 +114,31 @@ def export(recording: Recording, folder: Path, formats: Sequence[str], tables: f
                 raise UsageError(f"{path} is there already; choose another folder")
         with _removed([_part(path) for path in made]):
             _write(recording, paths, annotations if ELAN in formats else None, tables)
+            for path in made:
+                os.replace(_part(path), path)  # noqa: PTH105 - overwrites on Windows too
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror or error}") from None
+    return made
+
+
+def export_media(recording: Recording, folder: Path) -> list[Path]:
+    """Write a recording's pictures and sound into `folder` and return the files.
+
+    Raises:
+        UsageError: it holds none, the folder can't be written, or a file is there already.
+        SourceError: the recording is damaged.
+    """
+    if not (found := contents(recording)).any:
+        raise UsageError(f"{recording.path} holds no pictures and no sound: that needs --record-media")
+    film, sound = folder / f"{recording.stream}.mkv", folder / f"{recording.stream}.wav"
+    made = [film, sound] if found.sound else [film]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in made:
+            if path.exists():
+                raise UsageError(f"{path} is there already; choose another folder")
+        with _removed([_part(path) for path in made]):
+            write_film(recording, found, _part(film), _part(sound))
             for path in made:
                 os.replace(_part(path), path)  # noqa: PTH105 - overwrites on Windows too
     except OSError as error:

@@ -63,6 +63,8 @@ class Playback:
         )
         if recording.about.get("weights_sha256") != digest_of(config):
             log.info("%s was recorded with other weights: its scores will differ", recording.path.name)
+        if recording.about.get("media"):
+            log.info("%s holds pictures and sound: a replay leaves them alone", recording.path.name)
         if not self._words and fuser.needs_words:
             log.warning("these weights look at the words, and %s holds none: text is left out", recording.path.name)
             self._stream.window.off("text")

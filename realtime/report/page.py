@@ -52,6 +52,8 @@ def _stream(session: Session) -> str:
         f"{escape(session.begun[:19].replace('T', ' '))} UTC, {clock(session.length_s)}, {len(session.end_s)} windows"
     )
     parts = [f"<h1>{escape(session.stream)}</h1>", f"<p class='when'>{when}</p>"]
+    if session.media_kept:
+        parts.append("<p class='warning'>The recording holds pictures and sound, too; this page does not.</p>")
     if session.truncated:
         parts.append(f"<p class='warning'>The recording ends early: {escape(session.truncated)}.</p>")
     if not len(session.end_s):

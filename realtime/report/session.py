@@ -42,6 +42,8 @@ class Session:
     missing: int
     truncated: str | None = None
     notes: list[str] = field(default_factory=list)
+    media_kept: bool = False
+    """Whether the recording holds pictures and sound."""
 
     @property
     def length_s(self) -> float:
@@ -63,6 +65,7 @@ def read(recording: Recording) -> Session:
         stream=recording.stream,
         begun=str(about.get("begun", "")),
         words_kept=bool(about.get("words")),
+        media_kept=bool(about.get("media")),
         end_s=_column(message["window"]["end_s"] for message in sentiments),
         score=_column(message.get("score") for message in sentiments),
         low=_column((message.get("interval") or (None, None))[0] for message in sentiments),
