@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,14 +13,14 @@ from parts.browser import Tab, chromium
 from parts.camera import child_env
 from parts.mosquitto import Mosquitto, Subscriber, free_port, wait_for
 from parts.processes import Program, wait_until
-from test_messages import part, sentiment
+from test_messages import health, part, sentiment
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from realtime.config import Config
 from realtime.dashboard.server import MAX_MESSAGE_BYTES, Dashboard
 from realtime.errors import UsageError
-from realtime.publish.messages import EventMessage
+from realtime.publish.messages import EventMessage, RecordingHealth
 from realtime.services import check
 
 CONNECT = bytes([16, 13, 0, 4, *b"MQTT", 4, 2, 0, 60, 0, 1, ord("x")])
@@ -192,6 +193,27 @@ class TestPage:
         assert card.locator("[data-gate=face]").get_attribute("data-state") == "lost"
         drawn = "[...document.querySelector('.chart').getContext('2d').getImageData(0, 0, 800, 150).data].some(v => v)"
         stage.tab.wait(drawn)
+        assert stage.tab.errors == []
+
+    def test_a_recording_has_its_mark_and_says_what_is_kept(self, stage):
+        def told(recording):
+            stage.say(sentiment())
+            stage.say(health().model_copy(update={"recording": recording}))
+
+        kept = RecordingHealth(bytes=5, dropped=0, writing=True, words=True, media=True)
+        told(kept)
+        mark = stage.card().locator(".rec")
+        mark.filter(has_text="REC numbers + words + picture + sound").wait_for()
+        if "AGFN_SCREENSHOTS" in os.environ:
+            stage.page.screenshot(path=f"{os.environ['AGFN_SCREENSHOTS']}/dashboard-recording.png")
+        told(kept.model_copy(update={"writing": False}))
+        mark.filter(has_text="recording failed").wait_for()
+        told(None)
+        mark.wait_for(state="hidden")
+        told(RecordingHealth(bytes=5, dropped=0, writing=True))
+        mark.wait_for()
+        assert mark.inner_text() == "REC numbers"
+        mark.wait_for(state="hidden", timeout=15_000)  # nobody says so any more
         assert stage.tab.errors == []
 
     def test_what_a_broker_sends_is_text_and_never_markup(self, stage):

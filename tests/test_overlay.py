@@ -3,7 +3,7 @@ import sys
 
 import pytest
 from parts.mosquitto import Mosquitto, Subscriber, wait_for
-from test_messages import part, sentiment
+from test_messages import health, part, sentiment
 
 from realtime.errors import UsageError
 from realtime.overlay.__main__ import main
@@ -11,6 +11,7 @@ from realtime.overlay.feed import Feed
 from realtime.overlay.needs import check_needs
 from realtime.overlay.watch import TRACE_S, Watch
 from realtime.publish.access import Access
+from realtime.publish.messages import RecordingHealth
 from realtime.run import main as run
 
 SECOND = 1_000_000_000
@@ -112,6 +113,28 @@ def test_pause_and_no_signal_are_told_apart(state, mark, headline):
     assert (view.mark, view.notice.headline, view.notice.waits) == (mark, headline, False)
 
 
+def test_it_says_what_is_recorded_while_that_is_known():
+    watch = connected()
+    watch.sentiment(sentiment(), SECOND)
+    assert watch.view(SECOND).recording == ""
+    writes = RecordingHealth(bytes=5, dropped=0, writing=True, words=True, media=True)
+    for recording, said, failed in (
+        (writes, "numbers + words + picture + sound", False),
+        (RecordingHealth(bytes=5, dropped=0, writing=True), "numbers", False),
+        (writes.model_copy(update={"writing": False}), "numbers + words + picture + sound", True),
+    ):
+        watch.health("desk", health().model_copy(update={"recording": recording}), SECOND)
+        view = watch.view(SECOND)
+        assert (view.recording, view.recording_failed) == (said, failed)
+    watch.sentiment(sentiment(), 8 * SECOND)
+    assert watch.view(8 * SECOND).recording == "", "nobody has said so for seven seconds"
+    watch.health("desk", health().model_copy(update={"recording": writes}), 8 * SECOND)
+    watch.health("other", health(), 8 * SECOND)
+    assert watch.view(8 * SECOND).recording
+    watch.status("desk", "offline")
+    assert watch.view(8 * SECOND).recording == ""
+
+
 def test_the_trace_covers_the_last_minute_and_parts_where_there_was_no_score():
     watch = connected()
     for second in range(100):
@@ -197,6 +220,16 @@ def test_keys_of_a_newer_version_are_ignored(feed, publisher):
     publisher.say("agfn/desk/sentiment", newer)
 
     wait_for(lambda: feed.view().sentiment == sentiment(), what="message")
+
+
+@pytest.mark.real
+def test_the_health_messages_tell_it_of_a_recording(feed, publisher):
+    publisher.say("agfn/desk/health", b"no JSON")
+    publisher.say("agfn/desk/sentiment", sentiment().to_json())
+    recording = RecordingHealth(bytes=5, dropped=0, writing=True, media=True)
+    publisher.say("agfn/desk/health", health().model_copy(update={"recording": recording}).to_json())
+
+    wait_for(lambda: feed.view().recording == "numbers + picture + sound", what="mark")
 
 
 @pytest.mark.real

@@ -12,11 +12,11 @@ import pytest
 from parts.mosquitto import Mosquitto, Subscriber
 from parts.processes import Program, wait_until
 from parts.screen import Screen
-from test_messages import part, sentiment
+from test_messages import health, part, sentiment
 
 from realtime.config import MqttConfig
 from realtime.overlay.child import OverlayProcess
-from realtime.publish.messages import label_of
+from realtime.publish.messages import RecordingHealth, label_of
 
 pytestmark = pytest.mark.real
 
@@ -123,6 +123,23 @@ def test_a_good_state_shows_no_alarm_and_the_score_in_its_colour(start):
 
     assert count(seen, YELLOW) == count(seen, VERMILLION) == count(seen, ORANGE) == 0
     assert count(seen, RED) > 40, "the mark that it analyses"
+
+
+def test_a_recording_shows_its_mark_until_it_ends(start, publisher):
+    overlay = start()
+    kept = RecordingHealth(bytes=1, dropped=0, writing=True, words=True, media=True)
+
+    def shows(recording, condition, what):
+        told = health().model_copy(update={"recording": recording}).payload()
+        overlay.becomes(
+            lambda seen: (publisher.say("agfn/desk/health", told), condition(seen[160:176]))[1],
+            what,
+            say={"score": 2.0},
+        )
+
+    shows(kept, lambda line: count(line, RED) > 1500, "recording")
+    shows(kept.model_copy(update={"writing": False}), lambda line: count(line, YELLOW) > 800, "failed")
+    shows(None, lambda line: count(line, RED) == count(line, YELLOW) == 0, "not recorded")
 
 
 def test_a_negative_score_stands_to_the_left_in_another_colour(start):

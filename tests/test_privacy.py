@@ -149,6 +149,7 @@ def test_everything_that_shares_more_than_numbers_is_off_by_default():
     config = Config()
 
     assert (config.privacy.publish_text, config.record.folder, config.record.text) == (False, None, False)
+    assert config.record.media is False
     assert (config.dashboard.port, config.metrics.port, config.homeassistant.enabled) == (None, None, False)
     assert config.mqtt.url == "embedded"
 

@@ -14,12 +14,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import ValidationError
 
 from realtime.clock import MonotonicClock
-from realtime.publish.messages import Command, Sentiment, topic
+from realtime.publish.messages import Command, Health, Sentiment, topic
 
 if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.overlay.watch import View, Watch
     from realtime.publish.access import Access
+    from realtime.publish.messages import Kind
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ class Feed:
                 self._watch.disconnected(str(reason).lower(), now_ns)
                 return
             self._watch.connected(now_ns)
-        client.subscribe([(topic(self._base, "+", "status"), 1), (topic(self._base, "+", "sentiment"), 0)])
+        wanted: dict[Kind, int] = {"status": 1, "sentiment": 0, "health": 0}
+        client.subscribe([(topic(self._base, "+", kind), qos) for kind, qos in wanted.items()])
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:  # noqa: ANN401 - paho's signature
         with self._lock:
@@ -110,6 +112,9 @@ class Feed:
             if kind == "status":
                 self._watch.status(stream, message.payload.decode(errors="replace"))
                 return
+            if kind == "health":
+                self._on_health(stream, message.payload, now_ns)
+                return
             try:
                 # The version rule of messages.py: a subscriber ignores keys that it does not know.
                 sentiment = Sentiment.model_validate_json(message.payload, extra="ignore")
@@ -118,3 +123,11 @@ class Feed:
                 self._watch.foreign(stream, f"{stream} speaks another version of agfn.sentiment")
                 return
             self._watch.sentiment(sentiment, now_ns)
+
+    def _on_health(self, stream: str, payload: bytes | bytearray, now_ns: int) -> None:
+        try:
+            health = Health.model_validate_json(payload, extra="ignore")
+        except ValidationError as error:
+            log.debug("health of %s: %s", stream, error)
+            return
+        self._watch.health(stream, health, now_ns)

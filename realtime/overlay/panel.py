@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QPainter, QPen
+from PySide6.QtGui import QColor, QPainter, QPen
 
 from realtime.overlay import charts, style
 from realtime.overlay.gates import ROW, gates
@@ -21,6 +21,8 @@ HEADER = QRectF(PAD, 10, INSIDE, 20)
 SCORE = QRectF(PAD, 36, INSIDE, 44)
 SCALE = QRectF(PAD, 84, INSIDE, 36)
 TRACE = QRectF(PAD, 126, INSIDE, 44)
+RECORDING = QRectF(PAD + 40, 160, INSIDE - 40, 16)
+"""In the line of the trace's caption."""
 GATES = QRectF(PAD, 180, INSIDE, 3 * ROW)
 
 MARKS: dict[Mark, str] = {"analysing": "ANALYSING", "paused": "PAUSED", "unknown": "NO CONTACT"}
@@ -46,6 +48,19 @@ def draw(painter: QPainter, view: View) -> None:
     charts.trace(painter, TRACE, view.trace)
     gates(painter, GATES, view.sentiment)
     painter.setOpacity(1)
+    if view.recording:
+        _recording(painter, view.recording, failed=view.recording_failed)
+
+
+def _recording(painter: QPainter, kept: str, *, failed: bool) -> None:
+    said = "RECORDING FAILED" if failed else f"REC {kept}"
+    ground = QColor(style.NOISY if failed else style.LIVE)
+    width = style.width(said, 11, bold=True) + 12
+    chip = QRectF(RECORDING.right() - width, RECORDING.top(), width, RECORDING.height())
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(ground)
+    painter.drawRoundedRect(chip, 4, 4)
+    style.write(painter, chip, said, 11, style.BLACK, align=style.CENTRE, bold=True)
 
 
 def _header(painter: QPainter, view: View, *, past: bool) -> None:

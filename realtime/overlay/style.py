@@ -62,6 +62,11 @@ def font(size: int, *, bold: bool = False) -> QFont:
     return made
 
 
+def width(text: str, size: int, *, bold: bool = False) -> float:
+    """How wide a line is when written, in the painter's pixels."""
+    return QFontMetricsF(font(size, bold=bold)).horizontalAdvance(text)
+
+
 def write(
     painter: QPainter,
     place: QRectF,

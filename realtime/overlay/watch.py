@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Literal
 from realtime.types import NS_PER_S
 
 if TYPE_CHECKING:
-    from realtime.publish.messages import Sentiment
+    from realtime.publish.messages import Health, RecordingHealth, Sentiment
 
 Mark = Literal["analysing", "paused", "unknown"]
 
 TRACE_S = 60
+MAX_STREAMS = 64
+HEALTH_S = 5.0
+"""What the last health message said of the recording holds for so long."""
 SILENT_S = 2.0
 """Without a message for so long the last one is no longer shown as the present."""
 STEP_NS = NS_PER_S // 4
@@ -50,6 +53,9 @@ class View:
     """The newest message; of the past where `notice.waits`."""
     trace: tuple[Point | None, ...] = ()
     """The last minute, oldest first; None parts what does not hang together."""
+    recording: str = ""
+    """What is recorded just now, in words; empty when nothing is, or nobody knows."""
+    recording_failed: bool = False
 
 
 class Watch:
@@ -69,6 +75,7 @@ class Watch:
         self._status: dict[str, str] = {}
         self._sentiment: Sentiment | None = None
         self._heard_ns = 0
+        self._recordings: dict[str, tuple[int, RecordingHealth | None]] = {}
         self._foreign: str | None = None
         self._trace: deque[tuple[int, Sentiment]] = deque()
 
@@ -113,6 +120,11 @@ class Watch:
         while self._trace[0][0] < now_ns - TRACE_S * NS_PER_S:
             self._trace.popleft()
 
+    def health(self, stream: str, message: Health, now_ns: int) -> None:
+        """A stream said how it is doing, and whether it is recorded."""
+        if len(self._recordings) < MAX_STREAMS or stream in self._recordings:
+            self._recordings[stream] = now_ns, message.recording
+
     def foreign(self, stream: str, why: str) -> None:
         """A stream said something that this program can't read."""
         if stream == self._stream or self._stream is None:
@@ -122,13 +134,20 @@ class Watch:
         """Return what to show now."""
         now_ns -= now_ns % STEP_NS
         notice = self._notice(now_ns)
+        recording = None if notice is not None and notice.waits else self._recording(now_ns)
         return View(
             stream=self._stream or "",
             mark=self._mark(notice),
             notice=notice,
             sentiment=self._sentiment,
             trace=self._points(now_ns),
+            recording="" if recording is None else recording.kept,
+            recording_failed=recording is not None and not recording.writing,
         )
+
+    def _recording(self, now_ns: int) -> RecordingHealth | None:
+        heard_ns, found = self._recordings.get(self._stream or "", (0, None))
+        return found if now_ns - heard_ns <= HEALTH_S * NS_PER_S else None
 
     def _mark(self, notice: Notice | None) -> Mark:
         if self._sentiment is None or (notice is not None and notice.waits):

@@ -271,6 +271,11 @@ class RecordingHealth(Message):
     media_dropped: Count = 0
     """Pictures and pieces of sound that did not get to the disk."""
 
+    @property
+    def kept(self) -> str:
+        """What is recorded, in words for the mark that people see."""
+        return " + ".join(["numbers", *(["words"] if self.words else []), *(["picture + sound"] if self.media else [])])
+
 
 class ProcessHealth(Message):
     """The process, shared by its streams."""

@@ -25,6 +25,7 @@ export class Card {
     this.title = make("h2", "", stream.name);
     this.title.id = `stream-${crypto.randomUUID()}`;
     this.mark = make("span", "mark");
+    this.recording = make("span", "rec");
     this.button = make("button", "");
     this.button.type = "button";
     this.button.addEventListener("click", () => command(stream, stream.paused ? "resume" : "pause"));
@@ -42,7 +43,7 @@ export class Card {
     this.vitals = make("p", "vitals");
     this.node = make(
       "section", "card",
-      make("div", "top", this.title, this.mark, this.button),
+      make("div", "top", this.title, this.mark, this.recording, this.button),
       this.say,
       make("div", "now", this.score, make("span", "", this.label, make("br"), this.interval)),
       this.words,
@@ -60,6 +61,10 @@ export class Card {
     const { say, stale, mark } = this.stream.view(nowS, connected);
     Object.assign(this.node.dataset, { stale: String(stale), mark, state: this.stream.newest?.state ?? "" });
     put(this.mark, MARKS[mark]);
+    const recording = mark === "unknown" ? null : this.stream.recording(nowS);
+    this.recording.hidden = !recording;
+    this.recording.dataset.failed = String(recording?.failed ?? false);
+    if (recording) put(this.recording, recording.failed ? "recording failed" : `REC ${recording.kept}`);
     put(this.say, say);
     this.say.hidden = say === "";
     this.#updateButton(nowS, connected, stale);

@@ -58,7 +58,7 @@ function take(topic, payload) {
   if (kind === "event") return takeEvent(name, message);
   const stream = cardOf(name)?.stream;
   if (kind === "sentiment") stream?.hear(message, now());
-  else if (stream) stream.health = message;
+  else if (stream) Object.assign(stream, { health: message, healthS: now() });
   return undefined;
 }
 

@@ -81,5 +81,11 @@ export function health(payload) {
     p95Ms: number(body.latency_p95_ms, 0, 1e9),
     cores: number(process.cpu_cores, 0, 1e4),
     rssMb: number(process.rss_mb, 0, 1e7),
+    recording: body.recording === null || body.recording === undefined ? null : recorded(record(body.recording)),
   };
+}
+
+function recorded(value) {
+  const kept = ["numbers", ...(value.words === true ? ["words"] : []), ...(value.media === true ? ["picture + sound"] : [])];
+  return { kept: kept.join(" + "), failed: value.writing === false };
 }

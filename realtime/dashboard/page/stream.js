@@ -2,6 +2,7 @@
 
 export const STALE_S = 2;
 const KEEP_S = 900;
+const HEALTH_S = 5; // so long holds what the last health message said of the recording
 
 export class Stream {
   constructor(name) {
@@ -9,6 +10,7 @@ export class Stream {
     this.status = "";
     this.newest = null;
     this.health = null;
+    this.healthS = -Infinity;
     this.heardS = -Infinity;
     this.past = []; // {t, score, low, high, weights}, oldest first; score null parts the line
     this.asked = null; // the command that waits for its effect: {word, untilS}
@@ -25,6 +27,11 @@ export class Stream {
 
   get paused() {
     return this.newest?.state === "paused";
+  }
+
+  // {kept, failed} while the stream is recorded, as far as is known.
+  recording(nowS) {
+    return nowS - this.healthS <= HEALTH_S ? this.health?.recording ?? null : null;
   }
 
   ask(word, nowS) {
