@@ -29,10 +29,9 @@ if TYPE_CHECKING:
     from training.held import Held
 
 SERIES = {
-    "noise": ("voice", ["clean", "noise:20", "noise:10", "noise:0", "noise:-10"]),
-    "blur": ("face", ["clean", "blur:2", "blur:4", "blur:8"]),
-    "drop": ("face", ["clean", "drop:0.25", "drop:0.5", "drop:0.75"]),
-    "dark": ("face", ["clean", "dark:0.1", "black:1"]),
+    "noise": ("voice", ["clean", "noise:20", "noise:10", "noise:0"]),
+    "blur": ("face", ["clean", "blur:4", "blur:8", "black:1"]),
+    "drop": ("face", ["clean", "drop:0.5"]),
 }
 FOLDS = 5
 
