@@ -138,6 +138,8 @@ def export_media(recording: Recording, folder: Path) -> list[Path]:
             if path.exists():
                 raise UsageError(f"{path} is there already; choose another folder")
         with _removed([_part(path) for path in made]):
+            for path in made:
+                _part(path).touch(mode=0o600)  # faces and voices are nobody else's business
             write_film(recording, found, _part(film), _part(sound))
             for path in made:
                 os.replace(_part(path), path)  # noqa: PTH105 - overwrites on Windows too

@@ -132,7 +132,7 @@ def test_a_recording_shows_its_mark_until_it_ends(start, publisher):
     def shows(recording, condition, what):
         told = health().model_copy(update={"recording": recording}).payload()
         overlay.becomes(
-            lambda seen: (publisher.say("agfn/desk/health", told), condition(seen[160:176]))[1],
+            lambda seen: (publisher.say("agfn/desk/health", told), condition(seen[163:178]))[1],
             what,
             say={"score": 2.0},
         )

@@ -205,6 +205,7 @@ def test_a_killed_recording_has_its_media_but_for_the_last_moments(tmp_path):
 def test_pictures_and_sound_come_out_as_files_at_the_seconds_of_the_tables(session, tmp_path, capsys):
     assert export([str(session), "-o", str(tmp_path / "out"), "--media"]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in ("desk.mkv", "desk.wav")]
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o600}
     with wave.open(str(tmp_path / "out" / "desk.wav")) as sound:
         assert sound.getparams()[:3] == (1, 2, 16000)
         samples = np.frombuffer(sound.readframes(sound.getnframes()), "<i2").reshape(-1, 1600)

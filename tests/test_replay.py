@@ -241,13 +241,16 @@ def lines(path, without):
 @pytest.mark.models
 @pytest.mark.parametrize("pace", ["fast", "realtime"])
 def test_a_real_session_is_judged_the_same_again(pace, data_dir, tmp_path):
-    words = ["--record-text"] if pace == "fast" else []
+    kept = ["--record-text"] if pace == "fast" else ["--record-media"]
     session_dir, first, again = tmp_path / "session", tmp_path / "first.jsonl", tmp_path / "again.jsonl"
-    done = run("--source", data_dir / CLIP, "--pace", pace, "--record", session_dir, "--output", first, *words)
+    done = run("--source", data_dir / CLIP, "--pace", pace, "--record", session_dir, "--output", first, *kept)
     assert done.returncode == 0, done.stderr
-    assert f"recorded {session_dir}/desk.mcap: 0." in done.stderr
+    assert f"recorded {session_dir}/desk.mcap: " in done.stderr
+    [recording] = open_recordings(session_dir)
+    assert ({"video", "audio"} <= {topic for _, topic, _ in recording.raw()}) == (pace == "realtime")
     done = run("--source", session_dir, "--pace", "fast", "--output", again)
     assert done.returncode == 0, done.stderr
+    assert ("holds pictures and sound" in done.stderr) == (pace == "realtime")
     # Latencies are those of the replay: it decodes nothing, and its clock stands still while it judges.
     without = {"utc"} if pace == "fast" else {"utc", "latency_ms"}
     assert lines(again, without) == lines(first, without)

@@ -21,7 +21,7 @@ HEADER = QRectF(PAD, 10, INSIDE, 20)
 SCORE = QRectF(PAD, 36, INSIDE, 44)
 SCALE = QRectF(PAD, 84, INSIDE, 36)
 TRACE = QRectF(PAD, 126, INSIDE, 44)
-RECORDING = QRectF(PAD + 40, 160, INSIDE - 40, 16)
+RECORDING = QRectF(PAD + 40, 163, INSIDE - 40, 15)
 """In the line of the trace's caption."""
 GATES = QRectF(PAD, 180, INSIDE, 3 * ROW)
 
