@@ -15,6 +15,7 @@ from rich.console import Console
 from test_messages import event, health, part, sentiment, silent
 
 from realtime.clock import VirtualClock
+from realtime.figures import signed
 from realtime.publish.messages import RecordingHealth, Words
 from realtime.publish.picture import ASCII, UNICODE, Snapshot, draw
 from realtime.publish.terminal import LogView, Memory, TerminalView
@@ -32,9 +33,9 @@ def trouble():
     )
 
 
-def lines(*streams, where="mqtt://127.0.0.1:1883", notes=(), glyphs=UNICODE, width=80):
+def lines(*streams, where="mqtt://127.0.0.1:1883", notes=(), glyphs=UNICODE, width=80, height=50):
     console = Console(file=io.StringIO(), width=width, no_color=True, force_terminal=False)
-    console.print(draw(streams, where, notes, glyphs, width))
+    console.print(draw(streams, where, notes, glyphs, width, height))
     return console.file.getvalue().splitlines()
 
 
@@ -53,6 +54,31 @@ def test_the_screen_says_without_colour_what_is_lost_and_why():
     assert "degraded" in drawn[0]
 
 
+def test_a_narrow_screen_has_room_for_the_cause():
+    drawn = lines(Snapshot("desk", trouble()), width=60)
+
+    assert "NOISY  snr 3 dB" in line_of("voice", drawn)
+    assert "camera 0: no frame for 2 s" in line_of("face", drawn)
+    assert "+0.20 to +2.10" in line_of("score", drawn)
+
+
+def test_on_a_low_screen_the_oldest_events_give_way_and_the_keys_stay():
+    events = [event().model_copy(update={"time_s": float(second)}) for second in range(4)]
+    shot = Snapshot("desk", trouble(), events=events)
+    drawn = {rows: lines(shot, notes=["warning: x"], height=rows) for rows in (24, 17, 10)}
+
+    assert [sum(line.startswith("event") for line in drawn[rows]) for rows in drawn] == [4, 1, 0]
+    assert len(drawn[17]) == 17
+    assert "3.0 s" in drawn[17][-4]
+    assert all("q quit" in shown[-1] for shown in drawn.values())
+
+
+@pytest.mark.parametrize(("value", "text"), [(-0.004, "+0.00"), (0.0, "+0.00"), (-0.006, "-0.01"), (1.5, "+1.50")])
+def test_nothing_has_no_minus(value, text):
+    assert signed(value) == text
+    assert text in line_of("score", lines(Snapshot("desk", sentiment(score=value))))
+
+
 def recorded(*healths, width=80, glyphs=UNICODE):
     streams = [Snapshot(f"desk{i}", sentiment(), recording=each) for i, each in enumerate(healths)]
     return lines(*streams, width=width, glyphs=glyphs)[0]
@@ -60,10 +86,12 @@ def recorded(*healths, width=80, glyphs=UNICODE):
 
 def test_while_it_records_the_screen_says_so_and_how_much():
     writes = RecordingHealth(bytes=1_240_000, dropped=0, writing=True)
-    assert "\u25cf REC 1.2 MB" in recorded(writes)
-    assert "* REC 1.2 MB" in recorded(writes, glyphs=ASCII)
-    assert "REC 2.5 MB" in recorded(writes, writes)
-    assert "REC 1.2 MB, 7 dropped" in recorded(RecordingHealth(bytes=1_240_000, dropped=7, writing=True))
+    assert "\u25cf REC numbers 1.2 MB" in recorded(writes)
+    assert "* REC numbers 1.2 MB" in recorded(writes, glyphs=ASCII)
+    assert "REC numbers + words 2.5 MB" in recorded(writes, writes.model_copy(update={"words": True}))
+    assert "REC numbers 1.2 MB, 7 dropped" in recorded(RecordingHealth(bytes=1_240_000, dropped=7, writing=True))
+    media = writes.model_copy(update={"words": True, "media": True})
+    assert "REC numbers + words + picture + sound 1.2 MB" in recorded(media)
     assert "RECORDING FAILED" in recorded(RecordingHealth(bytes=0, dropped=3, writing=False))
     assert "REC" not in recorded(None)
     assert len(recorded(writes, width=60)) <= 60

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from realtime.figures import unsigned_zero
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -163,13 +165,11 @@ def voice_trust(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) 
         return bad
     spoken = [frame for frame in speech if frame.probability >= SPEECH_P]
     spoken_s = sum(len(frame.samples) for frame in spoken) / 16_000
+    snr_db = _known(recent_snr_db(speech), 30.0)
+    clipped = float(np.mean([f.clipped for f in spoken])) if spoken else 0.0
     parts = {
-        "snr {:.0f} dB": (_known(recent_snr_db(speech), 30.0), *VOICE_SNR_DB),
-        "clipped in {:.0%} of the samples": (
-            -float(np.mean([f.clipped for f in spoken])) if spoken else 0.0,
-            -0.1,
-            -0.005,
-        ),
+        _snr(snr_db): (snr_db, *VOICE_SNR_DB),
+        f"clipped in {clipped:.0%} of the samples": (-clipped, -0.1, -0.005),
     }
     trust = _weigh(parts, freshness(delivery.age_s or 0.0) * delivery.coverage)
     if spoken_s < 0.1:
@@ -203,12 +203,13 @@ def text_trust(
     if not words:
         spoken_s = sum(len(f.samples) for f in speech if f.probability >= SPEECH_P) / 16_000
         if snr_trust(snr_db, -5.0, 10.0) < NOISY_BELOW:
-            return Trust(0.0, "noisy", f"snr {snr_db:.0f} dB, no words")
+            return Trust(0.0, "noisy", f"{_snr(_known(snr_db, 30.0))}, no words")
         return Trust(0.0, "stale", "no words yet" if spoken_s >= 0.3 else "silence", idle=True)
     age_s = max(0.0, (end_ns - words[-1].end_ns) / 1e9)
+    probability, snr_db = float(np.mean([word.probability for word in words])), _known(snr_db, 30.0)
     parts = {
-        "word probability {:.2f}": (float(np.mean([word.probability for word in words])), 0.2, 0.7),
-        "snr {:.0f} dB": (_known(snr_db, 30.0), -5.0, 10.0),
+        f"word probability {probability:.2f}": (probability, 0.2, 0.7),
+        _snr(snr_db): (snr_db, -5.0, 10.0),
     }
     trust = _weigh(parts, (1.0 - 0.5 * ramp(age_s, 1.0, 4.0)) * (0.5 if doubt else 1.0))
     return Trust(trust.value, trust.state, trust.cause or doubt)
@@ -218,12 +219,13 @@ def _known(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
 
 
+def _snr(snr_db: float) -> str:
+    return f"snr {unsigned_zero(snr_db, 0):.0f} dB"
+
+
 def _weigh(parts: dict[str, tuple[float, float, float]], delivery: float) -> Trust:
     """Multiply the quality ramps; below NOISY_BELOW the worst of them is the cause."""
-    ramps = {
-        cause.format(abs(value) if "clip" in cause else value): ramp(value, low, high)
-        for cause, (value, low, high) in parts.items()
-    }
+    ramps = {cause.format(measured[0]): ramp(*measured) for cause, measured in parts.items()}
     quality = float(np.prod(list(ramps.values())))
     value = quality * delivery
     if quality < NOISY_BELOW:

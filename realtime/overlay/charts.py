@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QLinearGradient, QPainter, QPen, QPolygonF
 
+from realtime.figures import signed
 from realtime.overlay import style
 from realtime.overlay.watch import TRACE_S, Point
 
@@ -38,12 +39,12 @@ def number(painter: QPainter, place: QRectF, sentiment: Sentiment) -> None:
     assert sentiment.interval is not None  # noqa: S101 - as above
     low, high = sentiment.interval
     colour = style.tone(sentiment.score)
-    figures = f"{sentiment.score:+.2f}".replace("-", MINUS)
+    figures = signed(sentiment.score).replace("-", MINUS)
     style.write(painter, QRectF(place.left(), place.top(), 106, place.height()), figures, 34, colour)
     right = place.adjusted(110, 0, 0, 0)
     half = right.height() / 2
     style.write(painter, right.adjusted(0, 1, 0, -half), sentiment.label or "", 17, style.INK, bold=True)
-    said = f"90 %: {low:+.2f} to {high:+.2f}".replace("-", MINUS)
+    said = f"90 %: {signed(low)} to {signed(high)}".replace("-", MINUS)
     below = right.adjusted(0, half, 0, -2)
     width = style.write(painter, below, said, 12)
     sure = f"confidence {sentiment.confidence * 100:.0f} %"

@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from realtime.figures import signed
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 HISTORY_S = 60
 MARGIN = 8
-BAR = 18
+BAR = (4, 18)
+"""Shortest and longest bar of a gate: on a narrow screen the cause of a trouble needs the room."""
+CAUSE = 33
+WIDE = 74
 STALE_S = 2.0
 STYLES = {"ok": "green", "noisy": "yellow", "stale": "yellow", "lost": "bold red", "off": "dim"}
 NOTHING_YET = "waiting for the first window"
@@ -65,17 +69,22 @@ class Snapshot:
     recording: RecordingHealth | None = None
 
 
-def draw(streams: Sequence[Snapshot], where: str | None, notes: Sequence[str], glyphs: Glyphs, width: int) -> Group:
-    """Draw the whole screen for a terminal of `width` columns."""
-    body = _one(streams[0], glyphs, width) if len(streams) == 1 else [_many(streams, glyphs)]
-    lines: list[RenderableType] = [
-        _header(streams, where, glyphs, width),
-        Text(),
-        *body,
-        Text(),
+def draw(
+    streams: Sequence[Snapshot], where: str | None, notes: Sequence[str], glyphs: Glyphs, width: int, height: int = 50
+) -> Group:
+    """Draw the whole screen for a terminal of so many columns and rows; on a low one the oldest events give way."""
+    below: list[RenderableType] = [
         *(_line(f"{note}", "yellow") for note in notes),
         _line("p pause or resume   q quit", "dim"),
     ]
+    above = [_header(streams, where, glyphs, width), Text()]
+    if len(streams) == 1:
+        body, events = _one(streams[0], glyphs, width), [_event(event) for event in streams[0].events]
+        room = height - len(above) - len(body) - 1 - len(below)
+        body += events[max(0, len(events) - max(0, room)) :]
+    else:
+        body = [_many(streams, glyphs)]
+    lines: list[RenderableType] = [*above, *body, Text(), *below]
     if glyphs is ASCII:  # rich marks what it cuts with an ellipsis that is not ASCII
         for line in lines:
             if isinstance(line, Text):
@@ -92,7 +101,7 @@ def words_of(sentiment: Sentiment) -> str:
     if sentiment.score is None or sentiment.interval is None:
         return f"NO SIGNAL  {gates}  {lag}"
     low, high = sentiment.interval
-    return f"{sentiment.score:+.2f} [{low:+.2f} {high:+.2f}] {sentiment.label}  {gates}  {lag}"
+    return f"{signed(sentiment.score)} [{signed(low)} {signed(high)}] {sentiment.label}  {gates}  {lag}"
 
 
 def _gate_words(name: Modality, part: ModalityPart) -> str:
@@ -125,7 +134,8 @@ def _recording(streams: Sequence[Snapshot], glyphs: Glyphs) -> Text:
         return Text("  RECORDING FAILED", "bold yellow")
     dropped = sum(each.dropped for each in kept)
     lost = f", {dropped} dropped" if dropped else ""
-    return Text(f"  {glyphs.on} REC {sum(each.bytes for each in kept) / 1e6:.1f} MB{lost}", "bold red")
+    what = max((each.kept for each in kept), key=len)
+    return Text(f"  {glyphs.on} REC {what} {sum(each.bytes for each in kept) / 1e6:.1f} MB{lost}", "bold red")
 
 
 def _one(stream: Snapshot, glyphs: Glyphs, width: int) -> list[RenderableType]:
@@ -133,10 +143,10 @@ def _one(stream: Snapshot, glyphs: Glyphs, width: int) -> list[RenderableType]:
     if sentiment is None:
         return [_line(f"  {NOTHING_YET}", "dim")]
     lines = [*_score(stream, sentiment, glyphs, width), Text()]
-    lines.append(_field("gates", (f"{'weight':<{BAR + 5}}  rel.  state", "dim")))
-    lines += [_gate(name, sentiment.modalities[name], glyphs) for name in MODALITIES]
-    lines += [Text(), _words(stream.words or sentiment.text, width), _lag(sentiment, stream.age_s)]
-    return [*lines, *(_event(event) for event in stream.events)]
+    bar = min(BAR[1], max(BAR[0], width - MARGIN - 21 - CAUSE))
+    lines.append(_field("gates", (f"{'weight':<{bar + 5}}  rel.  state", "dim")))
+    lines += [_gate(name, sentiment.modalities[name], glyphs, bar) for name in MODALITIES]
+    return [*lines, Text(), _words(stream.words or sentiment.text, width), _lag(sentiment, stream.age_s)]
 
 
 def _score(stream: Snapshot, sentiment: Sentiment, glyphs: Glyphs, width: int) -> list[Text]:
@@ -148,8 +158,9 @@ def _score(stream: Snapshot, sentiment: Sentiment, glyphs: Glyphs, width: int) -
         low, high = sentiment.interval
         head = _field(
             "score",
-            (f"{sentiment.score:+.2f}  {sentiment.label}", f"bold {_colour(sentiment.score)}"),
-            (f"   90 %: {low:+.2f} to {high:+.2f}   confidence {sentiment.confidence:.0%}", ""),
+            (f"{signed(sentiment.score)}  {sentiment.label}", f"bold {_colour(sentiment.score)}"),
+            (f"   90 %: {signed(low)} to {signed(high)}", ""),
+            (f"   confidence {sentiment.confidence:.0%}" if width >= WIDE else "", ""),
         )
     return [head, _scale(sentiment, glyphs, columns), _sparkline(stream.history, glyphs, columns)]
 
@@ -172,14 +183,14 @@ def _sparkline(history: Sequence[float | None], glyphs: Glyphs, columns: int) ->
     return _field("last min", ("   ", ""), (drawn.rjust(columns), "cyan"))
 
 
-def _gate(name: Modality, part: ModalityPart, glyphs: Glyphs) -> Text:
-    full = round(part.weight * BAR)
+def _gate(name: Modality, part: ModalityPart, glyphs: Glyphs, bar: int) -> Text:
+    full = round(part.weight * bar)
     style = STYLES[part.state]
     state = part.state if part.state == "ok" else part.state.upper()
     return _field(
         name,
         (glyphs.full * full, style),
-        (glyphs.empty * (BAR - full), "dim"),
+        (glyphs.empty * (bar - full), "dim"),
         (f" {part.weight:4.0%}  {part.reliability:.2f}  ", ""),
         (f"{state:5}", style),
         (f"  {part.cause}" if part.cause else "", style),
@@ -240,7 +251,7 @@ def _row(stream: Snapshot, glyphs: Glyphs) -> list[str | Text]:
         wrong.insert(0, f"no message for {stream.age_s:.0f} s")
     return [
         stream.name,
-        Text("" if sentiment.score is None else f"{sentiment.score:+.2f}", _colour(sentiment.score)),
+        Text("" if sentiment.score is None else signed(sentiment.score), _colour(sentiment.score)),
         sentiment.label or sentiment.state.replace("_", " ").upper(),
         *(Text(_small_bar(parts[name], glyphs), STYLES[parts[name].state]) for name in MODALITIES),
         f"{sentiment.latency_ms.total} ms",

@@ -137,7 +137,8 @@ class TerminalView:
         now_ns = self._clock.now_ns()
         with self._lock:
             shots = [memory.snapshot(now_ns) for memory in self._streams.values()]
-        return draw(shots, self._where, self._notes.lines(), self._glyphs, self._console.width)
+        width, height = self._console.size
+        return draw(shots, self._where, self._notes.lines(), self._glyphs, width, height)
 
     def _key(self, key: str) -> None:
         if key in ("p", "P", " "):

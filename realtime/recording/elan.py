@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from realtime.figures import signed
 from realtime.recording.columns import EVENTS, SENTIMENT, WORDS
 from realtime.types import MODALITIES
 
@@ -63,7 +64,7 @@ class Tiers:
         if begin_s is None or end_s is None:
             return
         if row["score"] is not None:
-            self._add("score", begin_s, end_s, f"{row['score']:+.2f}", merge=False)
+            self._add("score", begin_s, end_s, signed(row["score"]), merge=False)
         self._add("label", begin_s, end_s, row["label"] or row["state"] or "")
         for name in MODALITIES:
             self._add(f"{name} gate", begin_s, end_s, row[f"{name}_state"] or "")

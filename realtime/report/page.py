@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from realtime.figures import signed
 from realtime.publish.messages import label_of
 from realtime.report.plot import Axes, clock, thinned
 from realtime.types import MODALITIES
@@ -65,9 +66,10 @@ def _stream(session: Session) -> str:
 def _summary(session: Session) -> str:
     scored = session.score[np.isfinite(session.score)]
     mean = float(scored.mean()) if len(scored) else None
+    span = "none" if mean is None else f"{signed(scored.min(), 1)}, {signed(scored.max(), 1)}"
     tiles = [
-        ("mean score", "none" if mean is None else f"{mean:+.2f}", "" if mean is None else label_of(mean)),
-        ("from, to", "none" if mean is None else f"{scored.min():+.1f}, {scored.max():+.1f}", "smoothed score"),
+        ("mean score", "none" if mean is None else signed(mean), "" if mean is None else label_of(mean)),
+        ("from, to", span, "smoothed score"),
         ("interval", f"± {_mean((session.high - session.low) / 2):.1f}", "half the mean 90 % interval"),
         ("with a score", f"{len(scored) / len(session.score):.0%}", "of the windows"),
     ]
@@ -130,7 +132,7 @@ def _words(session: Session) -> str:
 def _around(session: Session, time_s: float) -> str:
     """The score a little after words began."""
     later = np.flatnonzero((session.end_s >= time_s + 1.0) & np.isfinite(session.score))
-    return f"{session.score[later[0]]:+.1f}" if len(later) else ""
+    return signed(session.score[later[0]], 1) if len(later) else ""
 
 
 def _events(session: Session) -> str:
