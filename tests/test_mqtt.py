@@ -20,18 +20,11 @@ from realtime.publish.mqtt import MqttPublisher
 
 
 @pytest.fixture
-def broker(tmp_path):
-    broker = Mosquitto(tmp_path)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def subscribe(broker):
+def subscribe(mosquitto):
     made = []
 
     def make(**options):
-        made.append(Subscriber(broker.port, **options))
+        made.append(Subscriber(mosquitto.port, **options))
         return made[-1]
 
     yield make
@@ -63,9 +56,9 @@ def event_ids(subscriber):
 
 
 @pytest.mark.real
-def test_an_independent_subscriber_gets_what_was_sent(broker, subscribe, publish):
+def test_an_independent_subscriber_gets_what_was_sent(mosquitto, subscribe, publish):
     subscriber = subscribe()
-    publisher = publish(broker.url)
+    publisher = publish(mosquitto.url)
     assert publisher.wait_ready(5)
 
     publisher.send(sentiment())
@@ -78,10 +71,10 @@ def test_an_independent_subscriber_gets_what_was_sent(broker, subscribe, publish
 
 
 @pytest.mark.real
-def test_mosquitto_sub_prints_the_messages(broker, publish):
-    publisher = publish(broker.url)
+def test_mosquitto_sub_prints_the_messages(mosquitto, publish):
+    publisher = publish(mosquitto.url)
     publisher.wait_ready(5)
-    command = ["mosquitto_sub", "-p", str(broker.port), "-t", "agfn/desk/sentiment", "-C", "1", "-W", "10"]
+    command = ["mosquitto_sub", "-p", str(mosquitto.port), "-t", "agfn/desk/sentiment", "-C", "1", "-W", "10"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
         while reader.poll() is None:
             publisher.send(sentiment())
@@ -92,9 +85,9 @@ def test_mosquitto_sub_prints_the_messages(broker, publish):
 
 
 @pytest.mark.real
-def test_mqtt_5_carries_content_type_and_expiry(broker, subscribe, publish):
+def test_mqtt_5_carries_content_type_and_expiry(mosquitto, subscribe, publish):
     subscriber = subscribe()
-    publisher = publish(broker.url)
+    publisher = publish(mosquitto.url)
     publisher.wait_ready(5)
 
     publisher.send(sentiment())
@@ -121,9 +114,9 @@ def test_a_broker_of_mqtt_3_1_1_is_spoken_to_in_3_1_1(publish):
 
 
 @pytest.mark.real
-def test_goodbye_is_said_after_the_last_event(broker, subscribe, publish):
+def test_goodbye_is_said_after_the_last_event(mosquitto, subscribe, publish):
     subscriber = subscribe()
-    publisher = publish(broker.url)
+    publisher = publish(mosquitto.url)
     publisher.wait_ready(5)
 
     for number in range(20):
@@ -137,7 +130,7 @@ def test_goodbye_is_said_after_the_last_event(broker, subscribe, publish):
 
 
 @pytest.mark.real
-def test_status_of_every_stream_turns_offline_when_the_process_dies(broker, subscribe):
+def test_status_of_every_stream_turns_offline_when_the_process_dies(mosquitto, subscribe):
     program = (
         "import os, sys; from realtime.config import MqttConfig; from realtime.publish.mqtt import MqttPublisher\n"
         "publisher = MqttPublisher(MqttConfig(url=sys.argv[1]), ['one', 'two'], print)\n"
@@ -145,7 +138,7 @@ def test_status_of_every_stream_turns_offline_when_the_process_dies(broker, subs
     )
     subscriber = subscribe()
     with subprocess.Popen(
-        [sys.executable, "-c", program, broker.url],
+        [sys.executable, "-c", program, mosquitto.url],
         stdin=subprocess.PIPE,
         cwd=Path(__file__).parent.parent,
     ) as process:
@@ -160,19 +153,19 @@ def test_status_of_every_stream_turns_offline_when_the_process_dies(broker, subs
 
 
 @pytest.mark.real
-def test_after_a_killed_broker_each_event_comes_once_in_order_and_no_stale_sentiment(broker, subscribe, publish):
-    publisher = publish(broker.url)
+def test_after_a_killed_broker_each_event_comes_once_in_order_and_no_stale_sentiment(mosquitto, subscribe, publish):
+    publisher = publish(mosquitto.url)
     publisher.wait_ready(5)
     first = subscribe()
     publisher.send(numbered(0))
     wait_for(lambda: event_ids(first) == ["desk-0"])
 
-    broker.kill()
+    mosquitto.kill()
     for number in range(1, 41):
         publisher.send(numbered(number))
         publisher.send(sentiment(seq=number))
         time.sleep(0.1)
-    broker.start()
+    mosquitto.start()
     back = time.monotonic()
     subscriber = subscribe()
     wait_for(lambda: publisher.stats("desk").events_pending == 0, 10, "delivery")
@@ -266,20 +259,20 @@ def test_after_a_long_outage_a_full_queue_comes_once_in_order_and_only_fresh_sen
 
 
 @pytest.mark.real
-def test_a_frozen_broker_gets_no_event_twice_and_at_most_one_late_sentiment(broker, subscribe, publish):
-    publisher = publish(broker.url, keepalive_s=1)
+def test_a_frozen_broker_gets_no_event_twice_and_at_most_one_late_sentiment(mosquitto, subscribe, publish):
+    publisher = publish(mosquitto.url, keepalive_s=1)
     publisher.wait_ready(5)
     subscriber = subscribe()
 
     publisher.send(sentiment(seq=0))
     wait_for(lambda: len(subscriber.payloads("/sentiment")) == 1)
-    broker.freeze()
+    mosquitto.freeze()
     for number in range(1, 61):
         publisher.send(sentiment(seq=number))
         if number % 20 == 0:
             publisher.send(numbered(number))
         time.sleep(0.1)
-    broker.thaw()
+    mosquitto.thaw()
     wait_for(lambda: publisher.stats("desk").events_pending == 0, 15, "delivery")
     wait_for(lambda: len(event_ids(subscriber)) >= 3)
     time.sleep(0.5)
@@ -309,14 +302,14 @@ def test_a_broker_that_comes_later_is_waited_for(tmp_path, publish, caplog):
 
 
 @pytest.mark.real
-def test_commands_reach_the_program_and_bad_ones_are_counted(broker, subscribe, publish, caplog):
+def test_commands_reach_the_program_and_bad_ones_are_counted(mosquitto, subscribe, publish, caplog):
     got, done = [], threading.Event()
 
     def obey(stream, command):
         got.append((stream, command.command))
         done.set()
 
-    publisher = publish(broker.url, streams=("one", "two"), on_command=obey)
+    publisher = publish(mosquitto.url, streams=("one", "two"), on_command=obey)
     publisher.wait_ready(5)
     subscriber = subscribe()
     bad = [b"", b"\xff\x00", b"stop", b"{}", b"x" * 100_000]
@@ -335,8 +328,8 @@ def test_commands_reach_the_program_and_bad_ones_are_counted(broker, subscribe, 
 
 
 @pytest.mark.real
-def test_a_flood_of_commands_is_cut_off_and_the_messages_go_on(broker, subscribe, publish, caplog):
-    publisher = publish(broker.url)
+def test_a_flood_of_commands_is_cut_off_and_the_messages_go_on(mosquitto, subscribe, publish, caplog):
+    publisher = publish(mosquitto.url)
     publisher.wait_ready(5)
     subscriber = subscribe(topics="agfn/desk/sentiment")
     for _ in range(500):
@@ -351,10 +344,10 @@ def test_a_flood_of_commands_is_cut_off_and_the_messages_go_on(broker, subscribe
 
 
 @pytest.mark.real
-def test_a_retained_command_is_not_obeyed(broker, subscribe, publish):
+def test_a_retained_command_is_not_obeyed(mosquitto, subscribe, publish):
     subscribe().say("agfn/desk/command", b"pause", retain=True)
     got = []
-    publisher = publish(broker.url, on_command=lambda *command: got.append(command))
+    publisher = publish(mosquitto.url, on_command=lambda *command: got.append(command))
     publisher.wait_ready(5)
     wait_for(lambda: publisher.stats("desk").commands_refused == 1)
 
@@ -362,11 +355,11 @@ def test_a_retained_command_is_not_obeyed(broker, subscribe, publish):
 
 
 @pytest.mark.real
-def test_a_command_that_fails_leaves_the_connection_alone(broker, subscribe, publish, caplog):
+def test_a_command_that_fails_leaves_the_connection_alone(mosquitto, subscribe, publish, caplog):
     def fail(*_):
         raise RuntimeError("no such device")
 
-    publisher = publish(broker.url, on_command=fail)
+    publisher = publish(mosquitto.url, on_command=fail)
     publisher.wait_ready(5)
     subscriber = subscribe()
     subscriber.say("agfn/desk/command", b"pause")

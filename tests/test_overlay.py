@@ -191,22 +191,15 @@ def test_without_a_screen_it_says_so_instead_of_aborting(monkeypatch, capsys):
 
 
 @pytest.fixture
-def broker(tmp_path):
-    broker = Mosquitto(tmp_path)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def publisher(broker):
-    client = Subscriber(broker.port)
+def publisher(mosquitto):
+    client = Subscriber(mosquitto.port)
     yield client
     client.close()
 
 
 @pytest.fixture
-def feed(broker):
-    made = Feed(Access("127.0.0.1", broker.port), "agfn", Watch(broker.url))
+def feed(mosquitto):
+    made = Feed(Access("127.0.0.1", mosquitto.port), "agfn", Watch(mosquitto.url))
     made.start()
     wait_for(lambda: made.view().notice.headline == "Waiting", what="connection")
     yield made
@@ -255,11 +248,11 @@ def test_pause_sends_the_command_and_resume_after_it(feed, publisher):
 
 
 @pytest.mark.real
-def test_a_killed_broker_is_noticed_and_found_again(feed, broker, publisher):
-    broker.kill()
+def test_a_killed_broker_is_noticed_and_found_again(feed, mosquitto, publisher):
+    mosquitto.kill()
     wait_for(lambda: feed.view().notice.headline == "Broker gone", what="notice")
 
-    broker.start()
+    mosquitto.start()
     wait_for(lambda: feed.view().notice.headline == "Waiting", what="connection")
     wait_for(publisher.client.is_connected, what="the test's own connection")
     publisher.say("agfn/desk/sentiment", sentiment().payload())
@@ -268,8 +261,8 @@ def test_a_killed_broker_is_noticed_and_found_again(feed, broker, publisher):
 
 
 @pytest.mark.real
-def test_a_frozen_broker_is_noticed(feed, broker):
-    broker.freeze()
+def test_a_frozen_broker_is_noticed(feed, mosquitto):
+    mosquitto.freeze()
 
     wait_for(lambda: feed.view().notice.headline == "Broker gone", timeout_s=15, what="notice")
 

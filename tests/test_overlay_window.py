@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from parts.mosquitto import Mosquitto, Subscriber
+from parts.mosquitto import Subscriber
 from parts.processes import Program, wait_until
 from parts.screen import Screen
 from test_messages import health, part, sentiment
@@ -48,15 +48,8 @@ def desktop(screen, tmp_path):
 
 
 @pytest.fixture
-def broker(tmp_path):
-    broker = Mosquitto(tmp_path)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def publisher(broker):
-    client = Subscriber(broker.port)
+def publisher(mosquitto):
+    client = Subscriber(mosquitto.port)
     client.say("agfn/desk/status", "online", retain=True)
     yield client
     client.close()
@@ -90,11 +83,11 @@ class Shown:
 
 
 @pytest.fixture
-def start(screen, desktop, broker, publisher, tmp_path):  # noqa: ARG001 - the desktop has to be below
+def start(screen, desktop, mosquitto, publisher, tmp_path):  # noqa: ARG001 - the desktop has to be below
     started = []
 
     def make(*options, **env):
-        command = [sys.executable, "-m", "realtime.overlay", "--mqtt", broker.url, *options]
+        command = [sys.executable, "-m", "realtime.overlay", "--mqtt", mosquitto.url, *options]
         folder = Path(os.environ.get("AGFN_SCREENSHOTS", tmp_path))
         started.append(Program(command, tmp_path / "overlay.log", screen.env | env))
         return Shown(screen, started[-1], folder, publisher)
@@ -185,14 +178,14 @@ def test_paused_shows_no_score_and_no_mark_of_analysis(start):
     assert count(overlay.pixels("paused")[36:62], (244, 246, 248)) > 100, "a headline says so"
 
 
-def test_a_broker_that_goes_dims_the_past_and_one_that_comes_back_brings_it_to_life(start, broker, publisher):
+def test_a_broker_that_goes_dims_the_past_and_one_that_comes_back_brings_it_to_life(start, mosquitto, publisher):
     overlay = start()
     overlay.becomes(lambda seen: count(seen, RED) > 40, "before the broker goes", say={})
-    broker.kill()
+    mosquitto.kill()
     overlay.becomes(lambda seen: count(seen, RED) == 0, "broker gone")
     assert count(overlay.pixels("broker gone")[184:], (244, 246, 248)) == 0, "old gates must not look alive"
 
-    broker.start()
+    mosquitto.start()
     wait_until(publisher.client.is_connected, 10, "the test's own connection")
     overlay.becomes(lambda seen: count(seen, RED) > 40, "broker back", say={})
 
@@ -276,18 +269,18 @@ def test_on_a_dense_screen_it_is_drawn_with_all_its_pixels(start):
     assert (np.abs(seen - doubled).max(axis=2) > 40).sum() > 2000, "finer than a picture of half the size"
 
 
-def test_it_ends_with_the_program_that_started_it_and_its_crash_is_only_logged(screen, broker, monkeypatch, caplog):
+def test_it_ends_with_the_program_that_started_it_and_its_crash_is_only_logged(screen, mosquitto, monkeypatch, caplog):
     for name, value in screen.env.items():
         monkeypatch.setenv(name, value)
     caplog.set_level(logging.WARNING)
-    first = OverlayProcess(broker.url, MqttConfig(url=broker.url, username="me"), "desk")
+    first = OverlayProcess(mosquitto.url, MqttConfig(url=mosquitto.url, username="me"), "desk")
     screen.place_of(TITLE)
     assert "me" not in psutil.Process(first.process.pid).cmdline()
     first.close()
     assert first.process.returncode == 0
     assert not caplog.records
 
-    second = OverlayProcess(broker.url, MqttConfig(url=broker.url), None)
+    second = OverlayProcess(mosquitto.url, MqttConfig(url=mosquitto.url), None)
     screen.place_of(TITLE)
     second.process.kill()
     wait_until(lambda: "analysis goes on" in caplog.text, 5, "a warning")
