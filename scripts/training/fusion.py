@@ -58,7 +58,7 @@ class Recipe:
     drop: float = 0.2
     unrelated: float = 1.0
     acted: float = 0.5
-    first_epochs: int = 3
+    first_epochs: int = 0
     first_per_epoch: int = 10000
     seed: int = 0
 
@@ -156,7 +156,7 @@ def train(
     standardise(model, samples)
     weight = np.array([sample.weight for sample in samples])
     model.set_blank(_deviation(np.array([sample.label for sample in samples]), weight))
-    if first:
+    if first and recipe.first_epochs:
         alone = [next(iter(_on(sample))) for sample in first]
         total = {name: sum(s.weight for s, of in zip(first, alone, strict=True) if of == name) for name in set(alone)}
         even = np.array([sample.weight / total[name] for sample, name in zip(first, alone, strict=True)])
