@@ -37,6 +37,15 @@ def test_a_word_near_the_edge_of_the_sound_stays_tentative():
     assert texts(agreement.tentative) == ["two"]
 
 
+def test_an_overdue_word_is_committed_unconfirmed_but_never_beyond_the_edge():
+    agreement = LocalAgreement()
+    agreement.update(spoken("won", "too", "tree"))
+    assert texts(agreement.update(spoken("one", "two", "three"), until_ns=300, overdue_ns=200)) == ["one", "two"]
+    assert texts(agreement.tentative) == ["three"]
+    agreement = LocalAgreement()
+    assert texts(agreement.update(spoken("one", "two"), until_ns=100, overdue_ns=200)) == ["one"]
+
+
 def test_the_end_of_speech_commits_what_is_tentative():
     agreement = LocalAgreement()
     agreement.update(spoken("one", "two"))

@@ -47,16 +47,21 @@ class LocalAgreement:
         self.tentative: tuple[Spoken, ...] = ()
         self._committed_ns = 0
 
-    def update(self, hypothesis: Sequence[Spoken], until_ns: int | None = None) -> tuple[Spoken, ...]:
+    def update(
+        self, hypothesis: Sequence[Spoken], until_ns: int | None = None, overdue_ns: int | None = None
+    ) -> tuple[Spoken, ...]:
         """Take the words after the committed ones; return those committed now, in the newer spelling.
 
         Args:
             hypothesis: the words.
             until_ns: words that end later stay tentative even if confirmed: what follows may still change them.
+            overdue_ns: words that end before it are committed even if unconfirmed: what followed is in them already.
         """
         agreed = common_prefix(self.tentative, hypothesis)
+        if overdue_ns is not None:
+            agreed = max(agreed, ending_by(hypothesis, overdue_ns))
         if until_ns is not None:
-            agreed = min(agreed, sum(1 for _ in takewhile(lambda word: word.end_ns <= until_ns, hypothesis)))
+            agreed = min(agreed, ending_by(hypothesis, until_ns))
         return self._commit(hypothesis, agreed)
 
     def commit_all(self) -> tuple[Spoken, ...]:
@@ -87,6 +92,11 @@ def common_prefix(first: Sequence[Spoken], second: Sequence[Spoken]) -> int:
             break
         count += 1
     return count
+
+
+def ending_by(words: Sequence[Spoken], t_ns: int) -> int:
+    """Count the words at the beginning that end by then."""
+    return sum(1 for _ in takewhile(lambda word: word.end_ns <= t_ns, words))
 
 
 def in_order(words: Sequence[Spoken], floor_ns: int) -> tuple[Spoken, ...]:

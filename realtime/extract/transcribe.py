@@ -46,8 +46,10 @@ BREAK_S = 0.06
 """Silence in which a pause seems to begin."""
 COMMIT_AGE_S = 0.25
 """Sound that must follow a word before agreement commits it: at the edge two hypotheses can share one error."""
-CERTAIN_SPEECH_S = 1.5
+CERTAIN_SPEECH_S = 1.25
 """Speech the buffer must hold before agreement commits anything: with less, Whisper agrees with itself on nonsense."""
+OVERDUE_S = 0.9
+"""A word with so much sound after it is committed without a second hypothesis: those to come know hardly more of it."""
 TRIM_S = 5.0
 """A longer buffer is trimmed at a committed word."""
 KEEP_S = 2.0
@@ -217,7 +219,9 @@ class Transcriber:
         if verdict.refused:
             self._agreement.drop()
             return (), verdict.doubt, decode_s
-        return self._keep(self._agreement.update(verdict.words, self._certain_ns())), verdict.doubt, decode_s
+        overdue_ns = self._buffer.end_ns - int(OVERDUE_S * NS_PER_S)
+        committed = self._agreement.update(verdict.words, self._certain_ns(), overdue_ns)
+        return self._keep(committed), verdict.doubt, decode_s
 
     def _certain_ns(self) -> int | None:
         """Words that end later are not committed by agreement; None: all may be."""

@@ -1,6 +1,6 @@
 """Speech recognition against its bars.
 
-python scripts/bench.py asr [--data DIR] [--quick] [--busy | --contexts | --voice | --simulate]
+python scripts/bench.py asr [--data DIR] [--quick] [--rest | --stream | --busy | --contexts | --voice | --simulate]
 
 The stream runs in real time beside camera, voice and fusion of the program (beside.py); with --quick its idle times are
 skipped (live.py). Decoder times are CPU times, compared with a plain loop in the same run (plain.py).
@@ -47,6 +47,8 @@ def main(options: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--model", default=AsrConfig().model)
     parser.add_argument("--step", type=float, default=AsrConfig().step_s, help="seconds between decodes")
     only = parser.add_mutually_exclusive_group()
+    only.add_argument("--rest", action="store_true", help="only what needs no real time: all but the live stream")
+    only.add_argument("--stream", action="store_true", help="only the live stream")
     only.add_argument("--contexts", action="store_true", help="only compare audio contexts")
     only.add_argument("--busy", action="store_true", help="only take one core away for 60 s of a live stream")
     only.add_argument("--voice", action="store_true", help="only tell whether encoder states help the voice features")
@@ -77,11 +79,15 @@ def measure(arguments: Namespace, config: AsrConfig, model: AsrModel, whisper: W
             return core_taken_away(config, model, few, shorter=3.0 if arguments.quick else 1.0)
     aligned = [sound.align(clip, whisper) for clip in clips]
     length_s = 180 if arguments.quick else 1200
-    with rest_of_the_program(arguments.data, length_s):
-        live_stream = stream(config, model, sound.join(aligned, length_s, PAUSES_S), wall=not arguments.quick)
+    lags: dict[str, float] = {}
+    if not arguments.rest:
+        with rest_of_the_program(arguments.data, length_s):
+            lags = stream(config, model, sound.join(aligned, length_s, PAUSES_S), wall=not arguments.quick)
+    if arguments.stream:
+        return lags
     return {
         **errors(config, model, whisper, clips),
-        **live_stream,
+        **lags,
         **decoder_time(config, model, whisper, aligned),
         **no_speech(config, model, 60 if arguments.quick else 300),
         **word_starts(config, model, grid),

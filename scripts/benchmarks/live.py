@@ -1,7 +1,7 @@
-"""A live stream without the wait: sound arrives at its own time, decoding takes the time it really takes.
+"""A live stream without the wait: sound arrives at its own time, decoding takes the CPU time it really takes.
 
 Idle time is skipped, so a stream that needs a fifth of the CPU runs five times faster than in real life, with the lags
-it would have there.
+it would have there. CPU time, not the clock on the wall: what else the machine does must not change the words.
 """
 
 from __future__ import annotations
@@ -21,21 +21,6 @@ if TYPE_CHECKING:
     from realtime.config import AsrConfig
     from realtime.extract.whisper import Decoder, Hypothesis
     from realtime.types import Floats, SpeechFrame, Word
-
-
-class SkippingClock:
-    """Real time without the idle times."""
-
-    def __init__(self) -> None:
-        self._skipped_ns = -time.monotonic_ns()
-
-    def now_ns(self) -> int:
-        """Nanoseconds since the start, skipped ones included."""
-        return time.monotonic_ns() + self._skipped_ns
-
-    def sleep_until(self, t_ns: int) -> None:
-        """Skip the time until `t_ns`."""
-        self._skipped_ns += max(0, t_ns - self.now_ns())
 
 
 @dataclass
@@ -83,19 +68,37 @@ class Metered:
         return heard
 
 
-class Simulated:
-    """A decoder that takes a fixed time of a clock that stands still otherwise."""
+class Timed:
+    """A decoder that moves a clock, which stands still otherwise, by the CPU time it takes, or by a fixed time."""
 
-    def __init__(self, model: Decoder, decode_s: float) -> None:
-        self._model, self._decode_ns = model, int(decode_s * NS_PER_S)
+    def __init__(self, model: Decoder, decode_s: float | None) -> None:
+        self._model, self._decode_s = model, decode_s
         self.clock = VirtualClock()
 
     def decode(
         self, sound: Floats, prefix: Sequence[int], max_tokens: int, language: str | None
     ) -> tuple[Hypothesis, str]:
         """Decode as the model does."""
-        self.clock.advance_to(self.clock.now_ns() + self._decode_ns)
-        return self._model.decode(sound, prefix, max_tokens, language)
+        began_s = time.process_time()
+        heard = self._model.decode(sound, prefix, max_tokens, language)
+        spent_s = time.process_time() - began_s if self._decode_s is None else self._decode_s
+        self.clock.advance_to(self.clock.now_ns() + int(spent_s * NS_PER_S))
+        return heard
+
+
+class WaitingClock:
+    """Real time since the start."""
+
+    def __init__(self) -> None:
+        self._began_ns = time.monotonic_ns()
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the start."""
+        return time.monotonic_ns() - self._began_ns
+
+    def sleep_until(self, t_ns: int) -> None:
+        """Sleep until `t_ns`."""
+        time.sleep(max(0, t_ns - self.now_ns()) / NS_PER_S)
 
 
 def run(sound: Floats, config: AsrConfig, model: Decoder, *, wall: bool = False, decode_s: float | None = None) -> Run:
@@ -109,9 +112,9 @@ def run(sound: Floats, config: AsrConfig, model: Decoder, *, wall: bool = False,
         decode_s: let every decode take this simulated time instead of the one it takes.
     """
     frames = speech_frames(sound)
-    clock: VirtualClock | SkippingClock = WaitingClock() if wall else SkippingClock()
-    if decode_s is not None:
-        model = Simulated(model, decode_s)
+    clock: VirtualClock | WaitingClock = WaitingClock()
+    if not wall:
+        model = Timed(model, decode_s)
         clock = model.clock
     transcriber = Transcriber(config, model, clock)
     result = Run(len(sound) / 16_000, sum(frame.probability >= 0.5 for frame in frames) * 0.032)
@@ -134,11 +137,3 @@ def run(sound: Floats, config: AsrConfig, model: Decoder, *, wall: bool = False,
     note(list(transcriber.flush()))
     result.step_s = transcriber.measures().step_s
     return result
-
-
-class WaitingClock(SkippingClock):
-    """Real time, waited for."""
-
-    def sleep_until(self, t_ns: int) -> None:
-        """Sleep until `t_ns`."""
-        time.sleep(max(0, t_ns - self.now_ns()) / NS_PER_S)
