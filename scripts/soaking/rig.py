@@ -30,6 +30,7 @@ FPS = 10
 KEEP = ("allow_anonymous true", "user root", "persistence true", "autosave_on_changes true", "autosave_interval 1")
 SAVED_S = 2.5
 SPEAK_EVERY_S = 30.0
+HANGING_S = 2.5
 SMALL = (320, 240)
 
 
@@ -109,9 +110,9 @@ class Rig:
         fresh.replace(self._trouble)
 
     def hang(self, stage: str) -> None:
-        """Let the calls of a stage hang that are made in the next second."""
+        """Let the calls of a stage hang that are made in the next seconds: a busy machine decodes seldom."""
         self.trouble(f"{stage} hang")
-        time.sleep(1.0)
+        time.sleep(HANGING_S)
         self.trouble()
 
     def let_go(self, stage: str) -> None:
