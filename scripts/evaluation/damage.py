@@ -37,7 +37,11 @@ FOLDS = 5
 
 
 def followed(held: Sequence[Held], name: str, damages: Sequence[str]) -> dict[str, Any]:
-    """Mean weight and reliability of a modality by level, and rank correlation of its gate with the level."""
+    """Mean weight and reliability of a modality by level, and rank correlation of its gate with the level.
+
+    Damages that nobody was judged under are left out.
+    """
+    damages = [damage for damage in damages if any(item.damage == damage for item in held)]
     index = MODALITIES.index(name)
     levels, gates = [], []
     table: dict[str, Any] = {"modality": name, "weight": {}, "reliability": {}}
