@@ -37,11 +37,7 @@ FOLDS = 5
 
 
 def followed(held: Sequence[Held], name: str, damages: Sequence[str]) -> dict[str, Any]:
-    """Mean weight and reliability of a modality by level, and rank correlation of its gate with the level.
-
-    Damages that nobody was judged under are left out.
-    """
-    damages = [damage for damage in damages if any(item.damage == damage for item in held)]
+    """Mean weight and reliability of a modality by level, and rank correlation of its gate with the level."""
     index = MODALITIES.index(name)
     levels, gates = [], []
     table: dict[str, Any] = {"modality": name, "weight": {}, "reliability": {}}
@@ -94,5 +90,7 @@ def main(options: Sequence[str]) -> None:
         behind = row["mae"] - row["alone_mae"][best]
         result["damage"][damage] = {**row, **sure[damage], "best_alone": best, "behind_best": round(behind, 4)}
     for kind, (name, damages) in SERIES.items():
-        result["gates"][kind] = followed(held, name, damages)
+        judged = [damage for damage in damages if any(item.damage == damage for item in held)]
+        if len(judged) > 1:
+            result["gates"][kind] = followed(held, name, judged)
     print(json.dumps(result))
