@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import features
+from evaluation import damage as damage_report
 from evaluation.live import Clip, Playlist, damages_of
 from training import held
 from training.context import fit_context
@@ -214,3 +215,29 @@ def test_what_a_speaker_said_before_helps_where_speakers_differ():
     fitted = fit_context(clips)
     assert fitted.context.gain > 0
     assert fitted.figures["mae"] < np.mean([abs(item.mean() - item.example.label) for item in clips])
+
+
+def damaged_clips(gates):
+    """Ten clips of five speakers under each damage: the voice's weight is as said, and noise makes errors."""
+    for damage, gate in gates.items():
+        for number in range(10):
+            example = Example("mosi_clips", f"v{number % 5}_{number}", f"s{number % 5}", float(number % 5 - 2))
+            spread = 0.3 + (damage == "noise:0") * 0.6
+            share = gate + 0.001 * number
+            ones = np.ones(8)
+            yield held.Held(
+                *(example, damage, ones * (example.label + spread), ones * spread),
+                *(np.outer(ones, [1 - share, share, 0]), np.zeros((8, 3)), ones > 0, np.outer(ones, [1, gate, 0])),
+            )
+
+
+def test_the_report_of_damage_follows_the_gate_down_and_the_interval_out():
+    clips = list(damaged_clips({"clean": 0.5, "noise:10": 0.3, "noise:0": 0.1}))
+
+    gate = damage_report.followed(clips, "voice", ["clean", "noise:10", "noise:0"])
+    assert gate["spearman"] < -0.9
+    assert gate["reliability"] == {"clean": 0.5, "noise:10": 0.3, "noise:0": 0.1}
+    found = damage_report.intervals(clips, ["clean", "noise:10", "noise:0"])
+    assert found["clean"]["coverage"] == 1.0
+    assert found["noise:0"]["width"] > 2 * found["clean"]["width"]
+    assert found["noise:0"]["confidence"] < found["clean"]["confidence"]
