@@ -251,7 +251,7 @@ def test_the_program_answers_a_malicious_file_with_exit_code_2_and_no_traceback(
 
 def test_every_test_that_the_threat_model_names_exists():
     code = "\n".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
-    defined = set(re.findall(r"^def (test_\w+)", code, re.MULTILINE))
+    defined = set(re.findall(r"^\s*def (test_\w+)", code, re.MULTILINE))
     for page in ("security.md", "privacy.md"):
         named = set(re.findall(r"`(test_\w+)`", (EXAMPLE.parents[1] / page).read_text()))
         assert len(named) > 5
