@@ -35,6 +35,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="keep the figures in this JSON file, beside those it holds already")
     parser.add_argument("--page", type=Path, help="put the figures of --out into the tables of this page")
     arguments, rest = parser.parse_known_args()
+    # As the program does: else numpy's second thread, which spins after each product, is counted as decoding.
+    importlib.import_module("realtime.threads").limit_pools()
     names = (
         [name for name in BENCHMARKS if name not in ASKED_FOR]
         if arguments.benchmark == "all"
