@@ -41,7 +41,7 @@ class Recipe:
     mean is learned from those who act. `acted` is the chance of words that say nothing (|label| <= NEUTRAL) to meet
     an acted voice or face, whose label then counts.
 
-    `first_epochs` of `first_per_epoch` samples are shown before all else of those that have one modality only.
+    `first_epochs` of `first_per_epoch` acted voices and faces, as many of each, are shown before all else; 0: none.
     """
 
     epochs: int = 6
@@ -146,8 +146,8 @@ def train(
         samples: what it learns from.
         config: of the network.
         recipe: how.
-        first: of one modality each, shown before all else, every modality as often. Their encoders are fixed then: the
-            few that speak of films would blur what those who act have taught.
+        first: of one modality each, shown before all else, every modality as often: among the words and the few clips
+            of films alone, a weak modality is found too late. They may stay in `samples`, lest they be forgotten.
         report: called after each epoch with its number and the model in eval mode.
     """
     torch.manual_seed(recipe.seed)
@@ -161,8 +161,6 @@ def train(
         total = {name: sum(s.weight for s, of in zip(first, alone, strict=True) if of == name) for name in set(alone)}
         even = np.array([sample.weight / total[name] for sample, name in zip(first, alone, strict=True)])
         _learn(model, first, even, replace(recipe, epochs=recipe.first_epochs, per_epoch=recipe.first_per_epoch), rng)
-        for name in total:
-            model.encoders[name].requires_grad_(requires_grad=False)
     _learn(model, samples, weight, recipe, rng, report)
     return model
 
@@ -175,8 +173,7 @@ def _learn(
     rng: np.random.Generator,
     report: Callable[[int, AGFN], None] | None = None,
 ) -> None:
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(learned, recipe.lr, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     steps = recipe.epochs * math.ceil(recipe.per_epoch / recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, steps, pct_start=0.1)
     mixer = Mixer(samples, recipe, rng)
