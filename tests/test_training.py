@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 import features
 from evaluation import damage as damage_report
 from evaluation.live import Clip, Playlist, damages_of
+from evaluation.temporal import anytime
 from training import held
 from training.context import fit_context
 from training.corpora import Example
@@ -195,6 +196,18 @@ def test_held_out_predictions_come_back_from_their_file(tmp_path):
     [back] = held.load(tmp_path / "held.npz", [example])
     assert back.mean() == said.mean() == pytest.approx(rows["score"][rows["present"]].mean())
     assert back.damage == "noise:0"
+
+
+def test_what_is_known_of_a_clip_so_far_is_judged_by_its_first_windows_and_the_last_alone():
+    def said(name, label, score):
+        rows = {key: np.zeros((4, 3)) for key in held.ARRAYS}
+        rows |= {"score": np.array(score), "present": np.array([False, True, True, True])}
+        return held.Held(Example("mosi_clips", name, name, label), "clean", **rows)
+
+    found = anytime([said("a", 2.0, [9, 0, 1, 2]), said("b", -1.0, [9, 0, 0, -2])])
+    assert found["25%"]["mae"] == pytest.approx(1.5)
+    assert found["100%"]["mae"] == pytest.approx((1 + 1 / 3) / 2, abs=1e-3)
+    assert found["final"]["mae"] == pytest.approx(0.5)
 
 
 def test_what_a_speaker_said_before_helps_where_speakers_differ():

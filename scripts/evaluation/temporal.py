@@ -2,7 +2,8 @@
 
 The voice of RAVDESS is read by the same network with another sequence encoder (mean of the steps, dilated convolutions,
 LSTM), actors held out; then with the steps of the test windows shuffled or reversed. `--held` takes the held-out
-predictions that `train.py --held FILE` wrote, and prints the error after 25, 50, 75 and 100 % of each clip.
+predictions that `train.py --held FILE` wrote, and prints the error after 25, 50, 75 and 100 % of each clip, and that of
+its last window alone.
 """
 
 from __future__ import annotations
@@ -76,19 +77,22 @@ def voices(trainer: Trainer) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def anytime(held: Sequence[Held]) -> dict[str, dict[str, float]]:
-    """Figures of the mean over the first part of each clip's windows."""
+    """Figures of the mean over the first part of each clip's windows, and of the last window alone (`final`)."""
     clean = [item for item in held if item.damage == "clean"]
     label = np.array([item.example.label for item in clean])
+    parts = {f"{share:.0%}": [slice(0, max(1, round(share * len(item.score)))) for item in clean] for share in PREFIXES}
+    parts["final"] = [slice(len(item.score) - 1, None) for item in clean]
     table = {}
-    for share in PREFIXES:
-        said = []
-        for item in clean:
-            part = slice(0, max(1, round(share * len(item.score))))
-            on = item.present[part]
-            said.append(float(item.score[part][on].mean()) if on.any() else 0.0)
-        found = all_metrics(label, np.array(said))
-        table[f"{share:.0%}"] = {key: round(float(found[key]), 4) for key in ("mae", "r", "has0")}
+    for name, slices in parts.items():
+        found = all_metrics(label, np.array([_mean(item, part) for item, part in zip(clean, slices, strict=True)]))
+        table[name] = {key: round(float(found[key]), 4) for key in ("mae", "r", "has0", "acc7")}
     return table
+
+
+def _mean(item: Held, part: slice) -> float:
+    """Mean score over some windows of a clip; 0 where none has one."""
+    on = item.present[part]
+    return float(item.score[part][on].mean()) if on.any() else 0.0
 
 
 def main(options: Sequence[str]) -> None:
