@@ -149,6 +149,31 @@ def test_streams_are_counted_each_with_its_messages_and_drops(talk):
     assert row["latency_ms"]["p95"] > 0
 
 
+def test_streams_are_summed_up_by_medians_and_their_losses_by_the_worst():
+    def row(count, cost, p95, lost, *, words=False):
+        lag = {"p95": 700.0 if words else None}
+        drops = {"face": lost}
+        return {
+            "streams": count,
+            "words": words,
+            "cost": cost,
+            "latency_ms": {"p95": p95},
+            "text_lag_ms": lag,
+            "dropped": drops,
+            "missing_messages": lost,
+        }
+
+    rows = [row(1, 0.2, 70.0, 0), row(8, 0.1, 90.0, 0), row(1, 0.4, 70.0, 0), row(8, 0.9, 300.0, 3)]
+    rows += [row(1, 0.3, 70.0, 0), row(8, 0.2, 100.0, 0), row(2, 0.5, 80.0, 0, words=True)]
+    found = streams.summary(rows)
+    assert found["streams8_cost_ratio"] == pytest.approx(0.2 / 0.3, abs=1e-3)
+    assert found["streams8_p95_ms"] == 100.0
+    assert found["streams8_missing_messages"] == found["streams8_dropped"]["face"] == 3
+    assert found["streams8_runs"] == 3
+    assert found["cost_by_streams"] == {"1": 0.3, "8": 0.2}
+    assert found["text_lag_p95_ms_by_streams"] == {"2": 700.0}
+
+
 def test_the_figures_of_a_page_come_from_the_benchmarks(tmp_path):
     page, file = tmp_path / "page.md", tmp_path / "figures.json"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")

@@ -80,7 +80,8 @@ def keep(file: Path, found: Mapping[str, Any]) -> dict[str, Any]:
 
 def tables(found: Mapping[str, Any]) -> str:
     """Return the tables of a page in Markdown."""
-    parts = [f"Measured on {found['machine']}; runs of one stream: {found.get('runs', 0)}.\n"]
+    runs = f"{found.get('runs', 0)}; of one and of eight in turns: {found.get('streams8_runs', 0)}"
+    parts = [f"Measured on {found['machine']}; runs of one stream: {runs}.\n"]
     for title, rows in (("Bar", BUDGET), ("Stage of one stream, median", STAGES)):
         parts.append(f"| {title} | budget | measured | |\n| --- | --- | --- | --- |")
         for row in rows:

@@ -1,6 +1,7 @@
 """Several streams in one process: cost, latency and drops against their number, with and without the recogniser.
 
-Each stream plays the same talking file at real pace, 5 pictures a second. Cost is CPU seconds per stream second.
+Each stream plays the same talking file at real pace, 5 pictures a second. Cost is CPU seconds per stream second. One
+stream and eight, which the bars compare, run `--runs` times in turns, and their medians count; the others run once.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from benchmarks.pipeline import SETTLE_S, av_latency_ms, parse
 from benchmarks.program import Program, quantiles, talk
 
 from realtime.config import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-COUNTS = {"voice and face": (1, 2, 4, 8, 16), "with words": (1, 2, 4)}
+BARS = (1, 8)
+COUNTS = {"voice and face": (2, 4, 16), "with words": (1, 2, 4)}
 LENGTH_S = 30.0
 FPS = 5
 
@@ -66,28 +69,46 @@ def measure(clip: Path, count: int, length_s: float, *, words: bool) -> dict[str
         }
 
 
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The keys of this benchmark: medians over the rows of the same streams; what was lost is the most of any run."""
+    quiet = [row for row in rows if not row["words"]]
+    worded = [row for row in rows if row["words"]]
+    eight = [row for row in quiet if row["streams"] == max(BARS)]
+    cost = _medians(quiet, lambda row: row["cost"])
+    return {
+        "streams8_p95_ms": round(float(np.median([row["latency_ms"]["p95"] for row in eight])), 1),
+        "streams8_cost_ratio": round(cost[str(max(BARS))] / cost[str(min(BARS))], 3),
+        "streams8_dropped": {name: max(row["dropped"][name] for row in eight) for name in eight[0]["dropped"]},
+        "streams8_missing_messages": max(row["missing_messages"] for row in eight),
+        "streams8_runs": len(eight),
+        "cost_by_streams": cost,
+        "cost_by_streams_with_words": _medians(worded, lambda row: row["cost"]),
+        "text_lag_p95_ms_by_streams": _medians(worded, lambda row: row["text_lag_ms"]["p95"]),
+    }
+
+
+def _medians(rows: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], float | None]) -> dict[str, float]:
+    by_count: dict[int, list[float]] = {}
+    for row in rows:
+        if (found := value(row)) is not None:
+            by_count.setdefault(row["streams"], []).append(found)
+    return {str(count): round(float(np.median(found)), 4) for count, found in sorted(by_count.items())}
+
+
 def main(options: Sequence[str]) -> dict[str, Any]:
-    """Print a row per number of streams and, last, one line of JSON."""
+    """Print a row per run and, last, one line of JSON."""
     args = parse(options)
     length_s = 12.0 if args.quick else LENGTH_S
-    counts = {"voice and face": (1, 8)} if args.quick else COUNTS
+    plan = [(count, False) for _ in range(1 if args.quick else args.runs) for count in BARS]
+    if not args.quick:
+        plan += [(count, kind == "with words") for kind, counts in COUNTS.items() for count in counts]
     clips = sorted((args.data / "mosi_clips").glob("*.mp4"))
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         clip = talk(clips, Path(folder) / "talk.mkv", length_s, 0.0, FPS)
-        for kind, numbers in counts.items():
-            for count in numbers:
-                rows.append(measure(clip, count, length_s, words=kind == "with words"))
-                print(json.dumps(rows[-1]), flush=True)
-    quiet = {row["streams"]: row for row in rows if not row["words"]}
-    result = {
-        "streams8_p95_ms": quiet[8]["latency_ms"]["p95"],
-        "streams8_cost_ratio": round(quiet[8]["cost"] / quiet[1]["cost"], 3),
-        "streams8_dropped": quiet[8]["dropped"],
-        "streams8_missing_messages": quiet[8]["missing_messages"],
-        "cost_by_streams": {str(row["streams"]): row["cost"] for row in rows if not row["words"]},
-        "cost_by_streams_with_words": {str(row["streams"]): row["cost"] for row in rows if row["words"]},
-        "text_lag_p95_ms_by_streams": {str(row["streams"]): row["text_lag_ms"]["p95"] for row in rows if row["words"]},
-    }
+        for count, words in plan:
+            rows.append(measure(clip, count, length_s, words=words))
+            print(json.dumps(rows[-1]), flush=True)
+    result = summary(rows)
     print(json.dumps(result))
     return result
