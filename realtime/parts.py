@@ -13,8 +13,10 @@ from models.sentence import SentenceEncoder
 from realtime.errors import ModelError
 from realtime.extract.asr_pool import DecodeQueue
 from realtime.extract.face import FaceExtractor
+from realtime.extract.prosody import prosody
 from realtime.extract.speech import SpeechDetector
 from realtime.extract.text import TextExtractor
+from realtime.extract.together import Together
 from realtime.extract.transcribe import AsrModel, Transcriber
 from realtime.extract.voice import VoiceExtractor
 from realtime.fuse.worker import Fuser
@@ -54,13 +56,15 @@ class Extractors(ABC):
                 else None
             )
 
+        self._voices = Together(prosody())
+
     def face(self) -> FaceExtractor:
         """Return a face extractor of its own for a stream."""
         return FaceExtractor(self._config.face, self._face_file)
 
     def voice(self) -> VoiceExtractor:
-        """Return a voice extractor."""
-        return VoiceExtractor()
+        """Return a voice extractor; blocks that several streams complete at the same time are analysed together."""
+        return VoiceExtractor(self._voices)
 
     def speech(self) -> SpeechDetector:
         """Return a speech detector."""

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime.extract.pitch import PitchTracker
+from realtime.extract.prosody import BLOCK, PAST, Block, OwnVoice, alone, prosody
 from realtime.extract.schema import VOICE_COLUMNS, VOICE_DIM
-from realtime.extract.voice import BLOCK, PAST, VoiceExtractor
+from realtime.extract.voice import VoiceExtractor
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk
 
 
@@ -128,3 +129,17 @@ def test_a_louder_stretch_stands_out_against_the_voice_before_it():
     sound = np.concatenate((vowel(5, gain=0.03), vowel(1, gain=0.2)))
     level = column(VoiceExtractor().feed(Chunk(0, sound)), "level_mean")
     assert level[-5:].mean() - level[30:45].mean() > 1.0
+
+
+def test_voices_analysed_together_get_what_each_gets_alone():
+    sounds = [vowel(0.13, f0_hz=120.0 + 30 * number, gain=0.02 * (number + 1)) for number in range(3)]
+    sounds.append(np.zeros(PAST + BLOCK, np.float32))
+    sounds = [sound[: PAST + BLOCK] for sound in sounds]
+    together, apart = ([OwnVoice() for _ in sounds] for _ in range(2))
+    found = prosody()([Block(sound, own) for sound, own in zip(sounds, together, strict=True)])
+    for sound, own, other, values in zip(sounds, apart, together, found, strict=True):
+        np.testing.assert_allclose(values, alone(Block(sound, own)), atol=1e-5)
+        assert own.level_db.value == pytest.approx(other.level_db.value, abs=1e-4)
+        assert own.pitch_oct.value == pytest.approx(other.pitch_oct.value, abs=1e-5)
+    assert together[0].level_db.value != together[1].level_db.value
+    assert together[-1].level_db.value == OwnVoice().level_db.value  # silence teaches nothing
