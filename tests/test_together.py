@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from parts.processes import wait_until
 
 from realtime.extract.together import Together
 
@@ -30,8 +31,7 @@ def crowd(work, together, items):
         futures = [pool.submit(together, items[0])]
         assert work.begun.wait(10)
         futures += [pool.submit(together, item) for item in items[1:]]
-        while len(together._waiting) < len(items) - 1:
-            pass
+        wait_until(lambda: len(together._waiting) == len(items) - 1, 10, "the others wait")
         work.go.set()
         return [future.exception(10) or future.result() for future in futures]
 

@@ -83,11 +83,17 @@ class Block(NamedTuple):
 
 
 class Pitch(NamedTuple):
-    """Of B blocks of F frames, each (B, F): octaves, periodicity in [0, 1], and 1 where voiced, else 0."""
+    """Of B blocks of F frames: octaves, periodicity in [0, 1], and 1 where voiced, else 0, each (B, F); then (B, 1)."""
 
     octaves: Tensor
     periodicity: Tensor
     voiced: Tensor
+    frames: Tensor
+    """How many are voiced."""
+
+    def mean(self, what: Tensor) -> Tensor:
+        """Mean of something (B, F) over the voiced frames, (B, 1); 0 without any."""
+        return (what * self.voiced).sum(1, keepdim=True) / self.frames.clamp(min=1.0)
 
 
 class Prosody:
@@ -111,8 +117,10 @@ class Prosody:
         power = torch.fft.rfft(frames * self._window, FFT).abs().square() / FRAME  # (B, F, FFT / 2 + 1)
         octaves, periodicity = self._pitch(samples.unfold(1, PITCH_FRAME, HOP).flatten(0, 1))
         octaves, periodicity = octaves.view_as(level_db), periodicity.view_as(level_db)
-        pitch = Pitch(octaves, periodicity, (periodicity > VOICED).to(level_db.dtype))
-        usual_db, usual_oct = self._hear([block.own for block in blocks], level_db, pitch)
+        voiced = (periodicity > VOICED).to(level_db.dtype)
+        pitch = Pitch(octaves, periodicity, voiced, voiced.sum(1, keepdim=True))
+        heard_oct = pitch.mean(octaves)
+        usual_db, usual_oct = self._hear([block.own for block in blocks], pitch.mean(level_db), heard_oct, pitch.frames)
         # In units of 10 dB relative to the level of this voice, so that the gain of the microphone hardly matters.
         gain = 10 ** (-usual_db / 10)
         mel = torch.log10(power * gain.unsqueeze(-1) @ self._mel + _FLOOR * 100)
@@ -123,22 +131,20 @@ class Prosody:
                 mfcc.std(1),
                 (self._ramp @ mfcc)[:, 1:],
                 self._level(level_db, usual_db),
-                self._intonation(pitch, usual_oct),
+                self._intonation(pitch, heard_oct, usual_oct),
                 self._shape(frames, power),
             ),
             -1,
         )
-        return list(values.numpy().astype(np.float32))
+        return list(values.numpy())
 
     @staticmethod
-    def _hear(voices: Sequence[OwnVoice], level_db: Tensor, pitch: Pitch) -> tuple[Tensor, Tensor]:
-        """Let each voice hear its block; return what is usual for each then, level and pitch, (B, 1)."""
-        counts, levels, octaves = (
-            (pitch.voiced * what).sum(1).tolist() for what in (torch.ones_like(level_db), level_db, pitch.octaves)
-        )
-        for own, count, level, octave in zip(voices, counts, levels, octaves, strict=True):
-            if count:
-                own.hear(level / count, octave / count, int(count))
+    def _hear(voices: Sequence[OwnVoice], level_db: Tensor, pitch_oct: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Let each voice hear the means of its block; return what is usual for each then, level and pitch, (B, 1)."""
+        heard = torch.cat((level_db, pitch_oct, frames), -1).tolist()
+        for own, (level, octave, voiced) in zip(voices, heard, strict=True):
+            if voiced:
+                own.hear(level, octave, int(voiced))
         usual = torch.tensor([[own.level_db.value, own.pitch_oct.value] for own in voices])
         return usual[:, :1], usual[:, 1:]
 
@@ -146,22 +152,20 @@ class Prosody:
         relative = (level_db - usual_db).clamp(min=-60.0) / 10
         return torch.stack((relative.mean(1), relative.amax(1), relative.std(1), relative @ self._ramp), -1)
 
-    def _intonation(self, pitch: Pitch, usual_oct: Tensor) -> Tensor:
+    def _intonation(self, pitch: Pitch, heard_oct: Tensor, usual_oct: Tensor) -> Tensor:
         """Octaves; without voiced frames the pitch is the usual one, so that silence says nothing."""
-        count = pitch.voiced.sum(1, keepdim=True)
-        some = count.clamp(min=1.0)
-        mean = torch.where(count > 0, (pitch.octaves * pitch.voiced).sum(1, keepdim=True) / some, usual_oct)
+        mean = torch.where(pitch.frames > 0, heard_oct, usual_oct)
         away = (pitch.octaves - mean) * pitch.voiced
-        slope = torch.where(count > 2, (away @ self._ramp).unsqueeze(-1), 0.0)
+        slope = torch.where(pitch.frames > 2, (away @ self._ramp).unsqueeze(-1), 0.0)
         return torch.cat(
             (
                 mean - PITCH_PRIOR_OCT,
                 mean - usual_oct,
-                (away.square().sum(1, keepdim=True) / some).sqrt(),
+                pitch.mean(away.square()).sqrt(),
                 slope,
                 pitch.periodicity.mean(1, keepdim=True),
                 pitch.periodicity.amax(1, keepdim=True),
-                count / pitch.voiced.shape[1],
+                pitch.frames / pitch.voiced.shape[1],
             ),
             -1,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -16,16 +17,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class _Call(Generic[T, R]):
-    """One thread's item and what came of it."""
-
-    def __init__(self, item: T) -> None:
-        self.item = item
-        self.done = False
-        self.result: R | None = None
-        self.error: Exception | None = None
 
 
 class Together(Generic[T, R]):
@@ -37,30 +28,27 @@ class Together(Generic[T, R]):
 
     def __init__(self, work: Callable[[Sequence[T]], Sequence[R]]) -> None:
         self._work = work
-        self._waiting: deque[_Call[T, R]] = deque()
+        self._waiting: deque[tuple[T, Future[R]]] = deque()
         self._at_work = threading.Lock()
 
     def __call__(self, item: T) -> R:
         """Return the result of an item; an error of `work` is raised for the item that caused it, and no other."""
-        call = _Call[T, R](item)
-        self._waiting.append(call)
+        future: Future[R] = Future()
+        self._waiting.append((item, future))
         with self._at_work:
-            if not call.done:  # nobody took it along: this thread works for all who wait, itself among them
+            if not future.done():  # nobody took it along: this thread works for all who wait, itself among them
                 self._run([self._waiting.popleft() for _ in range(len(self._waiting))])
-        if call.error is not None:
-            raise call.error
-        return call.result  # type: ignore[return-value] # done without an error: it is one
+        return future.result(0)
 
-    def _run(self, calls: list[_Call[T, R]]) -> None:
+    def _run(self, calls: Sequence[tuple[T, Future[R]]]) -> None:
         try:
-            results = self._work([call.item for call in calls])
-            for call, result in zip(calls, results, strict=True):
-                call.result = result
+            results = list(zip(calls, self._work([item for item, _ in calls]), strict=True))
         except Exception as error:  # noqa: BLE001 - raised in the thread that it belongs to
-            if len(calls) > 1:
-                for call in calls:
-                    self._run([call])
+            if len(calls) == 1:
+                calls[0][1].set_exception(error)
                 return
-            calls[0].error = error
-        for call in calls:
-            call.done = True
+            for call in calls:
+                self._run([call])
+        else:
+            for (_, future), result in results:
+                future.set_result(result)

@@ -14,8 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from benchmarks.program import Heard, Program, quantiles, talk
+from benchmarks.program import Heard, Program, median, quantiles, talk
 
 from realtime.config import Config
 
@@ -89,24 +88,19 @@ def main(options: Sequence[str]) -> dict[str, Any]:
             made.append(measure(clip, speak_s, silent_s))
             print(json.dumps(made[-1]), flush=True)
     result = {
-        "av_latency_p50_ms": _median([run["av"]["p50"] for run in made]),
-        "av_latency_p95_ms": _median([run["av"]["p95"] for run in made]),
-        "av_latency_p99_ms": _median([run["av"]["p99"] for run in made]),
+        "av_latency_p50_ms": median([run["av"]["p50"] for run in made]),
+        "av_latency_p95_ms": median([run["av"]["p95"] for run in made]),
+        "av_latency_p99_ms": median([run["av"]["p99"] for run in made]),
         **{
-            key: _median([run[key] for run in made])
+            key: median([run[key] for run in made])
             for key in ("cores_speaking", "cores_silent", "rss_mb", "startup_s", "first_message_s")
         },
-        "text_lag_p50_ms": _median([run["text_lag_ms"]["p50"] for run in made]),
+        "text_lag_p50_ms": median([run["text_lag_ms"]["p50"] for run in made]),
         "stages_p50_ms": {
-            name: _median([run["stages_ms"][name]["p50"] for run in made]) for name in made[0]["stages_ms"]
+            name: median([run["stages_ms"][name]["p50"] for run in made]) for name in made[0]["stages_ms"]
         },
         **{key: made[len(made) // 2][key] for key in ("cores_by_stage", "cores_by_stage_silent")},
         "runs": runs,
     }
     print(json.dumps(result))
     return result
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(float(np.median(known)), 3) if known else None

@@ -241,3 +241,9 @@ def quantiles(values: Sequence[float]) -> dict[str, float | None]:
     if not values:
         return {"p50": None, "p95": None, "p99": None}
     return {f"p{level}": round(float(np.percentile(values, level)), 1) for level in (50, 95, 99)}
+
+
+def median(values: Sequence[float | None], digits: int = 3) -> float | None:
+    """Median of the values that are known; None of nothing."""
+    known = [value for value in values if value is not None]
+    return round(float(np.median(known)), digits) if known else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from benchmarks.pipeline import SETTLE_S, av_latency_ms, parse
-from benchmarks.program import Program, quantiles, talk
+from benchmarks.program import Program, median, quantiles, talk
 
 from realtime.config import Config
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 BARS = (1, 8)
-COUNTS = {"voice and face": (2, 4, 16), "with words": (1, 2, 4)}
+ONCE = [(2, False), (4, False), (16, False), (1, True), (2, True), (4, True)]
+"""The other runs: how many streams, with words or without."""
 LENGTH_S = 30.0
 FPS = 5
 
@@ -73,35 +74,35 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The keys of this benchmark: medians over the rows of the same streams; what was lost is the most of any run."""
     quiet = [row for row in rows if not row["words"]]
     worded = [row for row in rows if row["words"]]
-    eight = [row for row in quiet if row["streams"] == max(BARS)]
-    cost = _medians(quiet, lambda row: row["cost"])
+    one, eight = ([row for row in quiet if row["streams"] == count] for count in BARS)
     return {
-        "streams8_p95_ms": round(float(np.median([row["latency_ms"]["p95"] for row in eight])), 1),
-        "streams8_cost_ratio": round(cost[str(max(BARS))] / cost[str(min(BARS))], 3),
+        "streams8_p95_ms": median([row["latency_ms"]["p95"] for row in eight], 1),
+        "streams8_cost_ratio": round(
+            float(np.median([row["cost"] for row in eight]) / np.median([row["cost"] for row in one])), 3
+        ),
         "streams8_dropped": {name: max(row["dropped"][name] for row in eight) for name in eight[0]["dropped"]},
         "streams8_missing_messages": max(row["missing_messages"] for row in eight),
         "streams8_runs": len(eight),
-        "cost_by_streams": cost,
-        "cost_by_streams_with_words": _medians(worded, lambda row: row["cost"]),
-        "text_lag_p95_ms_by_streams": _medians(worded, lambda row: row["text_lag_ms"]["p95"]),
+        "cost_by_streams": _by_streams(quiet, lambda row: row["cost"]),
+        "cost_by_streams_with_words": _by_streams(worded, lambda row: row["cost"]),
+        "text_lag_p95_ms_by_streams": _by_streams(worded, lambda row: row["text_lag_ms"]["p95"]),
     }
 
 
-def _medians(rows: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], float | None]) -> dict[str, float]:
-    by_count: dict[int, list[float]] = {}
-    for row in rows:
-        if (found := value(row)) is not None:
-            by_count.setdefault(row["streams"], []).append(found)
-    return {str(count): round(float(np.median(found)), 4) for count, found in sorted(by_count.items())}
+def _by_streams(
+    rows: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], float | None]
+) -> dict[str, float | None]:
+    counts = sorted({row["streams"] for row in rows})
+    return {str(count): median([value(row) for row in rows if row["streams"] == count], 4) for count in counts}
 
 
 def main(options: Sequence[str]) -> dict[str, Any]:
     """Print a row per run and, last, one line of JSON."""
     args = parse(options)
     length_s = 12.0 if args.quick else LENGTH_S
-    plan = [(count, False) for _ in range(1 if args.quick else args.runs) for count in BARS]
+    plan = [(count, False) for count in BARS]
     if not args.quick:
-        plan += [(count, kind == "with words") for kind, counts in COUNTS.items() for count in counts]
+        plan = plan * args.runs + ONCE
     clips = sorted((args.data / "mosi_clips").glob("*.mp4"))
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -84,15 +84,9 @@ def anytime(held: Sequence[Held]) -> dict[str, dict[str, float]]:
     parts["final"] = [slice(len(item.score) - 1, None) for item in clean]
     table = {}
     for name, slices in parts.items():
-        found = all_metrics(label, np.array([_mean(item, part) for item, part in zip(clean, slices, strict=True)]))
+        found = all_metrics(label, np.array([item.mean(part) for item, part in zip(clean, slices, strict=True)]))
         table[name] = {key: round(float(found[key]), 4) for key in ("mae", "r", "has0", "acc7")}
     return table
-
-
-def _mean(item: Held, part: slice) -> float:
-    """Mean score over some windows of a clip; 0 where none has one."""
-    on = item.present[part]
-    return float(item.score[part][on].mean()) if on.any() else 0.0
 
 
 def main(options: Sequence[str]) -> None:

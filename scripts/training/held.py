@@ -34,9 +34,10 @@ class Held:
     present: np.ndarray
     reliability: np.ndarray
 
-    def mean(self) -> float:
-        """Time-weighted mean over the windows with a score; 0 without any."""
-        return float(self.score[self.present].mean()) if self.present.any() else 0.0
+    def mean(self, part: slice = slice(None)) -> float:
+        """Time-weighted mean over the windows of a part of the clip that have a score; 0 without any."""
+        on = self.present[part]
+        return float(self.score[part][on].mean()) if on.any() else 0.0
 
     def alone(self, modality: int) -> float:
         """The same of a modality's own head; a window without it says nothing, that is 0."""
