@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Protocol
 
 from realtime.clock import MonotonicClock, VirtualClock
 from realtime.errors import UsageError
+from realtime.fuse.worker import fuser_of
 from realtime.overlay.child import OverlayProcess
-from realtime.parts import Parts, fuser_of
 from realtime.publish.jsonlines import JsonLines
 from realtime.publish.messages import Sentiment
 from realtime.publish.mqtt import MqttPublisher
-from realtime.publish.terminal import LogView, TerminalView
 from realtime.recording.reader import is_recording, open_recordings
-from realtime.recording.replay import Playback, recorded_settings
 from realtime.services import Services
-from realtime.session import Live, Replay, open_media
+from realtime.session.files import open_media
+from realtime.session.live import Live
+from realtime.session.models import Parts
+from realtime.session.playback import Playback, recorded_settings
+from realtime.session.replay import Replay
+from realtime.terminal.view import LogView, TerminalView
 
 if TYPE_CHECKING:
-    from realtime.config import Config
+    from realtime.config.schema import Config
     from realtime.publish.messages import Command, Message, PublisherHealth
     from realtime.recording.reader import Recording
 

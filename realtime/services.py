@@ -13,7 +13,7 @@ from realtime.publish.access import Access, access_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from realtime.config import Config
+    from realtime.config.schema import Config
     from realtime.publish.messages import Message
 
 log = logging.getLogger(__name__)
@@ -101,15 +101,15 @@ class Services:
                 self._services.pop().close()
 
     def _start_metrics(self, port: int, names: tuple[str, ...]) -> None:
-        from realtime.metrics import Metrics  # noqa: PLC0415 - imported where asked for
-        from realtime.scrape import Endpoint  # noqa: PLC0415
+        from realtime.metrics.collector import Metrics  # noqa: PLC0415 - imported where asked for
+        from realtime.metrics.endpoint import Endpoint  # noqa: PLC0415
 
         metrics = Metrics(names)
         self._listeners.append(metrics)
         self._services.append(Endpoint(metrics.registry, port))
 
     def _start_homeassistant(self, config: Config, names: tuple[str, ...], broker: str) -> None:
-        from realtime.publish.homeassistant import HomeAssistant  # noqa: PLC0415
+        from realtime.homeassistant.sink import HomeAssistant  # noqa: PLC0415
 
         sink = HomeAssistant(config.homeassistant, broker_access(config, broker), config.mqtt.base, names)
         self._listeners.append(sink)

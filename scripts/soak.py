@@ -1,6 +1,6 @@
 """Run the whole program for minutes while its real devices, broker and stages fail at random; count what goes wrong.
 
-    python scripts/soak.py --minutes 30 --chaos 7
+    python -m scripts.soak --minutes 30 --chaos 7
 
 The parts are those of the tests (tests/parts), so it needs what scripts/test installs. The same seed gives the same
 faults in the same order. Ends with a table and one line of JSON; the exit code is 1 if there was any violation: a
@@ -21,17 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
 
-from soaking import faults, verdict  # noqa: E402 - found by the line above, as the next ones
-from soaking.rig import STREAMS, Rig, healthy  # noqa: E402
-from soaking.verdict import Outcome, Silence, Usage, p95, seconds, table  # noqa: E402
+from scripts.soaking import faults, verdict
+from scripts.soaking.rig import STREAMS, Rig, healthy
+from scripts.soaking.verdict import Outcome, Silence, Usage, p95, seconds, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from parts.live import Heard
-    from soaking.faults import Fault
+    from scripts.harness.live_program import Heard
+    from scripts.soaking.faults import Fault
 
 CLIP = "mosi_clips/03bSnISJMiM_1.mp4"
 START_S, NOTICE_S, RETURN_S = 90.0, 15.0, 20.0

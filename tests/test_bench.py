@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
-from benchmarks import pipeline, profile, program, report, streams
-from benchmarks.fusion import summary
-from benchmarks.memory import Loop, Watch
-
 from realtime.capture.media import MediaFile
-from realtime.config import CameraConfig
+from realtime.config.schema import CameraConfig
 from realtime.types import Chunk, Frame
+from scripts.benchmarks import pipeline, profile, program, report, streams
+from scripts.benchmarks.fusion import summary
+from scripts.benchmarks.memory import Loop, Watch
 
 ROOT = Path(__file__).resolve().parent.parent
 

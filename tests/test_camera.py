@@ -11,16 +11,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from parts import clips
-from parts.camera import child_env
 
 from realtime.capture.camera import Camera
 from realtime.capture.devices import list_devices
 from realtime.capture.names import public_address
 from realtime.clock import MonotonicClock, VirtualClock
-from realtime.config import CameraConfig
+from realtime.config.schema import CameraConfig
 from realtime.errors import DeviceError
 from realtime.types import NS_PER_S
+from scripts.harness import clips
+from scripts.harness.camera import child_env
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WATCH = Path(__file__).parent / "parts" / "watch_camera.py"

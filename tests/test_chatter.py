@@ -5,15 +5,15 @@ import subprocess
 import sys
 
 import pytest
-from parts.camera import child_env
 
-from realtime.chatter import CHATTER
+from realtime.system.stderr import CHATTER
+from scripts.harness.camera import child_env
 
 PORTAUDIO = "Expression 'PaAlsaStream_WaitForFrames( stream, &xrun )' failed in 'src/hostapi/alsa/pa.c', line: 4285"
 
 PRINTS = """
 import os, subprocess, sys
-from realtime.chatter import without_chatter
+from realtime.system.stderr import without_chatter
 print("before", file=sys.stderr)
 with without_chatter():
     print("WARNING camera 0: went away", file=sys.stderr)
@@ -28,7 +28,7 @@ print("after", file=sys.stderr)
 LOSES_ITS_MICROPHONE = """
 import os, signal, sys, time
 from realtime.capture.microphone import Microphone
-from realtime.chatter import without_chatter
+from realtime.system.stderr import without_chatter
 from realtime.clock import MonotonicClock
 from realtime.config import MicrophoneConfig
 from realtime.errors import DeviceError

@@ -1,4 +1,4 @@
-"""The memory of what was said before: models/context.py and realtime/fuse/remember.py."""
+"""The memory of what was said before: models/context.py and realtime/fuse/context.py."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.context import DELAY_S, Context, Memory
-from realtime.fuse.remember import Remembering
+from realtime.fuse.context import Remembering
 from realtime.fuse.worker import NOTHING, Estimate
 from realtime.types import MODALITIES, NS_PER_S, Segment, WindowView
 

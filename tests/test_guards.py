@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.extract.agreement import Spoken
-from realtime.extract.guards import (
+from realtime.extract.asr.hallucination import (
     PHANTOMS,
     TOKENS_MARGIN,
     Evidence,
@@ -14,6 +13,7 @@ from realtime.extract.guards import (
     squeezed,
     token_run,
 )
+from realtime.extract.asr.local_agreement import Spoken
 
 
 def spoken(text, probability=0.9):

@@ -7,17 +7,17 @@ import sys
 
 import jsonschema
 import pytest
-from parts import homeassistant
-from parts.mosquitto import Subscriber, wait_for
-from parts.processes import Program
 from test_messages import part, sentiment
 
 from realtime.clock import VirtualClock
-from realtime.config import HomeAssistantConfig
+from realtime.config.schema import HomeAssistantConfig
+from realtime.homeassistant.discovery import config_topic, device_id, payload
+from realtime.homeassistant.sink import HomeAssistant, remove
 from realtime.publish.access import Access
-from realtime.publish.discovery import config_topic, device_id, payload
-from realtime.publish.homeassistant import HomeAssistant, remove
 from realtime.publish.messages import LABELS, Words
+from scripts.harness import homeassistant
+from scripts.harness.mosquitto import Subscriber, wait_for
+from scripts.harness.processes import Program
 
 OFF = {name: part(state="off", cause="paused") for name in ("text", "voice", "face")}
 NOTHING = {"score": None, "raw": None, "label": None, "interval": None, "modalities": OFF}

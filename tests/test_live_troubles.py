@@ -9,11 +9,11 @@ from time import monotonic
 
 import psutil
 import pytest
-from parts.camera import V4l2Camera, built
-from parts.desk import BACK_S, Desk, desk_with
-from parts.processes import wait_until
 
-from realtime.supervise import MAX_LEFT_BEHIND
+from realtime.runtime.worker import MAX_LEFT_BEHIND
+from scripts.harness.camera import V4l2Camera, built
+from scripts.harness.desk import BACK_S, Desk, desk_with
+from scripts.harness.processes import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(150)]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from realtime.notice import Notices
+from realtime.session.device_alerts import Notices
 from realtime.types import MODALITIES, Segment, WindowView
 
 HOP_NS = 250_000_000

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from parts.mosquitto import Subscriber
-from parts.processes import Program, wait_until
-from parts.screen import Screen
 from test_messages import health, part, sentiment
 
-from realtime.config import MqttConfig
+from realtime.config.schema import MqttConfig
 from realtime.overlay.child import OverlayProcess
 from realtime.publish.messages import RecordingHealth, label_of
+from scripts.harness.mosquitto import Subscriber
+from scripts.harness.processes import Program, wait_until
+from scripts.harness.screen import Screen
 
 pytestmark = pytest.mark.real
 

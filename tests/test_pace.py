@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.extract.pace import Pace
+from realtime.extract.asr.decode_schedule import Pace
 
 
 def test_a_fast_machine_keeps_the_configured_step():

@@ -8,16 +8,16 @@ import urllib.request
 from datetime import datetime, timezone
 
 import pytest
-from parts.mosquitto import free_port
-from parts.processes import Program, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 from test_messages import part, sentiment
 
-from realtime.cost import Cost
 from realtime.errors import UsageError
-from realtime.metrics import Metrics
+from realtime.metrics.collector import Metrics
+from realtime.metrics.cost import Cost
+from realtime.metrics.endpoint import Endpoint
 from realtime.publish.messages import ChannelHealth, ComponentHealth, EventMessage, Health, ProcessHealth
-from realtime.scrape import Endpoint
+from scripts.harness.mosquitto import free_port
+from scripts.harness.processes import Program, wait_until
 
 NOW = datetime(2026, 11, 23, 18, tzinfo=timezone.utc)
 OFF = {name: part(weight=0, state="off") for name in ("text", "voice", "face")}

@@ -2,23 +2,20 @@
 
 import itertools
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
 
-from benchmarks import sound  # noqa: E402 - found by the line above
-from benchmarks.words import ErrorRate, normal, pair  # noqa: E402 - as above
-
-from realtime.clock import VirtualClock  # noqa: E402 - as above
-from realtime.config import AsrConfig  # noqa: E402 - as above
-from realtime.extract.speech import SpeechDetector  # noqa: E402 - as above
-from realtime.extract.transcribe import AsrModel, Transcriber  # noqa: E402 - as above
-from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk  # noqa: E402 - as above
+from realtime.clock import VirtualClock
+from realtime.config.schema import AsrConfig
+from realtime.extract.asr.transcriber import AsrModel, Transcriber
+from realtime.extract.vad import SpeechDetector
+from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk
+from scripts.benchmarks import sound
+from scripts.benchmarks.words import ErrorRate, normal, pair
 
 pytestmark = pytest.mark.models
 DATA = Path(os.environ.get("AGFN_DATA", ROOT / "../shared/data"))

@@ -9,22 +9,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts.session import session
 
 from models import checkpoint
 from realtime.clock import VirtualClock
-from realtime.config import Config
+from realtime.config.schema import Config
 from realtime.errors import AgfnError, SourceError
 from realtime.extract.schema import schema_hash
-from realtime.fuse.worker import Fuser
-from realtime.parts import WEIGHTS
+from realtime.fuse.worker import WEIGHTS, Fuser
 from realtime.publish.messages import Sentiment
 from realtime.recording import writer
 from realtime.recording.journal import Entry
 from realtime.recording.reader import open_recordings
-from realtime.recording.replay import Playback, recorded_settings
 from realtime.recording.writer import Recorder
 from realtime.run import main
+from realtime.session.playback import Playback, recorded_settings
+from scripts.harness.session import session
 
 CLIP = "mosi_clips/03bSnISJMiM_12.mp4"
 WALL_CLOCK = {"utc", "id"}

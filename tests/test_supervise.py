@@ -6,14 +6,16 @@ import time
 import numpy as np
 import pytest
 
-from realtime import supervise
-from realtime.channel import Channel, Policy
 from realtime.clock import MonotonicClock
 from realtime.errors import DeviceError, ModelError
-from realtime.extract import asr_pool
-from realtime.extract.asr_pool import DecodeQueue
-from realtime.extract.whisper import Hypothesis
-from realtime.supervise import MAX_LEFT_BEHIND, Pace, SourceWorker, StageWorker, Watchdog, backoff_s
+from realtime.extract.asr import decode_queue
+from realtime.extract.asr.decode_queue import DecodeQueue
+from realtime.extract.asr.whisper import Hypothesis
+from realtime.runtime import worker as supervise
+from realtime.runtime.channel import Channel, Policy
+from realtime.runtime.source import Pace, SourceWorker
+from realtime.runtime.stage import StageWorker
+from realtime.runtime.worker import MAX_LEFT_BEHIND, Watchdog, backoff_s
 from realtime.types import Chunk, Frame
 
 
@@ -336,7 +338,7 @@ def decoded(queue):
 
 
 def test_a_decode_that_hangs_is_given_up_with_its_model_and_a_fresh_one_takes_over(monkeypatch):
-    monkeypatch.setattr(asr_pool, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(decode_queue, "LOOK_EVERY_S", 0.02)
     stuck, fresh = Stuck(), []
     queue = DecodeQueue(stuck, renew=lambda: fresh.append(Stuck(hangs=False)) or fresh[-1], hang_s=0.1)
     thread = decoding(queue)
@@ -350,16 +352,16 @@ def test_a_decode_that_hangs_is_given_up_with_its_model_and_a_fresh_one_takes_ov
 
 
 def test_models_that_hang_one_after_the_other_are_bounded_and_one_that_returns_makes_room(monkeypatch):
-    monkeypatch.setattr(asr_pool, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(decode_queue, "LOOK_EVERY_S", 0.02)
     made = [Stuck()]
     queue = DecodeQueue(made[0], renew=lambda: made.append(Stuck()) or made[-1], hang_s=0.1)
-    for number in range(asr_pool.MOST_HUNG + 1):
+    for number in range(decode_queue.MOST_HUNG + 1):
         decoding(queue)
         wait_until(lambda: len(made) == number + 1 and made[-1].entered.is_set())  # noqa: B023
     time.sleep(0.2)
     with pytest.raises(ModelError, match="again and again"):
         decoded(queue)
-    assert len(made) == asr_pool.MOST_HUNG + 1
+    assert len(made) == decode_queue.MOST_HUNG + 1
     made[0].release.set()
     made[-1].hangs = False
     made[-1].release.set()

@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-from parts.mosquitto import wait_for
 from rich.console import Console
 from test_messages import event, health, part, sentiment, silent
 
 from realtime.clock import VirtualClock
-from realtime.figures import signed
 from realtime.publish.messages import RecordingHealth, Words
-from realtime.publish.picture import ASCII, UNICODE, Snapshot, draw
-from realtime.publish.terminal import LogView, Memory, TerminalView
+from realtime.system.format import signed
+from realtime.terminal.render import ASCII, UNICODE, Snapshot, draw
+from realtime.terminal.view import LogView, Memory, TerminalView
+from scripts.harness.mosquitto import wait_for
 
 SECOND = 1_000_000_000
 
@@ -238,7 +238,7 @@ def test_in_a_real_terminal_p_pauses_and_q_ends_and_the_terminal_is_restored():
     pty, termios = (importlib.import_module(name) for name in ("pty", "termios"))
     program = (
         "import signal, time\n"
-        "from realtime.publish.terminal import TerminalView\n"
+        "from realtime.terminal.view import TerminalView\n"
         "over = []\n"
         "signal.signal(signal.SIGINT, lambda *_: over.append(1))\n"
         "presses = []\n"

@@ -4,9 +4,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from parts.processes import wait_until
 
-from realtime.extract.together import Together
+from realtime.extract.voice.batcher import Together
+from scripts.harness.processes import wait_until
 
 
 class Slow:

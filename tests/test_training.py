@@ -1,33 +1,17 @@
 """What training is made of: damage that can be repeated, tapes that give the live windows back, samples that mix."""
 
-import sys
 import threading
 from dataclasses import replace
-from pathlib import Path
 
+import features
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
-import features
-from evaluation import damage as damage_report
-from evaluation.live import Clip, Playlist, damages_of
-from evaluation.temporal import anytime
-from training import held
-from training.context import fit_context
-from training.corpora import Example
-from training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged, mixed
-from training.fusion import Mixer, Recipe, Sample
-from training.tape import Tape, load
-from training.trainer import balanced, speaker_folds
-from training.windows import DIMS, absent, replay
-
 from realtime.clock import VirtualClock
-from realtime.config import Config
+from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
-from realtime.parts import Parts
-from realtime.session import Replay
+from realtime.session.models import Parts
+from realtime.session.replay import Replay
 from realtime.types import (
     NS_PER_S,
     Chunk,
@@ -40,6 +24,17 @@ from realtime.types import (
     WindowView,
     Word,
 )
+from scripts.evaluation import damage as damage_report
+from scripts.evaluation.live import Clip, Playlist, damages_of
+from scripts.evaluation.temporal import anytime
+from scripts.training import held
+from scripts.training.context import fit_context
+from scripts.training.corpora import Example
+from scripts.training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged, mixed
+from scripts.training.feature_track import Tape, load
+from scripts.training.fusion import Mixer, Recipe, Sample
+from scripts.training.trainer import balanced, speaker_folds
+from scripts.training.windows import DIMS, absent, replay
 
 RNG = np.random.default_rng(5)
 SOUND = [Chunk(i * 20_000_000, RNG.normal(0, 0.1, 320).astype(np.float32)) for i in range(200)]

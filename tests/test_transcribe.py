@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime.clock import VirtualClock
-from realtime.config import AsrConfig
-from realtime.extract.transcribe import ALARM_S, Transcriber
-from realtime.extract.whisper import Hypothesis, Timed
+from realtime.config.schema import AsrConfig
+from realtime.extract.asr.transcriber import ALARM_S, Transcriber
+from realtime.extract.asr.whisper import Hypothesis, Timed
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, SpeechFrame
 
 FRAME = 512

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from realtime.clock import Clock
-    from realtime.config import CameraConfig
+    from realtime.config.schema import CameraConfig
 
 FALLBACK_FPS = 25
 STILLS = frozenset({"image2", "tty"})

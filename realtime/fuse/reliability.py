@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from realtime.figures import unsigned_zero
+from realtime.system.format import unsigned_zero
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

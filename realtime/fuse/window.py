@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from realtime.clock import Clock
-    from realtime.config import WindowConfig
+    from realtime.config.schema import WindowConfig
     from realtime.types import FaceFeatures, Floats, SpeechFrame, TextFeatures, VoiceFeatures, Word
 
 T = TypeVar("T", "FaceFeatures", "VoiceFeatures", "SpeechFrame")

@@ -15,11 +15,11 @@ from realtime.publish.messages import AsrHealth, ChannelHealth, ComponentHealth,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from realtime.channel import ChannelStats
     from realtime.clock import Clock
-    from realtime.extract.pace import Measures
+    from realtime.extract.asr.decode_schedule import Measures
     from realtime.publish.messages import PublisherHealth, RecordingHealth, Sentiment
-    from realtime.supervise import Gauge
+    from realtime.runtime.channel import ChannelStats
+    from realtime.runtime.worker import Gauge
 
 
 class HealthReporter:

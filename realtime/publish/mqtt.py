@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiomqtt import MqttError
 
-from realtime.channel import ClosedError
 from realtime.clock import MonotonicClock
 from realtime.errors import BrokerError
 from realtime.publish.access import Access, access_of
@@ -22,12 +21,13 @@ from realtime.publish.broker import HOST, EmbeddedBroker
 from realtime.publish.commands import Commands
 from realtime.publish.link import Link
 from realtime.publish.messages import EventMessage, Health, Sentiment
+from realtime.runtime.channel import ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from realtime.clock import Clock
-    from realtime.config import MqttConfig
+    from realtime.config.schema import MqttConfig
     from realtime.publish.messages import Command, Message, PublisherHealth
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,13 @@ import numpy as np
 
 from realtime.errors import SourceError
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
-from realtime.types import FaceFeatures, SpeechFrame, TextFeatures, VoiceFeatures, Word
+from realtime.types import (
+    FaceFeatures,
+    SpeechFrame,
+    TextFeatures,
+    VoiceFeatures,
+    Word,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -214,3 +220,7 @@ _IN: dict[str, Callable[[Any], Any]] = {
     "speech": _speech_in,
     "text": _text_in,
 }
+
+
+MEDIA = ("video", "audio")
+"""Topics of a recording that holds media. Their schemas are Foxglove's, so that its viewers show them."""

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from mcap.writer import CompressionType, Writer
 
-from realtime.channel import Channel, ChannelStats, ClosedError, Policy
 from realtime.errors import UsageError
 from realtime.publish.messages import RecordingHealth
-from realtime.recording.journal import MESSAGES, TOPICS, VERSION, Entry, encode
-from realtime.recording.media import MEDIA
+from realtime.recording.journal import MEDIA, MESSAGES, TOPICS, VERSION, Entry, encode
 from realtime.recording.schema import name_of, schema_of
+from realtime.runtime.channel import Channel, ChannelStats, ClosedError, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

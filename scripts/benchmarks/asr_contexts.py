@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.lag import percentiles
-from benchmarks.sound import spoken_words
-from benchmarks.words import ErrorRate, normal, pair
-
-from realtime.extract.guards import max_tokens
-from realtime.extract.whisper import AsrModel
+from realtime.extract.asr.hallucination import max_tokens
+from realtime.extract.asr.whisper import AsrModel
 from realtime.types import SAMPLE_RATE_HZ
+from scripts.benchmarks.lag import percentiles
+from scripts.benchmarks.sound import spoken_words
+from scripts.benchmarks.words import ErrorRate, normal, pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.sound import Clip
-
-    from realtime.config import AsrConfig
+    from realtime.config.schema import AsrConfig
+    from scripts.benchmarks.sound import Clip
 
 CONTEXTS_S = (30.0, 15.0, 12.0, 10.0, 8.0, 7.0, 6.0)
 MARGIN_S = 1.0

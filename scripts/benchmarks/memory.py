@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
-from benchmarks.program import talk
 
 from realtime.capture.media import MediaFile, due_ns
 from realtime.clock import VirtualClock
-from realtime.layers import load
-from realtime.parts import Parts
+from realtime.config.load import load
 from realtime.publish.messages import Sentiment
-from realtime.session import Replay
+from realtime.session.models import Parts
+from realtime.session.replay import Replay
 from realtime.types import NS_PER_S
+from scripts.benchmarks.program import talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from realtime.config import CameraConfig
+    from realtime.config.schema import CameraConfig
     from realtime.publish.messages import Message
     from realtime.types import Chunk, Frame
 

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from scipy.stats import spearmanr
-from training import corpora
-from training.held import calibration_rows, load, summary
 
 from models import calibrate
 from realtime.types import MODALITIES
+from scripts.training import corpora
+from scripts.training.held import calibration_rows, load, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.held import Held
+    from scripts.training.held import Held
 
 SERIES = {
     "noise": ("voice", ["clean", "noise:20", "noise:10", "noise:0"]),

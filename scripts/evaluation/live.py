@@ -17,25 +17,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmarks.words import ErrorRate, normal
 from tqdm import tqdm
-from training.damage import Damage, damaged
 
 from models.metrics import all_metrics
 from realtime.capture.media import MediaFile
 from realtime.clock import VirtualClock
+from realtime.config.load import load
 from realtime.extract.text import TextExtractor
-from realtime.layers import load
-from realtime.parts import Parts
 from realtime.publish.messages import Sentiment
-from realtime.session import Replay
-from realtime.supervise import item_end_ns
-from realtime.types import MODALITIES, NS_PER_S, Chunk, Frame
+from realtime.session.models import Parts
+from realtime.session.replay import Replay
+from realtime.types import MODALITIES, NS_PER_S, Chunk, Frame, item_end_ns
+from scripts.benchmarks.words import ErrorRate, normal
+from scripts.training.damage import Damage, damaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from realtime.config import Config
+    from realtime.config.schema import Config
     from realtime.publish.messages import Message
     from realtime.types import TextFeatures, Transcript, Word
 

@@ -18,20 +18,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
-from training.fusion import predict, train
-from training.held import load
-from training.trainer import Trainer, clip_samples
 
 from models import zoo
 from models.metrics import all_metrics
+from scripts.training.fusion import predict, train
+from scripts.training.held import load
+from scripts.training.trainer import Trainer, clip_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from training.held import Held
-    from training.trainer import Clip
-
     from realtime.types import WindowView
+    from scripts.training.held import Held
+    from scripts.training.trainer import Clip
 
 KINDS = ("mean", "tcn", "gru", "lstm")
 PREFIXES = (0.25, 0.5, 0.75, 1.0)

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
-from parts import clips
-from parts.camera import HttpCamera, V4l2Camera, built, child_env
-from parts.live import Live, Pacemaker
-from parts.mosquitto import Mosquitto
-from parts.sound import SoundServer, sound_server
+
+from scripts.harness import clips
+from scripts.harness.camera import HttpCamera, V4l2Camera, built, child_env
+from scripts.harness.live_program import Live, Pacemaker
+from scripts.harness.mosquitto import Mosquitto
+from scripts.harness.sound import SoundServer, sound_server
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from parts.live import Heard
+    from scripts.harness.live_program import Heard
 
 TESTS = Path(__file__).resolve().parents[2] / "tests"
 STREAMS = ("desk", "hall")

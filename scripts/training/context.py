@@ -14,7 +14,7 @@ from models.metrics import all_metrics
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.held import Held
+    from scripts.training.held import Held
 
 HOP_S = 0.25
 GAP_S = 4.25

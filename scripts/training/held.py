@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from training import corpora
+    from scripts.training import corpora
 
 
 ARRAYS = ("score", "spread", "weights", "own", "present", "reliability")

@@ -25,7 +25,7 @@ from realtime.types import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from realtime.config import Config
+    from realtime.config.schema import Config
     from realtime.extract.text import TextExtractor
 
 DIMS = {"text": TEXT_DIM, "voice": VOICE_DIM, "face": FACE_DIM}
