@@ -19,9 +19,9 @@ from realtime.recording.reader import is_recording, open_recordings
 from realtime.services import Services
 from realtime.session.files import open_media
 from realtime.session.live import Live
-from realtime.session.models import Parts
-from realtime.session.playback import Playback, recorded_settings
-from realtime.session.replay import Replay
+from realtime.session.models import SharedModels
+from realtime.session.playback import RecordingReplay, recorded_settings
+from realtime.session.replay import OfflineRun
 from realtime.terminal.view import LogView, TerminalView
 
 if TYPE_CHECKING:
@@ -88,17 +88,17 @@ class App:
         if output is not None:
             self._sinks.append(JsonLines(output, lossless=pace == "fast"))
         self._mqtt = None if config.mqtt.url == "off" else MqttPublisher(config.mqtt, names, self._command, clock)
-        self._session: Live | Replay | Playback
+        self._session: Live | OfflineRun | RecordingReplay
         if recording is not None:
             virtual = VirtualClock()
-            self._session = Playback(
+            self._session = RecordingReplay(
                 config, recording, fuser_of(config, virtual), virtual, self._send, fast=pace == "fast"
             )
         elif pace == "fast":
             virtual = VirtualClock()
-            self._session = Replay(config, Parts(config, virtual), virtual, self._send)
+            self._session = OfflineRun(config, SharedModels(config, virtual), virtual, self._send)
         else:
-            self._session = Live(config, Parts(config, clock), clock, self._send, self._connection)
+            self._session = Live(config, SharedModels(config, clock), clock, self._send, self._connection)
         if self._mqtt is not None:
             self._mqtt.start()
             self._mqtt.wait_ready(CONNECT_S)

@@ -209,7 +209,7 @@ def _remove_homeassistant(config: Config) -> int:
 
 def _run(args: argparse.Namespace, config: Config) -> int:
     from realtime.app import App  # noqa: PLC0415 - torch and the models take seconds to import
-    from realtime.system.stderr import without_chatter  # noqa: PLC0415 - only where something runs
+    from realtime.system.stderr import filtered_stderr  # noqa: PLC0415 - only where something runs
 
     stop = threading.Event()
     app = App(config, pace=args.pace, output=args.output, view=not args.no_view, overlay=args.overlay)
@@ -218,7 +218,7 @@ def _run(args: argparse.Namespace, config: Config) -> int:
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda *_: app.toggle_pause())
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    with without_chatter() if terminal or args.log_format == "json" else nullcontext():
+    with filtered_stderr() if terminal or args.log_format == "json" else nullcontext():
         app.run(stop, args.duration)
     return 0
 

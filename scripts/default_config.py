@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from realtime.config.load import STREAMS, _scalar
+from realtime.config.load import STREAMS, yaml_scalar
 from realtime.config.schema import Config, StreamConfig
 
 
@@ -18,11 +18,11 @@ def commented() -> str:
         section = section_field.default
         lines += ["", f"# {type(section).__doc__}", f"{name}:"]
         for key, inner in type(section).model_fields.items():
-            lines.append(f"{f'  {key}: {_scalar(inner.default)}':<28}# {inner.description}")
+            lines.append(f"{f'  {key}: {yaml_scalar(inner.default)}':<28}# {inner.description}")
     lines += ["", f"# {StreamConfig.__doc__} Several run in one process, in one fusion worker.", f"{STREAMS}:"]
     for number, (key, inner) in enumerate(StreamConfig.model_fields.items()):
         lead = "  - " if number == 0 else "    "
-        lines.append(f"{f'{lead}{key}: {_scalar(inner.default)}':<28}# {inner.description}")
+        lines.append(f"{f'{lead}{key}: {yaml_scalar(inner.default)}':<28}# {inner.description}")
     return "\n".join(lines) + "\n"
 
 

@@ -34,7 +34,7 @@ from realtime.session.files import deliver
 from realtime.types import FaceFeatures, Frame, item_end_ns
 from scripts.training import corpora
 from scripts.training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged
-from scripts.training.feature_track import Tape
+from scripts.training.feature_track import FeatureTrack
 from scripts.training.feature_track import load as load_tape
 from scripts.training.paths import faces_path, tape_path
 
@@ -85,7 +85,7 @@ def tape_clip(example: corpora.Example, damage_text: str, cache: Path, words: bo
         _PARTS[words] = FeatureParts(config)
     damage = Damage.parse(damage_text)
     clock = VirtualClock()
-    tape = Tape(clock)
+    tape = FeatureTrack(clock)
     run = InlineRunner()
     parts: Any = _PARTS[words]
     window: Any = tape

@@ -18,7 +18,7 @@ import numpy as np
 from models import zoo
 from realtime.config.schema import FaceConfig
 from realtime.extract.face.extractor import FaceExtractor
-from realtime.extract.face.neutral_blendshapes import NEUTRAL
+from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES
 from realtime.extract.schema import BLENDSHAPES
 from realtime.types import Frame
 
@@ -28,7 +28,7 @@ BORDER_PX = 80
 
 def neutral_shapes(archive_path: Path, pictures: int) -> np.ndarray:
     """Blendshapes (N, D) of the first neutral faces that are found."""
-    at_rest = np.array([NEUTRAL[name] for name in BLENDSHAPES], np.float32)
+    at_rest = np.array([NEUTRAL_BLENDSHAPES[name] for name in BLENDSHAPES], np.float32)
     extractor = FaceExtractor(FaceConfig(max_faces=1), zoo.path("face"), stills=True)
     rows = []
     with zipfile.ZipFile(archive_path) as archive:

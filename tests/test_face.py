@@ -291,10 +291,10 @@ def test_a_still_is_compared_with_the_usual_face_however_many_came_before(make, 
 
 
 def test_the_usual_face_names_every_blendshape():
-    from realtime.extract.face.neutral_blendshapes import NEUTRAL  # noqa: PLC0415 - beside its only use
+    from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES  # noqa: PLC0415 - beside its only use
 
-    assert list(NEUTRAL) == list(BLENDSHAPES)
-    assert all(0 <= value <= 1 for value in NEUTRAL.values())
+    assert list(NEUTRAL_BLENDSHAPES) == list(BLENDSHAPES)
+    assert all(0 <= value <= 1 for value in NEUTRAL_BLENDSHAPES.values())
 
 
 # The native side
@@ -302,12 +302,12 @@ def test_the_usual_face_names_every_blendshape():
 
 @pytest.mark.models
 def test_the_terminal_stays_clean_and_what_others_print_is_passed_on(make, portrait, capfd):
-    from realtime.system.stderr import quiet  # noqa: PLC0415 - MediaPipe only where it is used
+    from realtime.system.stderr import native_lines_to_log  # noqa: PLC0415 - MediaPipe only where it is used
 
     extractor = make()
     see(extractor, portrait)
     extractor.close()
-    with quiet():
+    with native_lines_to_log():
         os.write(2, b"INFO: chatter\nE0000 a real error\n")
     assert capfd.readouterr().err == "E0000 a real error\n"
 

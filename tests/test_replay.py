@@ -22,7 +22,7 @@ from realtime.recording.journal import Entry
 from realtime.recording.reader import open_recordings
 from realtime.recording.writer import Recorder
 from realtime.run import main
-from realtime.session.playback import Playback, recorded_settings
+from realtime.session.playback import RecordingReplay, recorded_settings
 from scripts.harness.session import session
 
 CLIP = "mosi_clips/03bSnISJMiM_12.mp4"
@@ -47,7 +47,7 @@ def play(path, fuser, stop=None):
     """The messages of a replay."""
     [recording] = open_recordings(path)
     clock, sent = VirtualClock(), []
-    playback = Playback(recorded_settings(Config(), recording), recording, fuser, clock, sent.append, fast=True)
+    playback = RecordingReplay(recorded_settings(Config(), recording), recording, fuser, clock, sent.append, fast=True)
     playback.run(stop or threading.Event())
     return sent
 
@@ -105,7 +105,7 @@ def test_new_weights_give_an_old_session_new_scores(recorded, fuser, tmp_path, c
     for config, said in ((old, False), (new, True)):
         caplog.clear()
         with caplog.at_level(logging.INFO):
-            Playback(config, recording, fuser, VirtualClock(), [].append, fast=True)
+            RecordingReplay(config, recording, fuser, VirtualClock(), [].append, fast=True)
         assert ("other weights" in caplog.text) == said
 
 

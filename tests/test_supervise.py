@@ -13,7 +13,7 @@ from realtime.extract.asr.decode_queue import DecodeQueue
 from realtime.extract.asr.whisper import Hypothesis
 from realtime.runtime import worker as supervise
 from realtime.runtime.channel import Channel, Policy
-from realtime.runtime.source import Pace, SourceWorker
+from realtime.runtime.source import RateMonitor, SourceWorker
 from realtime.runtime.stage import StageWorker
 from realtime.runtime.worker import MAX_LEFT_BEHIND, Watchdog, backoff_s
 from realtime.types import Chunk, Frame
@@ -249,7 +249,7 @@ def test_backoff_grows_is_jittered_and_capped(monkeypatch):
 
 def paced(least_hz, *stretches):
     """Return (second, rate) of each change, for stretches of (rate in Hz, seconds)."""
-    pace, t_s, changes = Pace(least_hz), 0.0, []
+    pace, t_s, changes = RateMonitor(least_hz), 0.0, []
     for rate_hz, length_s in stretches:
         for _ in range(round(rate_hz * length_s)):
             t_s += 1 / rate_hz

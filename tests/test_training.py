@@ -10,8 +10,8 @@ import pytest
 from realtime.clock import VirtualClock
 from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
-from realtime.session.models import Parts
-from realtime.session.replay import Replay
+from realtime.session.models import SharedModels
+from realtime.session.replay import OfflineRun
 from realtime.types import (
     NS_PER_S,
     Chunk,
@@ -31,7 +31,7 @@ from scripts.training import held
 from scripts.training.context import fit_context
 from scripts.training.corpora import Example
 from scripts.training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged, mixed
-from scripts.training.feature_track import Tape, load
+from scripts.training.feature_track import FeatureTrack, load
 from scripts.training.fusion import Mixer, Recipe, Sample
 from scripts.training.trainer import balanced, speaker_folds
 from scripts.training.windows import DIMS, absent, replay
@@ -95,7 +95,7 @@ def test_an_evaluation_can_do_two_damages_at_once(clip):
 
 def test_a_tape_is_read_as_it_was_written(tmp_path):
     clock = VirtualClock(7)
-    tape = Tape(clock)
+    tape = FeatureTrack(clock)
     tape.saw("picture", 5)
     tape.add_face(FaceFeatures(5, np.ones(DIMS["face"], np.float32), True, 2, 0.5, 30.0, 0.25, 0.125))
     tape.add_voice(VoiceFeatures(6, np.ones(DIMS["voice"], np.float32)))
@@ -117,11 +117,11 @@ def test_a_tape_gives_the_windows_of_the_live_pipeline_back(clip, tmp_path):
 
     config = Config.model_validate({"streams": [{"source": str(clip)}]})
     clock = VirtualClock()
-    parts = Parts(config, clock)
+    parts = SharedModels(config, clock)
     live = []
     fuse = parts.fuser.fuse
     parts.fuser.fuse = lambda views: live.extend(views) or fuse(views)
-    Replay(config, parts, clock, lambda _: None).run(threading.Event())
+    OfflineRun(config, parts, clock, lambda _: None).run(threading.Event())
     path = features.tape_clip(Example("mosi_clips", clip.stem, "x", 0.0, path=clip), "clean", tmp_path, words=True)
     again = [view for view, _ in replay(load(path), TextExtractor(parts.encoder), config)]
     assert [view.end_ns for view in again] == [view.end_ns for view in live]
@@ -186,7 +186,7 @@ def test_held_out_predictions_come_back_from_their_file(tmp_path):
     example = Example("mosi_clips", "a_1", "a", 1.5)
     rows = {name: RNG.random((4, 3) if name in {"weights", "own", "reliability"} else 4) for name in held.ARRAYS}
     rows["present"] = np.array([True, True, False, True])
-    said = held.Held(example, "noise:0", **rows)
+    said = held.HeldOutPredictions(example, "noise:0", **rows)
     held.save([said], tmp_path / "held.npz")
     [back] = held.load(tmp_path / "held.npz", [example])
     assert back.mean() == said.mean() == pytest.approx(rows["score"][rows["present"]].mean())
@@ -197,7 +197,7 @@ def test_what_is_known_of_a_clip_so_far_is_judged_by_its_first_windows_and_the_l
     def said(name, label, score):
         rows = {key: np.zeros((4, 3)) for key in held.ARRAYS}
         rows |= {"score": np.array(score), "present": np.array([False, True, True, True])}
-        return held.Held(Example("mosi_clips", name, name, label), "clean", **rows)
+        return held.HeldOutPredictions(Example("mosi_clips", name, name, label), "clean", **rows)
 
     found = anytime([said("a", 2.0, [9, 0, 1, 2]), said("b", -1.0, [9, 0, 0, -2])])
     assert found["25%"]["mae"] == pytest.approx(1.5)
@@ -208,7 +208,7 @@ def test_what_is_known_of_a_clip_so_far_is_judged_by_its_first_windows_and_the_l
 def test_what_a_speaker_said_before_helps_where_speakers_differ():
     def clip(speaker, number, label):
         count = 12
-        return held.Held(
+        return held.HeldOutPredictions(
             Example("mosi_clips", f"{speaker}_{number}", speaker, label),
             "clean",
             score=np.full(count, 0.4 * label),
@@ -233,7 +233,7 @@ def damaged_clips(gates):
             spread = 0.3 + (damage == "noise:0") * 0.6
             share = gate + 0.001 * number
             ones = np.ones(8)
-            yield held.Held(
+            yield held.HeldOutPredictions(
                 *(example, damage, ones * (example.label + spread), ones * spread),
                 *(np.outer(ones, [1 - share, share, 0]), np.zeros((8, 3)), ones > 0, np.outer(ones, [1, gate, 0])),
             )

@@ -31,7 +31,7 @@ DEEPEST = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ConfigSource:
     """One source of values: `name` is shown to the user, `values` is nested like the configuration.
 
     `lines` tells the line of a dotted key, where there are lines.
@@ -66,13 +66,13 @@ def load(
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     layers = [
-        *([Layer(str(file), *read_yaml(file))] if file else []),
+        *([ConfigSource(str(file), *read_yaml(file))] if file else []),
         *_environment(os.environ if environ is None else environ),
-        *(Layer("--set", assignment(text)) for text in sets),
+        *(ConfigSource("--set", assignment(text)) for text in sets),
     ]
     for layer in layers:
         _merge(merged, layer.values, layer, origins)
-    _merge(merged, _of_the_only_stream(options or {}, merged), Layer("command line", {}), origins)
+    _merge(merged, _of_the_only_stream(options or {}, merged), ConfigSource("command line", {}), origins)
     try:
         return Config.model_validate({**merged, **_streams(merged)}), origins
     except ValidationError as error:
@@ -83,13 +83,13 @@ def load(
         ) from None
 
 
-def _environment(environ: Mapping[str, str]) -> list[Layer]:
+def _environment(environ: Mapping[str, str]) -> list[ConfigSource]:
     """AGFN_SECTION__KEY are keys; a single underscore belongs to something else, such as AGFN_MQTT_PASSWORD."""
     layers = []
     for variable in sorted(environ):
         if variable.startswith(ENV_PREFIX) and ("__" in variable or variable == f"{ENV_PREFIX}{STREAMS.upper()}"):
             key = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".")
-            layers.append(Layer(variable, _nested(key, environ[variable])))
+            layers.append(ConfigSource(variable, _nested(key, environ[variable])))
     return layers
 
 
@@ -116,7 +116,7 @@ def _nested(key: str, text: str) -> dict[str, Any]:
 
 
 def _merge(
-    into: dict[str, Any], values: Mapping[str, Any], layer: Layer, origins: dict[str, str], at: str = ""
+    into: dict[str, Any], values: Mapping[str, Any], layer: ConfigSource, origins: dict[str, str], at: str = ""
 ) -> None:
     for key, given in values.items():
         place, value = f"{at}{key}", given
@@ -220,7 +220,7 @@ def _allowed(path: list[str]) -> str:
     if found is None or path[-1] == STREAMS or isinstance(found.default, BaseModel):
         return ""
     kind = "true or false" if isinstance(found.default, bool) else _range(found)
-    default = f"default {_scalar(found.default)}"
+    default = f"default {yaml_scalar(found.default)}"
     return f"; valid: {kind}, {default}" if kind else f"; {str(found.description).rstrip('.')} ({default})"
 
 
@@ -242,7 +242,7 @@ def to_yaml(config: Config, origins: Mapping[str, str]) -> str:
     lines: list[str] = []
 
     def add(lead: str, key: str, value: object, place: str) -> None:
-        lines.append(f"{f'{lead}{key}: {_scalar(value)}':<34} # {origins.get(place, 'default')}")
+        lines.append(f"{f'{lead}{key}: {yaml_scalar(value)}':<34} # {origins.get(place, 'default')}")
 
     for section, values in config.model_dump(mode="json").items():
         lines.append(f"{section}:")
@@ -256,5 +256,5 @@ def to_yaml(config: Config, origins: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _scalar(value: Any) -> str:  # noqa: ANN401 - any scalar of the configuration
+def yaml_scalar(value: Any) -> str:  # noqa: ANN401 - any scalar of the configuration
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()

@@ -149,7 +149,7 @@ def _read_voice(path: Path, duration_s: float) -> tuple[NDArray[np.float32], int
     return (samples / 32768).astype(np.float32), rate
 
 
-def _actor(portrait: Path, landmark_model: Path) -> face_animation.Puppet:
+def _actor(portrait: Path, landmark_model: Path) -> face_animation.PortraitAnimator:
     import cv2  # noqa: PLC0415 - heavy, and only building needs it
 
     whole = cv2.imread(str(portrait))
@@ -157,12 +157,12 @@ def _actor(portrait: Path, landmark_model: Path) -> face_animation.Puppet:
         raise zoo.ZooError(f"{portrait} is no picture that OpenCV can read")
     crop = cv2.cvtColor(whole, cv2.COLOR_BGR2RGB)[_CROP]
     picture = np.asarray(cv2.resize(crop, SIZE, interpolation=cv2.INTER_CUBIC)).astype(np.uint8)
-    return face_animation.Puppet(picture, face_animation.find_landmarks(picture, landmark_model))
+    return face_animation.PortraitAnimator(picture, face_animation.find_landmarks(picture, landmark_model))
 
 
 def _encode(
     path: Path,
-    actor: face_animation.Puppet,
+    actor: face_animation.PortraitAnimator,
     poses: list[tuple[float, Pose]],
     voice: NDArray[np.float32],
     rate: int,

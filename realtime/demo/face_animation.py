@@ -109,7 +109,7 @@ def action_moves(points: Points) -> dict[str, Points]:
     return moves
 
 
-class Puppet:
+class PortraitAnimator:
     """A portrait with its warps worked out; `draw()` gives it in a pose.
 
     Args:

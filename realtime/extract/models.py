@@ -12,7 +12,7 @@ from realtime.extract.asr.decode_queue import DecodeQueue
 from realtime.extract.asr.transcriber import AsrModel, Transcriber
 from realtime.extract.face.extractor import FaceExtractor
 from realtime.extract.vad import SpeechDetector
-from realtime.extract.voice.batcher import Together
+from realtime.extract.voice.batcher import MicroBatcher
 from realtime.extract.voice.extractor import VoiceExtractor
 from realtime.extract.voice.prosody import prosody
 from realtime.system.threads import starting_threads
@@ -48,7 +48,7 @@ class Extractors(ABC):
                 else None
             )
 
-        self._voices = Together(prosody())
+        self._voices = MicroBatcher(prosody())
 
     def face(self) -> FaceExtractor:
         """Return a face extractor of its own for a stream."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models.context import Memory
+from models.context import ContextState
 from realtime.types import NS_PER_S
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from realtime.types import WindowView
 
 
-class Remembering:
+class SpeakerContext:
     """Leans the estimates of one stream towards what its person said before.
 
     Args:
@@ -22,7 +22,7 @@ class Remembering:
     """
 
     def __init__(self, context: Context) -> None:
-        self._memory = Memory(context)
+        self._memory = ContextState(context)
         self._face_id = 0
 
     def reset(self) -> None:

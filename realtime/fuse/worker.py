@@ -17,7 +17,7 @@ from realtime.extract.schema import TEXT_DIM, schema_hash
 from realtime.fuse.collate import collate
 from realtime.fuse.engine import engine_of
 from realtime.runtime.channel import Channel, ClosedError, Policy
-from realtime.runtime.worker import Gauge
+from realtime.runtime.worker import WorkerStats
 from realtime.system.threads import name_thread
 from realtime.types import MODALITIES
 
@@ -153,10 +153,10 @@ class FusionWorker:
         """Hand in a closed window; never waits."""
         self._channel.push((self._clock.now_ns(), view))
 
-    def gauge(self) -> Gauge:
+    def gauge(self) -> WorkerStats:
         """Counts of the windows handed in, worked off and dropped."""
         stats = self._channel.stats()
-        return Gauge(stats.popped, 0, 0, self._delay_ms, self._busy_s, lost=False, channel=stats)
+        return WorkerStats(stats.popped, 0, 0, self._delay_ms, self._busy_s, lost=False, channel=stats)
 
     def close(self, timeout_s: float) -> None:
         """Work off what waits and end."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.runtime.channel import Policy
     from realtime.runtime.source import Device
-    from realtime.runtime.worker import Gauge
+    from realtime.runtime.worker import WorkerStats
     from realtime.types import Event, Stage
 
 
@@ -175,7 +175,7 @@ class ThreadedRunner:
         for worker in self._workers():
             worker.join(max(0.0, (deadline_ns - self._clock.now_ns()) / 1e9))
 
-    def gauges(self) -> dict[str, Gauge]:
+    def gauges(self) -> dict[str, WorkerStats]:
         """Counts of each component by name."""
         return {worker.name: worker.gauge() for worker in self._workers()}
 

@@ -34,7 +34,7 @@ class Device(Protocol):
         ...
 
 
-class Pace:
+class RateMonitor:
     """Tells when a device that still delivers has become slow, and when it is back to speed.
 
     Args:
@@ -93,7 +93,7 @@ class SourceWorker(Worker):
         self.ready.set()
 
     def _run(self, generation: int) -> None:
-        device, pace = self._make(), Pace(self._least_hz)
+        device, pace = self._make(), RateMonitor(self._least_hz)
         self._slow_since_ns = None
         try:
             self.hang_s = self._open_s

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from realtime.runtime.channel import Channel, ClosedError, Policy
-from realtime.runtime.worker import Gauge, Worker
+from realtime.runtime.worker import Worker, WorkerStats
 from realtime.system import malloc
 from realtime.types import Chunk, Event, SpeechFrame, item_end_ns
 
@@ -73,7 +73,7 @@ class StageWorker(Worker):
         super().stop()
         self._channel.close()
 
-    def gauge(self) -> Gauge:
+    def gauge(self) -> WorkerStats:
         """Return the counts of this moment, with the channel's."""
         return replace(super().gauge(), channel=self._channel.stats())
 

@@ -40,7 +40,7 @@ def backoff_s(failures: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Gauge:
+class WorkerStats:
     """What a worker did so far. `delay_ms` is the age of the newest item when its work was done."""
 
     items: int
@@ -114,9 +114,9 @@ class Worker(ABC):
             self._restarts += 1
         self._launch()
 
-    def gauge(self) -> Gauge:
+    def gauge(self) -> WorkerStats:
         """Return the counts of this moment."""
-        return Gauge(
+        return WorkerStats(
             items=self._items,
             restarts=self._restarts,
             left_behind=self._left_behind(),

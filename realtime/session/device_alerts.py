@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from realtime.types import Modality, WindowView
 
 
-class Notices:
+class DeviceAlerts:
     """Turns the troubles of consecutive windows into events: one when a trouble begins, one when it is over.
 
     Args:

@@ -46,7 +46,7 @@ def deliver(inlets: Inlets, item: Any) -> None:  # noqa: ANN401 - a Frame or a C
         inlets.sound(item)
 
 
-def _note_missing(stream: Stream, media: Media) -> None:
+def note_missing(stream: Stream, media: Media) -> None:
     if not media.has_picture and stream.picture:
         stream.window.lost(stream.picture, f"{media.path.name} has no picture")
     if not media.has_sound and stream.sound:

@@ -18,7 +18,7 @@ from realtime.pipeline import Inlets, connect, tapped
 from realtime.publish.health import HealthReporter, asr_health
 from realtime.publish.messages import Health, Sentiment
 from realtime.runtime.runner import ThreadedRunner
-from realtime.session.files import _note_missing, deliver, open_media
+from realtime.session.files import deliver, note_missing, open_media
 from realtime.session.recorder import recorder_of, tap_of
 from realtime.session.stream import Stream
 from realtime.session.ticks import Ticks
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from realtime.config.schema import Config, StreamConfig
     from realtime.fuse.worker import Estimate
     from realtime.publish.messages import Message, PublisherHealth, RecordingHealth
-    from realtime.session.models import Parts
+    from realtime.session.models import SharedModels
     from realtime.types import WindowView
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class LiveStream:
         self,
         config: Config,
         stream: StreamConfig,
-        parts: Parts,
+        parts: SharedModels,
         clock: Clock,
         send: Callable[[Message], None],
         connection: Callable[[str], PublisherHealth | None],
@@ -86,7 +86,7 @@ class LiveStream:
             stream.name, clock, lambda: asr_health(inlets.asr()), lambda: connection(stream.name), self._recording
         )
         if (media := open_media(stream, config)) is not None:
-            _note_missing(self.stream, media)
+            note_missing(self.stream, media)
             self._file = threading.Thread(
                 target=self._play, args=(media, inlets), name=f"{stream.name}-file", daemon=True
             )
@@ -178,7 +178,7 @@ class Live:
     def __init__(
         self,
         config: Config,
-        parts: Parts,
+        parts: SharedModels,
         clock: Clock,
         send: Callable[[Message], None],
         connection: Callable[[str], PublisherHealth | None] = lambda _: None,

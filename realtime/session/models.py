@@ -21,7 +21,7 @@ TEXT = "text."
 """Prefix of the text encoder's tensors in the weights file."""
 
 
-class Parts(Extractors):
+class SharedModels(Extractors):
     """Every model of one process: the extractors' and AGFN.
 
     Args:

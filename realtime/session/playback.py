@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Playback:
+class RecordingReplay:
     """Plays one recording.
 
     Args:

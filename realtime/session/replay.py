@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from realtime.capture.media import MediaFile
 from realtime.pipeline import connect
 from realtime.runtime.runner import InlineRunner
-from realtime.session.files import Media, _note_missing, deliver
+from realtime.session.files import Media, deliver, note_missing
 from realtime.session.recorder import recorder_of
 from realtime.session.stream import Stream
 from realtime.session.ticks import Ticks
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from realtime.clock import VirtualClock
     from realtime.config.schema import Config
     from realtime.publish.messages import Message
-    from realtime.session.models import Parts
+    from realtime.session.models import SharedModels
 
 
 log = logging.getLogger(__name__)
 
 
-class Replay:
+class OfflineRun:
     """One file at full speed: the same file and weights give the same messages, apart from wall-clock times.
 
     Args:
@@ -44,7 +44,7 @@ class Replay:
     def __init__(
         self,
         config: Config,
-        parts: Parts,
+        parts: SharedModels,
         clock: VirtualClock,
         send: Callable[[Message], None],
         media: Media | None = None,
@@ -54,7 +54,7 @@ class Replay:
         self._media: Media = media or MediaFile(stream.source or "", config.camera)
         self._recorder = recorder_of(config, stream, log.error)
         self._stream = Stream(config, stream, clock, send, parts.fuser.checkpoint.context, self._recorder)
-        _note_missing(self._stream, self._media)
+        note_missing(self._stream, self._media)
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
         """Work off the file, or its first `duration_s` seconds."""

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from realtime.capture.names import device_names
 from realtime.clock import utc_now
-from realtime.fuse.context import Remembering
+from realtime.fuse.context import SpeakerContext
 from realtime.fuse.smooth import Smoother
 from realtime.fuse.window import Window
 from realtime.publish import compose
 from realtime.publish.messages import Sentiment
 from realtime.recording.journal import Entry
 from realtime.recording.window import RecordedWindow
-from realtime.session.device_alerts import Notices
+from realtime.session.device_alerts import DeviceAlerts
 from realtime.types import MODALITIES, Event
 
 if TYPE_CHECKING:
@@ -69,9 +69,11 @@ class Stream:
         self.paused = threading.Event()
         self._config, self._clock, self._pass_on = config, clock, send
         live = stream.source is None
-        self._notices = Notices({"face": "camera" if live else "picture", "voice": "microphone" if live else "sound"})
+        self._notices = DeviceAlerts(
+            {"face": "camera" if live else "picture", "voice": "microphone" if live else "sound"}
+        )
         self._smoother = Smoother(config.fusion.smoothing_s)
-        self._before = Remembering(context)
+        self._before = SpeakerContext(context)
         self._t0_ns = clock.now_ns()  # a device may fail before the stream begins
         self._started = utc_now()
         self._events = itertools.count(1)

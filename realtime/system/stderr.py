@@ -28,7 +28,7 @@ END_S = 1.0
 
 
 @contextmanager
-def without_chatter() -> Iterator[None]:
+def filtered_stderr() -> Iterator[None]:
     """Pass on what is written to standard error, but not what native sound libraries say."""
     try:
         terminal = os.dup(STDERR)
@@ -85,7 +85,7 @@ _one_at_a_time = threading.Lock()
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def native_lines_to_log() -> Iterator[None]:
     """Keep what native code says at the start of a model off the terminal; it goes to the debug log.
 
     Errors, and what others print meanwhile, are passed on at the end.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 POLL_S = 0.2
 
 
-class Keys:
+class KeyReader:
     """A thread that calls `on_key` with each key, until closed; does nothing where standard input is no terminal."""
 
     def __init__(self, on_key: Callable[[str], None]) -> None:

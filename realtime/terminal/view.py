@@ -19,7 +19,7 @@ from rich.live import Live
 
 from realtime.clock import MonotonicClock
 from realtime.publish.messages import EventMessage, Health, Sentiment
-from realtime.terminal.keyboard import Keys
+from realtime.terminal.keyboard import KeyReader
 from realtime.terminal.render import ASCII, HISTORY_S, UNICODE, Snapshot, draw, words_of
 from realtime.types import NS_PER_S
 
@@ -109,7 +109,7 @@ class TerminalView:
         self._console = console or Console()
         self._glyphs = UNICODE if self._console.encoding.lower().startswith("utf") else ASCII
         self._notes = Notes()
-        self._keys = Keys(self._key)
+        self._keys = KeyReader(self._key)
         self._live = Live(get_renderable=self._draw, console=self._console, screen=True, refresh_per_second=REFRESH_HZ)
         self._notes.attach()
         self._live.start()

@@ -25,8 +25,8 @@ from realtime.clock import VirtualClock
 from realtime.config.load import load
 from realtime.extract.text import TextExtractor
 from realtime.publish.messages import Sentiment
-from realtime.session.models import Parts
-from realtime.session.replay import Replay
+from realtime.session.models import SharedModels
+from realtime.session.replay import OfflineRun
 from realtime.types import MODALITIES, NS_PER_S, Chunk, Frame, item_end_ns
 from scripts.benchmarks.words import ErrorRate, normal
 from scripts.training.damage import Damage, damaged
@@ -92,7 +92,7 @@ class Listening(TextExtractor):
         return super().feed(item)
 
 
-class ListeningParts(Parts):
+class ListeningParts(SharedModels):
     """The live models, with the words of the newest stream in `heard`."""
 
     heard: list[Word]
@@ -138,7 +138,7 @@ def play(
 
     playlist = Playlist(clips, damages, config)
     parts.heard = []
-    Replay(config, parts, VirtualClock(), take, playlist).run(threading.Event())
+    OfflineRun(config, parts, VirtualClock(), take, playlist).run(threading.Event())
     hop_s = config.window.hop_s
     results = []
     for clip, (begin_ns, end_ns) in zip(clips, playlist.spans, strict=True):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from realtime.types import WindowView
-    from scripts.training.held import Held
+    from scripts.training.held import HeldOutPredictions
     from scripts.training.trainer import Clip
 
 KINDS = ("mean", "tcn", "gru", "lstm")
@@ -75,7 +75,7 @@ def voices(trainer: Trainer) -> dict[str, dict[str, dict[str, float]]]:
     return table
 
 
-def anytime(held: Sequence[Held]) -> dict[str, dict[str, float]]:
+def anytime(held: Sequence[HeldOutPredictions]) -> dict[str, dict[str, float]]:
     """Figures of the mean over the first part of each clip's windows, and of the last window alone (`final`)."""
     clean = [item for item in held if item.damage == "clean"]
     label = np.array([item.example.label for item in clean])

@@ -12,7 +12,7 @@ from realtime.config.schema import Config, StreamConfig
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
 from realtime.publish.health import HealthReporter
 from realtime.runtime.channel import ChannelStats
-from realtime.runtime.worker import Gauge
+from realtime.runtime.worker import WorkerStats
 from realtime.session.recorder import recorder_of
 from realtime.session.stream import Stream
 from realtime.session.ticks import Ticks
@@ -78,7 +78,9 @@ def session(
         if step in {140, 150}:
             (stream.pause if step == 140 else stream.resume)()
         if step % 31 == 30:
-            gauges = {"face": Gauge(step, 0, 0, 12.0, 0.1, lost=False, channel=ChannelStats(step, step - 2, 1, 1))}
+            gauges = {
+                "face": WorkerStats(step, 0, 0, 12.0, 0.1, lost=False, channel=ChannelStats(step, step - 2, 1, 1))
+            }
             recorder.send(reporter.report(gauges), now_ns, "health")
     recorder.close()
     return sent

@@ -19,7 +19,7 @@ SPEECH_SAMPLES = np.zeros(512, np.float32)
 """Reliability asks how long a step is, not how it sounds: the sound itself is not kept."""
 
 
-class Tape:
+class FeatureTrack:
     """Stands where a window stands in the wiring, and keeps what comes."""
 
     def __init__(self, clock: Clock) -> None:

@@ -18,7 +18,7 @@ from scripts.training import corpora
 from scripts.training.adapt import Adapted, Sentence, Stage, average, fit, learned_names, sentence
 from scripts.training.feature_track import load as load_tape
 from scripts.training.fusion import Recipe, Sample, predict, train
-from scripts.training.held import Held
+from scripts.training.held import HeldOutPredictions
 from scripts.training.paths import faces_path, tape_path
 from scripts.training.windows import DIMS, absent, face_view, replay, sentence_view
 
@@ -50,7 +50,7 @@ class Made:
 
     model: AGFN
     adapted: Adapted
-    held: list[Held]
+    held: list[HeldOutPredictions]
 
 
 class Trainer:
@@ -198,9 +198,9 @@ class Trainer:
         return Made(model, adapted, judge(model, self.windows(outside, self.judged, encoder, 1)))
 
 
-def judge(model: AGFN, clips: Sequence[Clip]) -> list[Held]:
+def judge(model: AGFN, clips: Sequence[Clip]) -> list[HeldOutPredictions]:
     """Let a model say what it thinks of clips."""
-    return [Held(clip.example, clip.damage, **predict(model, clip.views)) for clip in clips]
+    return [HeldOutPredictions(clip.example, clip.damage, **predict(model, clip.views)) for clip in clips]
 
 
 def clip_samples(clips: Sequence[Clip], weight: float) -> list[Sample]:

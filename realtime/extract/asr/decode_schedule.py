@@ -37,7 +37,7 @@ class Measures:
     overload: str | None
 
 
-class Pace:
+class DecodeSchedule:
     """Adapts the step to max(configured, 1.2 x 95th percentile of the decode time) and keeps the measurements.
 
     Args:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from realtime.extract.asr import hallucination
 from realtime.extract.asr.audio_buffer import SoundBuffer
-from realtime.extract.asr.decode_schedule import Measures, Pace
+from realtime.extract.asr.decode_schedule import DecodeSchedule, Measures
 from realtime.extract.asr.endpointer import Endpointer, EndpointRules
 from realtime.extract.asr.local_agreement import LocalAgreement, Spoken
 from realtime.extract.asr.whisper import AsrModel
@@ -80,7 +80,7 @@ class Transcriber:
     def __init__(self, config: AsrConfig, model: Decoder, clock: Clock, rules: EndpointRules | None = None) -> None:
         self._model, self._clock = model, clock
         self._buffer_s = config.buffer_s
-        self._pace = Pace(config.step_s)
+        self._pace = DecodeSchedule(config.step_s)
         self._endpointer = Endpointer(rules)
         self._agreement = LocalAgreement()
         self._buffer = SoundBuffer()

@@ -15,10 +15,10 @@ from mediapipe.tasks.python import vision
 
 from realtime.extract.face.baseline import Baseline
 from realtime.extract.face.mediapipe_options import LocalOptions
-from realtime.extract.face.neutral_blendshapes import NEUTRAL
+from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES
 from realtime.extract.face.tracker import Box, MainFace
 from realtime.extract.schema import BLENDSHAPES, FACE_DIM
-from realtime.system.stderr import quiet
+from realtime.system.stderr import native_lines_to_log
 from realtime.types import FaceFeatures
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class FaceExtractor:
     def __init__(self, config: FaceConfig, model_path: Path, *, stills: bool = False) -> None:
         self._video = not stills
         mode = vision.RunningMode.VIDEO if self._video else vision.RunningMode.IMAGE
-        with quiet():
+        with native_lines_to_log():
             self._landmarker = vision.FaceLandmarker.create_from_options(
                 vision.FaceLandmarkerOptions(
                     base_options=LocalOptions(model_asset_path=str(model_path)),
@@ -78,7 +78,9 @@ class FaceExtractor:
                 mp.Image(mp.ImageFormat.SRGB, np.zeros((CROP_PX, CROP_PX, 3), np.uint8))
             )  # warm it up
         self._main = MainFace()
-        self._baseline = Baseline(np.array([NEUTRAL[name] for name in BLENDSHAPES], np.float32), config.baseline_s)
+        self._baseline = Baseline(
+            np.array([NEUTRAL_BLENDSHAPES[name] for name in BLENDSHAPES], np.float32), config.baseline_s
+        )
         self._previous: Image | None = None
         self._face_id = 0
         self._warm = False
@@ -129,7 +131,7 @@ class FaceExtractor:
 
     def close(self) -> None:
         """Release the models."""
-        with quiet():
+        with native_lines_to_log():
             self._landmarker.close()
             self._detector.close()
 
@@ -141,7 +143,9 @@ class FaceExtractor:
         self._last_ms = max(self._last_ms + 1, t_ns // 1_000_000)
         if self._warm:
             return self._landmarker.detect_for_video(picture, self._last_ms)
-        with quiet():  # what comes after the detector is set up when the first face is found, not without words
+        with (
+            native_lines_to_log()
+        ):  # what comes after the detector is set up when the first face is found, not without words
             result = self._landmarker.detect_for_video(picture, self._last_ms)
         self._warm = bool(result.face_landmarks)
         return result

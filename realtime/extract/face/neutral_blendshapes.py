@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-NEUTRAL: Final = {
+NEUTRAL_BLENDSHAPES: Final = {
     "browDownLeft": 0.011,
     "browDownRight": 0.011,
     "browInnerUp": 0.076,

@@ -19,7 +19,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Together(Generic[T, R]):
+class MicroBatcher(Generic[T, R]):
     """A function of many items as a function of one, for many threads.
 
     Args:
