@@ -2,7 +2,7 @@
 
 camera  --Frame--> face ------------FaceFeatures-->
 mic     --Chunk--> voice -----------VoiceFeatures-> window --WindowView--> fusion --> messages
-           '-----> speech --SpeechFrame-----------> (session.py ticks)
+           '-----> speech --SpeechFrame-----------> (session/ ticks)
                       '---> transcribe --Transcript--> text --TextFeatures-->
 """
 

@@ -1,1 +1,1 @@
-"""The commands of developers: `python -m scripts.train`, `features`, `evaluate`, `bench`, `soak`, `export` and others."""
+"""Commands of the developers: `python -m scripts.train`, `features`, `evaluate`, `bench`, `soak` and others."""

@@ -42,9 +42,9 @@ def main() -> int:
     )
     found: dict[str, Any] = {}
     for name in names:
-        found |= importlib.import_module(f"benchmarks.{name}").main(rest) or {}
+        found |= importlib.import_module(f"scripts.benchmarks.{name}").main(rest) or {}
     if arguments.out is not None:
-        report = importlib.import_module("benchmarks.report")
+        report = importlib.import_module("scripts.benchmarks.report")
         kept = report.keep(arguments.out, found)
         if arguments.page is not None:
             report.fill(arguments.page, kept)

@@ -18,7 +18,7 @@ from realtime.publish.messages import Command, EventMessage, Health, Kind, Senti
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MODELS = {"sentiment": Sentiment, "health": Health, "event": EventMessage, "status": Status, "command": Command}
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLES = Path("examples", "messages.jsonl")
 VERSION = "1.0.0"
 """Of the contract as a whole: the first number is the newest major version of a message."""

@@ -27,4 +27,4 @@ def commented() -> str:
 
 
 if __name__ == "__main__":
-    print(commented(), end="")  # noqa: T201 - redirected into configs/default.yaml
+    print(commented(), end="")

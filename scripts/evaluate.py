@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     cli.add_argument("name", choices=sorted(COMMANDS), help="NAME --help shows its options")
     args, options = cli.parse_known_args(argv)
-    importlib.import_module(f"evaluation.{args.name}").main(options)
+    importlib.import_module(f"scripts.evaluation.{args.name}").main(options)
 
 
 if __name__ == "__main__":

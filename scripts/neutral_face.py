@@ -1,6 +1,6 @@
 """Measure the usual face at rest, and write realtime/extract/face/neutral_blendshapes.py.
 
-python -m scripts.neutral_face [--data ../shared/data] [--pictures 1500] [--out realtime/extract/face/neutral_blendshapes.py]
+python -m scripts.neutral_face [--data ../shared/data] [--pictures 1500] [--out FILE]
 
 The median blendshapes of FER2013's neutral faces. Medians, because a few faces that were read wrongly pull a mean.
 """

@@ -27,7 +27,7 @@ def talk(data_dir, tmp_path_factory):
 
 
 def bench(*options, timeout_s=240):
-    command = [sys.executable, "scripts/bench.py", *options]
+    command = [sys.executable, "-m", "scripts.bench", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -23,7 +23,7 @@ from scripts.harness import clips
 from scripts.harness.camera import child_env
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WATCH = Path(__file__).parent / "parts" / "watch_camera.py"
+WATCH = ("-m", "scripts.harness.watch_camera")
 
 
 class Watcher:
@@ -31,7 +31,7 @@ class Watcher:
 
     def __init__(self, env, max_fps=15):
         self.process = subprocess.Popen(
-            [sys.executable, str(WATCH), "0", str(max_fps)],
+            [sys.executable, *WATCH, "0", str(max_fps)],
             env=env | {"PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-
 from realtime.clock import VirtualClock
 from realtime.config.schema import AsrConfig
 from realtime.extract.asr.transcriber import AsrModel, Transcriber
@@ -18,6 +16,7 @@ from scripts.benchmarks import sound
 from scripts.benchmarks.words import ErrorRate, normal, pair
 
 pytestmark = pytest.mark.models
+ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("AGFN_DATA", ROOT / "../shared/data"))
 needs_clips = pytest.mark.skipif(not (DATA / "grid").is_dir(), reason="the clips of AGFN_DATA are not there")
 PAUSE = np.zeros(6 * SAMPLE_RATE_HZ, np.float32)

@@ -257,4 +257,5 @@ def to_yaml(config: Config, origins: Mapping[str, str]) -> str:
 
 
 def yaml_scalar(value: Any) -> str:  # noqa: ANN401 - any scalar of the configuration
+    """Write a value as YAML does, on one line."""
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()

@@ -192,7 +192,3 @@ def _encode(
             progress((count + 1) / len(poses))
         out.mux(video.encode(None))
         out.mux(sound.encode(None))
-
-
-if __name__ == "__main__":
-    print(clip())  # noqa: T201 - a command line speaks

@@ -204,7 +204,7 @@ class FusionWorker:
             return [NOTHING] * len(views)
 
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights" / "agfn.safetensors"
+WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "weights" / "agfn.safetensors"
 
 
 def weights_of(config: Config) -> Path:

@@ -47,6 +47,7 @@ def deliver(inlets: Inlets, item: Any) -> None:  # noqa: ANN401 - a Frame or a C
 
 
 def note_missing(stream: Stream, media: Media) -> None:
+    """Tell a stream which of picture and sound its file lacks."""
     if not media.has_picture and stream.picture:
         stream.window.lost(stream.picture, f"{media.path.name} has no picture")
     if not media.has_sound and stream.sound:

@@ -2,8 +2,8 @@
 
 AGFN runs as it does live, with padding and copying of the windows (`Fuser.fuse`): by the backend that the program
 chooses (`AGFN`), and by each. MulT gets the same sequences, of the same width, one cross-modal layer a pair instead
-of the paper's four, which is in its favour. TFN, LMF and MISA (scripts/evaluation/baselines.py) take one vector a modality, the mean
-over its steps. All on one thread, in turns: a busy machine meets all alike.
+of the paper's four, which is in its favour. TFN, LMF and MISA (scripts/evaluation/baselines.py) take one vector a
+modality, the mean over its steps. All on one thread, in turns: a busy machine meets all alike.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from realtime.errors import DeviceError
 
 
 def say(**values):
-    print(json.dumps(values), flush=True)  # noqa: T201 - what this program is for
+    print(json.dumps(values), flush=True)
 
 
 def main():
