@@ -1,10 +1,10 @@
 import json
 
-import evaluate
 import numpy as np
 import pytest
 import torch
 
+from scripts import evaluate
 from scripts.evaluation import fusion, fusion_report, fusion_runs
 from scripts.evaluation.baselines import Concat
 from scripts.evaluation.ensemble import Ensemble, Recipe, Rows

@@ -11,6 +11,8 @@ from realtime.errors import DeviceError, ModelError
 from realtime.extract.asr import decode_queue
 from realtime.extract.asr.decode_queue import DecodeQueue
 from realtime.extract.asr.whisper import Hypothesis
+from realtime.runtime import source as sources
+from realtime.runtime import stage as stages
 from realtime.runtime import worker as supervise
 from realtime.runtime.channel import Channel, Policy
 from realtime.runtime.source import RateMonitor, SourceWorker
@@ -205,7 +207,7 @@ def test_a_stage_that_only_listens_has_not_recovered_before_it_gave_something_or
     worker.push(Item(101))
     wait_until(lambda: len(events) == 3)
     assert (events[2].kind, events[2].since_ns) == ("recovered", events[1].t_ns)
-    monkeypatch.setattr(supervise, "PROVEN_AFTER_S", 0.0)
+    monkeypatch.setattr(stages, "PROVEN_AFTER_S", 0.0)
     for number in range(3):
         worker.push(Item(number))
     wait_until(lambda: len(events) == 5)
@@ -286,7 +288,7 @@ class Slow(Script):
 
 
 def test_a_slow_device_is_told_of_with_its_rate_and_again_when_it_is_faster(monkeypatch):
-    monkeypatch.setattr(supervise, "SLOW_OVER_S", 0.2)
+    monkeypatch.setattr(sources, "SLOW_OVER_S", 0.2)
     device, events = Slow([]), []
     worker = SourceWorker(
         "camera", lambda: device, lambda _: None, MonotonicClock(), events.append, open_s=1, read_s=1, least_hz=40

@@ -3,7 +3,6 @@
 import threading
 from dataclasses import replace
 
-import features
 import numpy as np
 import pytest
 
@@ -24,6 +23,7 @@ from realtime.types import (
     WindowView,
     Word,
 )
+from scripts import features
 from scripts.evaluation import damage as damage_report
 from scripts.evaluation.live import Clip, Playlist, damages_of
 from scripts.evaluation.temporal import anytime
