@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from realtime.extract.schema import FACE_COLUMNS, VOICE_COLUMNS
+from realtime.recording import codec
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Kind = Literal["int", "float", "text", "bool"]
 Table = Literal["sentiment", "events", "health", "components", "words", "speech", "face", "voice"]
@@ -60,6 +61,16 @@ BEGIN = Column("begin_s", "float", "begin, in seconds since the session began")
 END = Column("end_s", "float", "end, in seconds since the session began")
 TIME = Column("time_s", "float", "time, in seconds since the session began")
 UTC = Column("utc", "text", "wall-clock time of publication, ISO 8601")
+
+
+SPEECH_FIELDS = ("probability", "level_db", "snr_db", "clipped")
+FACE_FIELDS = ("faces", "face_id", "score", "sharpness", "brightness", "motion")
+
+
+def _recorded(item: codec.Item, names: Iterable[str]) -> tuple[Column, ...]:
+    """Columns of the fields of a recorded item."""
+    fields = (item.field(name) for name in names)
+    return tuple(Column(f.name, "int" if f.codec is codec.COUNT else "float", f.meaning) for f in fields)
 
 
 def _gate(name: str) -> tuple[Column, ...]:
@@ -150,23 +161,11 @@ WORDS = (
     Column("committed", "bool", "false only for words that were still tentative at the end"),
     Column("sentiment", "float", "of the sentence up to this word, by the text model"),
 )
-SPEECH = (
-    BEGIN,
-    END,
-    Column("probability", "float", "of speech, 0 to 1"),
-    Column("level_db", "float", "loudness, dB of full scale"),
-    Column("snr_db", "float", "signal-to-noise ratio; empty until both were heard"),
-    Column("clipped", "float", "share of samples at full scale"),
-)
+SPEECH = (BEGIN, END, *_recorded(codec.SPEECH, SPEECH_FIELDS))
 FACE = (
     TIME,
     Column("found", "bool", "whether there was a face; without one the features are empty"),
-    Column("faces", "int", "faces in the picture"),
-    Column("face_id", "int", "counts the persons followed so far"),
-    Column("score", "float", "of the detector"),
-    Column("sharpness", "float", "variance of the Laplacian of the face"),
-    Column("brightness", "float", "mean of the face, 0 to 1"),
-    Column("motion", "float", "mean difference to the picture before, 0 to 1"),
+    *_recorded(codec.FACE, FACE_FIELDS),
     *(Column(name, "float", "blendshape minus its running baseline, or head pose") for name in FACE_COLUMNS),
 )
 VOICE = (TIME, *(Column(name, "float", "of the last 0.1 s of sound") for name in VOICE_COLUMNS))

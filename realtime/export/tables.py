@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from realtime.errors import SourceError
-from realtime.export.columns import COMPONENTS, EVENTS, HEALTH, SENTIMENT, Table
+from realtime.export.columns import COMPONENTS, EVENTS, FACE_FIELDS, HEALTH, SENTIMENT, SPEECH_FIELDS, Table
 from realtime.recording.journal import decode
 from realtime.types import NS_PER_S, SpeechFrame, VoiceFeatures
 
@@ -84,12 +84,11 @@ class Tables:
         time_s = self._seconds(item.t_ns)
         if isinstance(item, SpeechFrame):
             end_s = self._seconds(item.end_ns)
-            return "speech", [time_s, end_s, item.probability, item.level_db, item.snr_db, item.clipped]
+            return "speech", [time_s, end_s, *(getattr(item, name) for name in SPEECH_FIELDS)]
         if isinstance(item, VoiceFeatures):
             return "voice", [time_s, *item.values.tolist()]
         values = item.values.tolist() if item.found else [None] * len(item.values)
-        quality = [item.score, item.sharpness, item.brightness, item.motion]
-        return "face", [time_s, item.found, item.faces, item.face_id, *quality, *values]
+        return "face", [time_s, item.found, *(getattr(item, name) for name in FACE_FIELDS), *values]
 
     def _hear(self, text: TextFeatures) -> None:
         """Keep the words: a committed one for good, a tentative one until the next text."""

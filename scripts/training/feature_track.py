@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from realtime.recording.codec import FACE, SPEECH, SPEECH_SAMPLES
 from realtime.types import FaceFeatures, SpeechFrame, Transcript, VoiceFeatures, Word
 
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
     from realtime.clock import Clock
 
-SPEECH_SAMPLES = np.zeros(512, np.float32)
-"""Reliability asks how long a step is, not how it sounds: the sound itself is not kept."""
+FACE_QUALITY = ("found", *(field.name for field in FACE.fields if field.meaning and field.name != "face_id"))
+SPEECH_QUALITY = tuple(field.name for field in SPEECH.fields if field.meaning)
+"""Columns of the quality arrays: the scalars of a recorded item."""
 
 
 class FeatureTrack:
@@ -47,18 +49,13 @@ class FeatureTrack:
             "face_at": np.array([at for at, _ in faces], np.int64),
             "face_t": np.array([face.t_ns for _, face in faces], np.int64),
             "face_values": np.array([face.values for _, face in faces], np.float32),
-            "face_quality": np.array(
-                [(f.found, f.faces, f.score, f.sharpness, f.brightness, f.motion) for _, f in faces], np.float32
-            ),
+            "face_quality": _rows(faces, FACE_QUALITY),
             "voice_at": np.array([at for at, _ in voices], np.int64),
             "voice_t": np.array([voice.t_ns for _, voice in voices], np.int64),
             "voice_values": np.array([voice.values for _, voice in voices], np.float32),
             "speech_at": np.array([at for at, _ in speech], np.int64),
             "speech_t": np.array([frame.t_ns for _, frame in speech], np.int64),
-            "speech_quality": np.array(
-                [(f.probability, f.level_db, np.nan if f.snr_db is None else f.snr_db, f.clipped) for _, f in speech],
-                np.float32,
-            ),
+            "speech_quality": _rows(speech, SPEECH_QUALITY),
             "transcripts": _bytes([[at, _transcript_out(item)] for at, item in heard]),
             "seen": _bytes(self.seen),
         }
@@ -79,16 +76,23 @@ def _items(arrays: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401 - numpy's 
     for at, t, values, quality in zip(
         arrays["face_at"], arrays["face_t"], arrays["face_values"], arrays["face_quality"], strict=True
     ):
-        found, faces, score, sharpness, brightness, motion = quality.tolist()
-        yield int(at), FaceFeatures(int(t), values, bool(found), int(faces), score, sharpness, brightness, motion)
+        scalars = dict(zip(FACE_QUALITY, quality.tolist(), strict=True))
+        scalars |= {"found": bool(scalars["found"]), "faces": int(scalars["faces"])}
+        yield int(at), FaceFeatures(int(t), values, **scalars)
     for at, t, values in zip(arrays["voice_at"], arrays["voice_t"], arrays["voice_values"], strict=True):
         yield int(at), VoiceFeatures(int(t), values)
     for at, t, quality in zip(arrays["speech_at"], arrays["speech_t"], arrays["speech_quality"], strict=True):
-        probability, level_db, snr_db, clipped = quality.tolist()
-        snr = None if np.isnan(snr_db) else snr_db
-        yield int(at), SpeechFrame(int(t), SPEECH_SAMPLES, probability, level_db, snr, clipped)
+        scalars = dict(zip(SPEECH_QUALITY, quality.tolist(), strict=True))
+        scalars["snr_db"] = None if np.isnan(scalars["snr_db"]) else scalars["snr_db"]
+        yield int(at), SpeechFrame(int(t), SPEECH_SAMPLES, **scalars)
     for at, fields in json.loads(arrays["transcripts"].tobytes()):
         yield at, _transcript_in(fields)
+
+
+def _rows(items: list[tuple[int, Any]], names: tuple[str, ...]) -> np.ndarray:
+    """Scalars of items, (len(items), len(names)) float32; NaN for what is not known."""
+    values = [[getattr(item, name) for name in names] for _, item in items]
+    return np.array([[np.nan if value is None else value for value in row] for row in values], np.float32)
 
 
 def _transcript_out(item: Transcript) -> list[Any]:
