@@ -172,7 +172,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         raise UsageError(
             "--record-media keeps what devices deliver; of a file at --pace fast there is the file: leave it out"
         )
-    from realtime.services import check  # noqa: PLC0415 - as above
+    from realtime.config.combinations import check  # noqa: PLC0415 - as above
 
     check(config)
     if args.remove_homeassistant:

@@ -13,11 +13,11 @@ from test_messages import health, part, sentiment
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from realtime.config.combinations import check
 from realtime.config.schema import Config
 from realtime.dashboard.server import MAX_MESSAGE_BYTES, Dashboard
 from realtime.errors import UsageError
 from realtime.publish.messages import EventMessage, RecordingHealth
-from realtime.services import check
 from scripts.harness.browser import Tab, chromium
 from scripts.harness.camera import child_env
 from scripts.harness.mosquitto import Mosquitto, Subscriber, free_port, wait_for

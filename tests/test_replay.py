@@ -17,6 +17,7 @@ from realtime.errors import AgfnError, SourceError
 from realtime.extract.schema import schema_hash
 from realtime.fuse.worker import WEIGHTS, Fuser
 from realtime.publish.messages import Sentiment
+from realtime.publish.outlet import Outlet
 from realtime.recording import writer
 from realtime.recording.journal import Entry
 from realtime.recording.reader import open_recordings
@@ -47,7 +48,9 @@ def play(path, fuser, stop=None):
     """The messages of a replay."""
     [recording] = open_recordings(path)
     clock, sent = VirtualClock(), []
-    playback = RecordingReplay(recorded_settings(Config(), recording), recording, fuser, clock, sent.append, fast=True)
+    playback = RecordingReplay(
+        recorded_settings(Config(), recording), recording, fuser, clock, Outlet.into(sent.append), fast=True
+    )
     playback.run(stop or threading.Event())
     return sent
 
@@ -105,7 +108,7 @@ def test_new_weights_give_an_old_session_new_scores(recorded, fuser, tmp_path, c
     for config, said in ((old, False), (new, True)):
         caplog.clear()
         with caplog.at_level(logging.INFO):
-            RecordingReplay(config, recording, fuser, VirtualClock(), [].append, fast=True)
+            RecordingReplay(config, recording, fuser, VirtualClock(), Outlet(), fast=True)
         assert ("other weights" in caplog.text) == said
 
 

@@ -9,6 +9,7 @@ import pytest
 from realtime.clock import VirtualClock
 from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
+from realtime.publish.outlet import Outlet
 from realtime.session.models import SharedModels
 from realtime.session.replay import OfflineRun
 from realtime.types import (
@@ -121,7 +122,7 @@ def test_a_tape_gives_the_windows_of_the_live_pipeline_back(clip, tmp_path):
     live = []
     fuse = parts.fuser.fuse
     parts.fuser.fuse = lambda views: live.extend(views) or fuse(views)
-    OfflineRun(config, parts, clock, lambda _: None).run(threading.Event())
+    OfflineRun(config, parts, clock, Outlet()).run(threading.Event())
     path = features.tape_clip(Example("mosi_clips", clip.stem, "x", 0.0, path=clip), "clean", tmp_path, words=True)
     again = [view for view, _ in replay(load(path), TextExtractor(parts.encoder), config)]
     assert [view.end_ns for view in again] == [view.end_ns for view in live]

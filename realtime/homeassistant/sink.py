@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config.schema import HomeAssistantConfig
     from realtime.publish.access import Access
-    from realtime.publish.messages import Message
+    from realtime.publish.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +66,13 @@ class HomeAssistant:
         self._client.connect_async(access.host, access.port, KEEPALIVE_S)
         self._client.loop_start()
 
-    def send(self, message: Message) -> None:
+    def subscribe(self, outlet: Outlet) -> None:
+        """Pass on what the streams say, never their words: Home Assistant would keep them for days in its records."""
+        outlet.subscribe(self._pass_on, Sentiment)
+
+    def _pass_on(self, message: Sentiment) -> None:
         """Pass a sentiment on when it is time, or when a state in it is new; never waits."""
-        if not isinstance(message, Sentiment) or not self._client.is_connected():
+        if not self._client.is_connected():
             return
         states = (message.state, *(part.state for part in message.modalities.values()))
         now_ns = self._clock.now_ns()
@@ -77,9 +81,7 @@ class HomeAssistant:
             if states == before and now_ns - sent_ns < self._config.every_s * 1e9:
                 return
             self._sent[message.stream] = (now_ns, states)
-        # Words stay out: Home Assistant would keep them for days in its own records.
-        content = message.model_copy(update={"text": None}).payload()
-        self._client.publish(state_topic(self._base, message.stream), content, qos=0)
+        self._client.publish(state_topic(self._base, message.stream), message.payload(), qos=0)
 
     def close(self) -> None:
         """Disconnect; the announcements stay."""

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from realtime.publish.messages import Message
+    from realtime.publish.outlet import Outlet
+
 
 log = logging.getLogger(__name__)
 
@@ -79,18 +80,21 @@ class Metrics:
             for stage in STAGES:
                 self._stages.labels(stream, stage)
 
-    def send(self, message: Message) -> None:
-        """Take note of a message; never waits."""
-        if isinstance(message, Sentiment):
-            self._messages.labels(message.stream).inc()
-            self._newest.sentiment(message)
-            self._observe(message)
-        elif isinstance(message, Health):
-            self._newest.health(message)
-        elif isinstance(message, EventMessage):
-            self._events.labels(message.stream, message.component, message.kind).inc()
-            if message.kind in FAULTS:
-                self._faults.labels(message.stream).inc()
+    def subscribe(self, outlet: Outlet) -> None:
+        """Take note of what the streams say."""
+        outlet.subscribe(self._sentiment, Sentiment)
+        outlet.subscribe(self._newest.health, Health)
+        outlet.subscribe(self._event, EventMessage)
+
+    def _sentiment(self, message: Sentiment) -> None:
+        self._messages.labels(message.stream).inc()
+        self._newest.sentiment(message)
+        self._observe(message)
+
+    def _event(self, message: EventMessage) -> None:
+        self._events.labels(message.stream, message.component, message.kind).inc()
+        if message.kind in FAULTS:
+            self._faults.labels(message.stream).inc()
 
     def _observe(self, message: Sentiment) -> None:
         if message.state == "paused":

@@ -16,7 +16,7 @@ from realtime.capture.microphone import Microphone
 from realtime.fuse.worker import FusionWorker
 from realtime.pipeline import Inlets, connect, tapped
 from realtime.publish.health import HealthReporter, asr_health
-from realtime.publish.messages import Health, Sentiment
+from realtime.publish.messages import Sentiment
 from realtime.runtime.runner import ThreadedRunner
 from realtime.session.files import deliver, note_missing, open_media
 from realtime.session.recorder import recorder_of, tap_of
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config.schema import Config, StreamConfig
     from realtime.fuse.worker import Estimate
-    from realtime.publish.messages import Message, PublisherHealth, RecordingHealth
+    from realtime.publish.messages import PublisherHealth, RecordingHealth
+    from realtime.publish.outlet import Outlet
     from realtime.session.models import SharedModels
     from realtime.types import WindowView
 
@@ -54,12 +55,11 @@ class LiveStream:
         stream: StreamConfig,
         parts: SharedModels,
         clock: Clock,
-        send: Callable[[Message], None],
+        outlet: Outlet,
         connection: Callable[[str], PublisherHealth | None],
     ) -> None:
         self._recorder = recorder_of(config, stream, self._not_recorded)
-        self.stream = Stream(config, stream, clock, self.send, parts.fuser.checkpoint.context, self._recorder)
-        self._pass_on = send
+        self.stream = Stream(config, stream, clock, outlet, parts.fuser.checkpoint.context, self._recorder)
         self.ended = threading.Event()
         self.last_ns: int | None = None
         self.last_seq: int | None = None
@@ -85,6 +85,7 @@ class LiveStream:
         self.health = HealthReporter(
             stream.name, clock, lambda: asr_health(inlets.asr()), lambda: connection(stream.name), self._recording
         )
+        outlet.subscribe(self.health.saw, Sentiment, stream=stream.name)
         if (media := open_media(stream, config)) is not None:
             note_missing(self.stream, media)
             self._file = threading.Thread(
@@ -137,14 +138,6 @@ class LiveStream:
         """What was recorded of it."""
         return [] if self._recorder is None else [self._recorder.summary()]
 
-    def send(self, message: Message) -> None:
-        """Send a message of this stream."""
-        if isinstance(message, Sentiment):
-            self.health.saw(message)
-        if isinstance(message, Health) and self._recorder is not None:
-            self._recorder.send(message, self._clock.now_ns(), "health")
-        self._pass_on(message)
-
     def _recording(self) -> RecordingHealth | None:
         return None if self._recorder is None else self._recorder.health()
 
@@ -171,7 +164,7 @@ class Live:
         config: of the process.
         parts: the models.
         clock: the monotonic one.
-        send: takes each message; must not block.
+        outlet: takes each message.
         connection: figures of a stream's connection to the broker.
     """
 
@@ -180,12 +173,12 @@ class Live:
         config: Config,
         parts: SharedModels,
         clock: Clock,
-        send: Callable[[Message], None],
+        outlet: Outlet,
         connection: Callable[[str], PublisherHealth | None] = lambda _: None,
     ) -> None:
-        self._config, self._clock, self._send = config, clock, send
+        self._config, self._clock, self._outlet = config, clock, outlet
         self.streams = {
-            stream.name: LiveStream(config, stream, parts, clock, send, connection) for stream in config.streams
+            stream.name: LiveStream(config, stream, parts, clock, outlet, connection) for stream in config.streams
         }
         self._fusion = FusionWorker(parts.fuser, config.fusion, clock, len(self.streams), self._publish)
 
@@ -264,7 +257,7 @@ class Live:
 
     def _report(self, running: dict[str, LiveStream]) -> None:
         for live in running.values():
-            live.send(live.health.report(live.runner.gauges() | {"fusion": self._fusion.gauge()}))
+            self._outlet.send(live.health.report(live.runner.gauges() | {"fusion": self._fusion.gauge()}))
 
 
 def _tell_nothing(name: str, live: LiveStream) -> None:

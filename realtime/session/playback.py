@@ -18,12 +18,11 @@ from realtime.types import NS_PER_S, Event
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
 
     from realtime.clock import VirtualClock
     from realtime.config.schema import Config
     from realtime.fuse.worker import Fuser
-    from realtime.publish.messages import Message
+    from realtime.publish.outlet import Outlet
     from realtime.recording.journal import Entry
     from realtime.recording.reader import Recording
 
@@ -38,7 +37,7 @@ class RecordingReplay:
         recording: to play.
         fuser: AGFN.
         clock: runs with the recording.
-        send: takes each message.
+        outlet: takes each message.
         fast: do not wait between the windows.
     """
 
@@ -48,7 +47,7 @@ class RecordingReplay:
         recording: Recording,
         fuser: Fuser,
         clock: VirtualClock,
-        send: Callable[[Message], None],
+        outlet: Outlet,
         *,
         fast: bool,
     ) -> None:
@@ -59,7 +58,12 @@ class RecordingReplay:
         if not isinstance(devices, dict):
             raise SourceError(f"{recording.path}: damaged: it does not say which devices it was made with")
         self._stream = Stream(
-            config, stream, clock, send, fuser.checkpoint.context, devices={str(k): str(v) for k, v in devices.items()}
+            config,
+            stream,
+            clock,
+            outlet,
+            fuser.checkpoint.context,
+            devices={str(k): str(v) for k, v in devices.items()},
         )
         if recording.about.get("weights_sha256") != digest_of(config):
             log.info("%s was recorded with other weights: its scores will differ", recording.path.name)

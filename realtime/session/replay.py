@@ -16,11 +16,10 @@ from realtime.types import NS_PER_S, Event, item_end_ns
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
 
     from realtime.clock import VirtualClock
     from realtime.config.schema import Config
-    from realtime.publish.messages import Message
+    from realtime.publish.outlet import Outlet
     from realtime.session.models import SharedModels
 
 
@@ -34,7 +33,7 @@ class OfflineRun:
         config: of the process; its first stream is played.
         parts: the models.
         clock: moved as the file is worked off.
-        send: takes each message.
+        outlet: takes each message.
         media: played instead of the stream's file.
 
     Raises:
@@ -46,14 +45,14 @@ class OfflineRun:
         config: Config,
         parts: SharedModels,
         clock: VirtualClock,
-        send: Callable[[Message], None],
+        outlet: Outlet,
         media: Media | None = None,
     ) -> None:
         self._config, self._parts, self._clock = config, parts, clock
         stream = config.streams[0]
         self._media: Media = media or MediaFile(stream.source or "", config.camera)
         self._recorder = recorder_of(config, stream, log.error)
-        self._stream = Stream(config, stream, clock, send, parts.fuser.checkpoint.context, self._recorder)
+        self._stream = Stream(config, stream, clock, outlet, parts.fuser.checkpoint.context, self._recorder)
         note_missing(self._stream, self._media)
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:

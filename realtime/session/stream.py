@@ -13,20 +13,17 @@ from realtime.fuse.context import SpeakerContext
 from realtime.fuse.smooth import Smoother
 from realtime.fuse.window import Window
 from realtime.publish import compose
-from realtime.publish.messages import Sentiment
 from realtime.recording.journal import Entry
 from realtime.recording.window import RecordedWindow
 from realtime.session.device_alerts import DeviceAlerts
 from realtime.types import MODALITIES, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from models.context import Context
     from realtime.clock import Clock
     from realtime.config.schema import Config, StreamConfig
     from realtime.fuse.worker import Estimate
-    from realtime.publish.messages import Message
+    from realtime.publish.outlet import Outlet
     from realtime.recording.writer import Recorder
     from realtime.types import WindowView
 
@@ -40,7 +37,7 @@ class Stream:
         config: of the process.
         stream: of this stream.
         clock: of the process.
-        send: takes each message; must not block.
+        outlet: takes each message.
         context: how far what was said before counts.
         recorder: takes all that the window takes and all that is sent.
         devices: name of the device behind each modality, where they are not those of the configuration.
@@ -51,7 +48,7 @@ class Stream:
         config: Config,
         stream: StreamConfig,
         clock: Clock,
-        send: Callable[[Message], None],
+        outlet: Outlet,
         context: Context,
         recorder: Recorder | None = None,
         devices: dict[str, str] | None = None,
@@ -66,8 +63,10 @@ class Stream:
             if recorder is None
             else RecordedWindow(self.name, config.window, named, clock, recorder.note)
         )
+        if recorder is not None:
+            recorder.subscribe(outlet, clock)
         self.paused = threading.Event()
-        self._config, self._clock, self._pass_on = config, clock, send
+        self._config, self._clock, self._outlet = config, clock, outlet
         live = stream.source is None
         self._notices = DeviceAlerts(
             {"face": "camera" if live else "picture", "voice": "microphone" if live else "sound"}
@@ -113,7 +112,7 @@ class Stream:
             (now_ns - view.end_ns) / 1e6,
             paused=self.paused.is_set(),
         )
-        self._send(message)
+        self._outlet.send(message)
 
     def event(self, event: Event) -> None:
         """Take an event of a component: tell the window of a lost device, and publish it."""
@@ -121,13 +120,7 @@ class Stream:
         if device and event.kind in {"lost", "stalled"} and event.cause:
             self.window.lost(device, event.cause)
         now_ns = self._clock.now_ns()
-        self._send(compose.event(self.name, event, self._t0_ns, now_ns, self._started, next(self._events)))
-
-    def _send(self, message: Message) -> None:
-        self._pass_on(message)
-        if self._recorder is not None:
-            kind = "sentiment" if isinstance(message, Sentiment) else "event"
-            self._recorder.send(message, self._clock.now_ns(), kind)
+        self._outlet.send(compose.event(self.name, event, self._t0_ns, now_ns, self._started, next(self._events)))
 
     def pause(self) -> None:
         """Stop judging; what was seen is forgotten."""

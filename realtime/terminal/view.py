@@ -1,7 +1,6 @@
 """The view for the person at the terminal: one live screen, or a log line a second where nobody looks.
 
-Words are shown here only when they are handed over by `hear`, or when the messages carry them: the screen is the
-user's own, but screens are shared and recorded, so whoever wires the view decides.
+The live screen shows the words, because it is the user's own; the log never does.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ import signal
 import sys
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from realtime.clock import Clock
     from realtime.publish.messages import Message, RecordingHealth, Words
+    from realtime.publish.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ EVENTS = 4
 NOTES = 3
 
 
-class Memory:
+class StreamHistory:
     """What a view remembers of one stream: the newest messages, and the score of each of the last 60 seconds."""
 
     def __init__(self, name: str) -> None:
@@ -50,22 +51,22 @@ class Memory:
         self._events: deque[EventMessage] = deque(maxlen=EVENTS)
         self._recording: RecordingHealth | None = None
 
-    def note(self, message: Message, now_ns: int) -> None:
-        """Take a message that came now."""
-        if isinstance(message, EventMessage):
-            self._events.append(message)
-        elif isinstance(message, Health):
-            self._recording = message.recording
-        elif isinstance(message, Sentiment):
-            self._sentiment, self._t_ns = message, now_ns
-            second = now_ns // NS_PER_S
-            if self._seconds and self._seconds[-1][0] == second:
-                self._seconds.pop()
-            self._seconds.append((second, message.score))
+    def sentiment(self, message: Sentiment, now_ns: int) -> None:
+        """Take a sentiment that came now, with the words of its window where it has them."""
+        self._sentiment, self._t_ns = message, now_ns
+        self._words = message.text or self._words
+        second = now_ns // NS_PER_S
+        if self._seconds and self._seconds[-1][0] == second:
+            self._seconds.pop()
+        self._seconds.append((second, message.score))
 
-    def hear(self, words: Words) -> None:
-        """Take the words of the newest window."""
-        self._words = words
+    def health(self, message: Health) -> None:
+        """Take what is said of the recording."""
+        self._recording = message.recording
+
+    def event(self, message: EventMessage) -> None:
+        """Take an event."""
+        self._events.append(message)
 
     def snapshot(self, now_ns: int) -> Snapshot:
         """Return what to show now."""
@@ -103,7 +104,7 @@ class TerminalView:
     ) -> None:
         self._where, self._on_pause, self._clock = where, on_pause, clock or MonotonicClock()
         self._lock = threading.Lock()
-        self._streams = {name: Memory(name) for name in streams}
+        self._streams = {name: StreamHistory(name) for name in streams}
         if console is None and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a device's name may hold what the terminal can't show
         self._console = console or Console()
@@ -115,17 +116,20 @@ class TerminalView:
         self._live.start()
         self._keys.start()
 
-    def send(self, message: Message) -> None:
-        """Take a message; it is drawn at the next refresh."""
-        stream = getattr(message, "stream", None)
-        with self._lock:
-            if stream in self._streams:
-                self._streams[stream].note(message, self._clock.now_ns())
+    def subscribe(self, outlet: Outlet) -> None:
+        """Have what the streams say drawn at the next refresh, their words too: on this screen only."""
+        for name, history in self._streams.items():
+            outlet.subscribe(partial(self._sentiment, history), Sentiment, words=True, stream=name)
+            outlet.subscribe(partial(self._locked, history.health), Health, stream=name)
+            outlet.subscribe(partial(self._locked, history.event), EventMessage, stream=name)
 
-    def hear(self, stream: str, words: Words) -> None:
-        """Take the words of a stream's newest window, for this screen only."""
+    def _sentiment(self, history: StreamHistory, message: Sentiment) -> None:
         with self._lock:
-            self._streams[stream].hear(words)
+            history.sentiment(message, self._clock.now_ns())
+
+    def _locked(self, note: Callable[[Any], None], message: Message) -> None:
+        with self._lock:
+            note(message)
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -136,7 +140,7 @@ class TerminalView:
     def _draw(self) -> RenderableType:
         now_ns = self._clock.now_ns()
         with self._lock:
-            shots = [memory.snapshot(now_ns) for memory in self._streams.values()]
+            shots = [history.snapshot(now_ns) for history in self._streams.values()]
         width, height = self._console.size
         return draw(shots, self._where, self._notes.lines(), self._glyphs, width, height)
 
@@ -157,10 +161,11 @@ class LogView:
         self._lock = threading.Lock()
         log.info("analysing %s; messages go to %s", ", ".join(streams), where or "no broker")
 
-    def send(self, message: Message) -> None:
-        """Take a message."""
-        if not isinstance(message, Sentiment):
-            return
+    def subscribe(self, outlet: Outlet) -> None:
+        """Have the streams' sentiments logged."""
+        outlet.subscribe(self._log, Sentiment)
+
+    def _log(self, message: Sentiment) -> None:
         now_ns = self._clock.now_ns()
         with self._lock:
             self._newest[message.stream] = message

@@ -23,6 +23,7 @@ from realtime.capture.media import MediaFile, due_ns
 from realtime.clock import VirtualClock
 from realtime.config.load import load
 from realtime.publish.messages import Sentiment
+from realtime.publish.outlet import Outlet
 from realtime.session.models import SharedModels
 from realtime.session.replay import OfflineRun
 from realtime.types import NS_PER_S
@@ -99,9 +100,9 @@ def main(options: Sequence[str]) -> dict[str, Any]:
         clip = talk(clips, Path(folder) / "talk.mkv", SPEAK_S, SILENT_S, FPS)
         gc.collect()
         begin_s = time.monotonic()
-        OfflineRun(config, SharedModels(config, clock), clock, watch.take, Loop(clip, config.camera, hours)).run(
-            threading.Event()
-        )
+        OfflineRun(
+            config, SharedModels(config, clock), clock, Outlet.into(watch.take), Loop(clip, config.camera, hours)
+        ).run(threading.Event())
     result = {
         "memory_hours": round(watch.hours[-1], 3),
         "memory_rss_mb": [round(float(np.percentile(watch.rss_mb, share))) for share in (0, 50, 100)],

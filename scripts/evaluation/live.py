@@ -25,6 +25,7 @@ from realtime.clock import VirtualClock
 from realtime.config.load import load
 from realtime.extract.text import TextExtractor
 from realtime.publish.messages import Sentiment
+from realtime.publish.outlet import Outlet
 from realtime.session.models import SharedModels
 from realtime.session.replay import OfflineRun
 from realtime.types import MODALITIES, NS_PER_S, Chunk, Frame, item_end_ns
@@ -138,7 +139,7 @@ def play(
 
     playlist = Playlist(clips, damages, config)
     parts.heard = []
-    OfflineRun(config, parts, VirtualClock(), take, playlist).run(threading.Event())
+    OfflineRun(config, parts, VirtualClock(), Outlet.into(take), playlist).run(threading.Event())
     hop_s = config.window.hop_s
     results = []
     for clip, (begin_ns, end_ns) in zip(clips, playlist.spans, strict=True):

@@ -11,6 +11,8 @@ from realtime.clock import VirtualClock
 from realtime.config.schema import Config, StreamConfig
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
 from realtime.publish.health import HealthReporter
+from realtime.publish.messages import EventMessage, Sentiment
+from realtime.publish.outlet import Outlet
 from realtime.runtime.channel import ChannelStats
 from realtime.runtime.worker import WorkerStats
 from realtime.session.recorder import recorder_of
@@ -55,7 +57,9 @@ def session(
     config, clock, sent = settings(folder, words=words, name=name), VirtualClock(), []
     recorder = recorder_of(config, config.streams[0], pytest.fail)
     clock.advance_to(1000 * MS)
-    stream = Stream(config, config.streams[0], clock, sent.append, fuser.checkpoint.context, recorder)
+    outlet = Outlet()
+    outlet.subscribe(sent.append, Sentiment, EventMessage, words=True)
+    stream = Stream(config, config.streams[0], clock, outlet, fuser.checkpoint.context, recorder)
     reporter = HealthReporter(name, clock, recording=recorder.health)
     stream.begin(t0_ns := clock.now_ns())
     ticks, said = Ticks(t0_ns, config), 0
@@ -81,7 +85,7 @@ def session(
             gauges = {
                 "face": WorkerStats(step, 0, 0, 12.0, 0.1, lost=False, channel=ChannelStats(step, step - 2, 1, 1))
             }
-            recorder.send(reporter.report(gauges), now_ns, "health")
+            outlet.send(reporter.report(gauges))
     recorder.close()
     return sent
 
