@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -27,6 +26,8 @@ from realtime.session.replay import OfflineRun
 from realtime.terminal.view import LogView, TerminalView
 
 if TYPE_CHECKING:
+    import threading
+
     from realtime.config.schema import Config
     from realtime.publish.messages import Command, PublisherHealth
     from realtime.recording.reader import Recording
@@ -169,7 +170,7 @@ class App:
     def toggle_pause(self) -> None:
         """Pause all streams, or resume them when they are paused. Returns at once."""
         if isinstance(self._session, Live):
-            threading.Thread(target=self._session.toggle_pause, name="pause", daemon=True).start()
+            self._session.toggle_pause()
 
     def _command(self, stream: str, command: Command) -> None:
         if isinstance(self._session, Live):

@@ -148,15 +148,13 @@ class ThreadedRunner:
         self._watchdog = Watchdog(self._workers())
         self._watchdog.start()
 
-    def pause(self, timeout_s: float = 2.0) -> None:
-        """Release the devices."""
+    def pause(self) -> None:
+        """Have the devices released: each by its own thread, as soon as the call it is in returns."""
         for source in self._sources:
             source.stop()
-        for source in self._sources:
-            source.join(timeout_s)
 
     def resume(self) -> None:
-        """Open the devices again."""
+        """Open the devices again, each once it has been released."""
         for source in self._sources:
             source.start()
 

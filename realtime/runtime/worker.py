@@ -31,6 +31,8 @@ MAX_LEFT_BEHIND = 4
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 1.5
 """Short: a failed open of a local device costs milliseconds, and a person who plugs it in again waits."""
+HANDOVER_S = 2.0
+"""A worker that is started again waits so long for the thread before to let go of its device."""
 LOG_EVERY_S = 30.0
 
 
@@ -80,9 +82,10 @@ class Worker(ABC):
         self._logged_ns: int | None = None
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread; one that was stopped just now is waited for in the new thread, not here."""
         self._stop.clear()
-        self._launch()
+        self._busy_since_ns = None  # of a call from before the stop, which nobody waits for
+        self._launch(handover=True)
 
     def stop(self) -> None:
         """Ask the thread to end."""
@@ -129,18 +132,24 @@ class Worker(ABC):
     def _run(self, generation: int) -> None:
         """Work until stopped or superseded."""
 
-    def _launch(self) -> None:
+    def _launch(self, *, handover: bool = False) -> None:
         with self._lock:
             self._generation += 1
             self._threads = [thread for thread in self._threads if thread.is_alive()]
+            before = self._threads[-1] if handover and self._threads else None
             thread = threading.Thread(
-                target=self._guarded, args=(self._generation,), name=f"{self.name}-{self._generation}", daemon=True
+                target=self._guarded,
+                args=(self._generation, before),
+                name=f"{self.name}-{self._generation}",
+                daemon=True,
             )
             self._threads.append(thread)
         thread.start()
 
-    def _guarded(self, generation: int) -> None:
+    def _guarded(self, generation: int, before: threading.Thread | None) -> None:
         name_thread(self.name)
+        if before is not None:
+            before.join(HANDOVER_S)
         while self._current(generation):
             try:
                 self._run(generation)

@@ -19,6 +19,7 @@ from realtime.publish.health import HealthReporter, asr_health
 from realtime.publish.messages import Sentiment
 from realtime.runtime.runner import ThreadedRunner
 from realtime.session.files import deliver, note_missing, open_media
+from realtime.session.inbox import Inbox, Order
 from realtime.session.recorder import recorder_of, tap_of
 from realtime.session.stream import Stream
 from realtime.session.ticks import Ticks
@@ -42,6 +43,8 @@ HEALTH_EVERY_S = 1.0
 NOTHING_AFTER_S = 2.0
 END_WAIT_S = 1.0
 FLUSH_WAIT_S = 5.0
+STOP_LOOK_S = 0.1
+"""While it waits for commands the tick looks so often whether it is to stop."""
 SLOW_BELOW_FPS = 5.0
 """A webcam that delivers less, for lack of light or bandwidth, misses most expressions."""
 
@@ -122,6 +125,18 @@ class LiveStream:
         if self._file is not None:
             self._file.start()
 
+    def pause(self) -> None:
+        """Release the devices; the stream says `paused` until it is resumed. Returns at once, by the tick only."""
+        if not self.stream.paused.is_set():
+            self.runner.pause()
+            self.stream.pause()
+
+    def resume(self) -> None:
+        """Open the devices again. Returns at once, by the tick only."""
+        if self.stream.paused.is_set():
+            self.stream.resume()
+            self.runner.resume()
+
     def close(self) -> None:
         """Release devices and threads."""
         self._stop.set()
@@ -181,6 +196,7 @@ class Live:
             stream.name: LiveStream(config, stream, parts, clock, outlet, connection) for stream in config.streams
         }
         self._fusion = FusionWorker(parts.fuser, config.fusion, clock, len(self.streams), self._publish)
+        self._inbox = Inbox()
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
         """Tick until stopped, for `duration_s` seconds, or until all files have ended."""
@@ -204,31 +220,23 @@ class Live:
         return [line for live in self.streams.values() for line in live.recorded()]
 
     def pause(self, stream: str) -> None:
-        """Release the devices of a stream; it says `paused` until it is resumed."""
-        live = self.streams[stream]
-        if not live.stream.paused.is_set():
-            live.stream.pause()
-            live.runner.pause()
+        """Release the devices of a stream, from any thread; it says `paused` until it is resumed. Returns at once."""
+        self._inbox.put(Order("pause", stream))
 
     def resume(self, stream: str) -> None:
-        """Open the devices of a stream again."""
-        live = self.streams[stream]
-        if live.stream.paused.is_set():
-            live.stream.resume()
-            live.runner.resume()
+        """Open the devices of a stream again, from any thread. Returns at once."""
+        self._inbox.put(Order("resume", stream))
 
     def toggle_pause(self) -> None:
-        """Pause all streams, or resume them when all are paused."""
-        paused = all(live.stream.paused.is_set() for live in self.streams.values())
-        for name in self.streams:
-            (self.resume if paused else self.pause)(name)
+        """Pause all streams, or resume them when all are paused; from any thread or signal. Returns at once."""
+        self._inbox.put(Order("toggle"))
 
     def _loop(self, stop: threading.Event, t0_ns: int, duration_s: float | None) -> None:
         ticks = Ticks(t0_ns, self._config)
         running = dict(self.streams)
         health_ns, told = t0_ns, False
         while running and (duration_s is None or ticks.end_ns <= t0_ns + duration_s * NS_PER_S):
-            if stop.wait(max(0.0, (ticks.due_ns - self._clock.now_ns()) / 1e9)):
+            if not self._obey_until(ticks.due_ns, stop):
                 return
             late = self._clock.now_ns() - ticks.due_ns > ticks.hop_ns
             end_ns = ticks.next()
@@ -248,6 +256,28 @@ class Live:
             if end_ns - health_ns >= HEALTH_EVERY_S * NS_PER_S:
                 health_ns = end_ns
                 self._report(running)
+
+    def _obey_until(self, due_ns: int, stop: threading.Event) -> bool:
+        """Do what is ordered until the next tick; False when it is time to stop."""
+        while not stop.is_set():
+            left_s = (due_ns - self._clock.now_ns()) / 1e9
+            if (order := self._inbox.take(min(left_s, STOP_LOOK_S))) is not None:
+                self._obey(order)
+            elif left_s <= 0:
+                return True
+        return False
+
+    def _obey(self, order: Order) -> None:
+        chosen = [live for name, live in self.streams.items() if order.stream in {None, name}]
+        action = order.action
+        if action == "toggle":
+            action = "resume" if all(live.stream.paused.is_set() for live in chosen) else "pause"
+        for live in chosen:
+            try:
+                (live.pause if action == "pause" else live.resume)()
+            except Exception:
+                # Whatever goes wrong in one stream must not end the tick of all.
+                log.exception("stream %s: %s failed", live.stream.name, action)
 
     def _publish(self, view: WindowView, estimate: Estimate) -> None:
         live = self.streams[view.stream]

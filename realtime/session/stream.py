@@ -66,6 +66,8 @@ class Stream:
         if recorder is not None:
             recorder.subscribe(outlet, clock)
         self.paused = threading.Event()
+        self._judging = threading.Lock()
+        """A message is made as a whole before a pause or after it."""
         self._config, self._clock, self._outlet = config, clock, outlet
         live = stream.source is None
         self._notices = DeviceAlerts(
@@ -96,10 +98,14 @@ class Stream:
 
     def publish(self, view: WindowView, estimate: Estimate) -> None:
         """Send the message of a window and its estimate."""
+        with self._judging:
+            self._publish(view, estimate, paused=self.paused.is_set())
+
+    def _publish(self, view: WindowView, estimate: Estimate, *, paused: bool) -> None:
         score = None
-        if not self.paused.is_set():
+        if not paused:
             estimate = self._before.feed(view, estimate)
-        if estimate.raw is not None and not self.paused.is_set():
+        if estimate.raw is not None and not paused:
             score = self._smoother.feed(view.end_ns, estimate.raw, estimate.confidence)
         now_ns = self._clock.now_ns()
         waited_ms = (now_ns - self._closed_ns.pop(view.seq)) / 1e6
@@ -110,7 +116,7 @@ class Stream:
             self._t0_ns,
             waited_ms,
             (now_ns - view.end_ns) / 1e6,
-            paused=self.paused.is_set(),
+            paused=paused,
         )
         self._outlet.send(message)
 
@@ -124,18 +130,20 @@ class Stream:
 
     def pause(self) -> None:
         """Stop judging; what was seen is forgotten."""
-        self._note_pause(paused=True)
-        self.paused.set()
-        self.window.reset()
-        self._smoother.reset()
-        self._before.reset()
+        with self._judging:
+            self._note_pause(paused=True)
+            self.paused.set()
+            self.window.reset()
+            self._smoother.reset()
+            self._before.reset()
         self.event(Event(self._clock.now_ns(), "stream", "paused"))
 
     def resume(self) -> None:
         """Judge again."""
-        self._note_pause(paused=False)
-        self.window.reset()
-        self.paused.clear()
+        with self._judging:
+            self._note_pause(paused=False)
+            self.window.reset()
+            self.paused.clear()
         self.event(Event(self._clock.now_ns(), "stream", "resumed"))
 
     def _note_pause(self, *, paused: bool) -> None:
