@@ -12,8 +12,8 @@ from realtime.config.schema import Config, StreamConfig
 from realtime.fuse.worker import WEIGHTS, Fuser
 from realtime.publish.messages import Sentiment
 from realtime.runtime import worker as supervise
+from realtime.session import live as session
 from realtime.session.live import Live
-from realtime.session.live import live as session
 from realtime.types import Frame
 
 
