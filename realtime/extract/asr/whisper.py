@@ -84,18 +84,17 @@ class AsrModel:
     """A Whisper model, loaded once and shared by all streams; CTranslate2 queues calls of several threads.
 
     Args:
-        config: names the model, its device precision and threads, language and context.
+        config: names the model, its device, precision and threads, language and context.
 
     Raises:
-        ModelError: the model cannot be found or loaded.
+        ModelError: the model cannot be found or loaded, or its device is not there.
     """
 
     def __init__(self, config: AsrConfig) -> None:
         import ctranslate2  # noqa: PLC0415 - heavy: loaded when there is something to transcribe
 
-        cuda = ctranslate2.get_cuda_device_count() > 0
         self._storage = ctranslate2.StorageView.from_array
-        self._whisper = _load(config, "cuda" if cuda else "cpu")
+        self._whisper = _load(config)
         self._mel = self._whisper.feature_extractor
         self._model = self._whisper.model
         self.context_frames = round(config.context_s * MEL_FRAMES_PER_S) // 2 * 2
@@ -237,17 +236,46 @@ def _with_mark(word: Timed, mark: str, tokens: Sequence[int]) -> Timed:
     return replace(word, text=word.text + mark, marks=(*word.marks, *tokens))
 
 
-def _load(config: AsrConfig, device: str) -> Any:  # noqa: ANN401 - a faster_whisper.WhisperModel
+def pick_device(name: str) -> tuple[str, int]:
+    """Return the device of a name, and its number: auto takes CUDA where there is one.
+
+    Raises:
+        ModelError: CUDA, or that one of its devices, is asked for and not there.
+    """
+    import ctranslate2  # noqa: PLC0415 - heavy
+
+    there = ctranslate2.get_cuda_device_count()
+    kind, _, number = name.partition(":")
+    if name == "auto":
+        return ("cuda" if there else "cpu"), 0
+    if kind == "cuda" and not there:
+        raise ModelError(f"asr.device {name}: no CUDA device here; use auto or cpu")
+    if int(number or 0) >= max(there, 1):
+        raise ModelError(f"asr.device {name}: the last CUDA device here is cuda:{there - 1}")
+    return kind, int(number or 0)
+
+
+def pick_compute_type(name: str, device: str, number: int) -> str:
+    """Return the compute type of a name; auto takes what is fastest there without loss that is heard."""
+    import ctranslate2  # noqa: PLC0415 - heavy
+
+    if name != "auto":
+        return name
+    if device == "cpu":
+        return "int8"
+    return "float16" if "float16" in ctranslate2.get_supported_compute_types(device, number) else "float32"
+
+
+def _load(config: AsrConfig) -> Any:  # noqa: ANN401 - a faster_whisper.WhisperModel
     from faster_whisper import WhisperModel  # noqa: PLC0415 - heavy
 
-    compute_type = config.compute_type
-    if compute_type == "auto":
-        compute_type = "float16" if device == "cuda" else "int8"
+    device, number = pick_device(config.device)
     try:
         return WhisperModel(
             str(find(config.model)),
             device=device,
-            compute_type=compute_type,
+            device_index=number,
+            compute_type=pick_compute_type(config.compute_type, device, number),
             cpu_threads=config.threads,
             num_workers=config.workers,
         )
