@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 ONSET_LATE_NS = 64_000_000
 """The detector is sure of speech about two frames after it begins."""
 
+JOINED_NS = 1_000_000
+"""Frames in a row are closer than that: only the rounding of their times lies between them."""
+
 
 class SoundBuffer:
     """Frames in a row without gaps; the beginning can be cut off.
@@ -62,6 +65,18 @@ class SoundBuffer:
             sum(len(frame.samples) for frame, speech in self.frames if speech and frame.t_ns >= since_ns)
             / SAMPLE_RATE_HZ
         )
+
+    def speech(self, since_ns: int) -> tuple[tuple[int, int], ...]:
+        """Intervals of speech after `since_ns`, (start_ns, end_ns)."""
+        spans: list[tuple[int, int]] = []
+        for frame, speech in self.frames:
+            if not speech or frame.t_ns < since_ns:
+                continue
+            if spans and frame.t_ns - spans[-1][1] < JOINED_NS:
+                spans[-1] = (spans[-1][0], frame.end_ns)
+            else:
+                spans.append((frame.t_ns, frame.end_ns))
+        return tuple(spans)
 
     def snap(self, start_ns: int, end_ns: int) -> tuple[int, int]:
         """Shrink an interval to the speech in it; without speech in it, return it as it is.

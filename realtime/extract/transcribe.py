@@ -18,6 +18,7 @@ from realtime.extract import guards
 from realtime.extract.agreement import LocalAgreement, Spoken
 from realtime.extract.endpoint import Endpointer, EndpointRules
 from realtime.extract.pace import Measures, Pace
+from realtime.extract.repeats import LONGEST_PHRASE, RUN
 from realtime.extract.soundbuffer import SoundBuffer
 from realtime.extract.whisper import AsrModel
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Transcript
@@ -60,7 +61,8 @@ ALARM_S = 20.0
 """So much speech without a word is an alarm."""
 LANGUAGE_SPEECH_S = 2.0
 """Speech that is needed before a detected language is kept."""
-HISTORY_WORDS = 3 * guards.LOOP_WORDS
+SAID_WORDS = RUN * LONGEST_PHRASE
+"""Committed words of the utterance that a loop is looked for in."""
 WARN_EVERY_S = 30.0
 
 
@@ -86,7 +88,8 @@ class Transcriber:
         self._buffer = SoundBuffer()
         self._pre_roll: deque[SpeechFrame] = deque(maxlen=PRE_ROLL_FRAMES)
         self._prefix: list[Spoken] = []
-        self._history: deque[Spoken] = deque(maxlen=HISTORY_WORDS)
+        self._said: deque[Spoken] = deque(maxlen=SAID_WORDS)
+        self._in_talk = False
         self._language: str | None = None
         self._utterance = 0
         self._words = 0
@@ -145,7 +148,7 @@ class Transcriber:
         else:
             self._pre_roll.append(frame)
             if self._endpointer.silence_s(frame.end_ns) >= RESET_S:
-                self._history.clear()
+                self._in_talk = False
                 self._wordless_s = 0.0
         return updates
 
@@ -192,6 +195,7 @@ class Transcriber:
         self._pre_roll.extend(self._buffer.tail(PRE_ROLL_FRAMES))
         self._buffer.clear()
         self._prefix.clear()
+        self._said.clear()
         self._utterance += spoken
         self._words = self._shown = 0
         return [update] if spoken or doubt else []
@@ -213,9 +217,13 @@ class Transcriber:
         if buffer.speech_s(0) >= LANGUAGE_SPEECH_S:
             self._language = language
         evidence = guards.Evidence(
-            buffer.speech_s(committed_ns), hypothesis.no_speech, hypothesis.mean_logprob, hypothesis.compression
+            buffer.speech(committed_ns),
+            hypothesis.no_speech,
+            hypothesis.mean_logprob,
+            hypothesis.compression,
+            self._in_talk,
         )
-        verdict = guards.judge(self._spoken(hypothesis), tuple(self._history), evidence)
+        verdict = guards.judge(self._spoken(hypothesis), tuple(self._said), evidence)
         if verdict.refused:
             self._agreement.drop()
             return (), verdict.doubt, decode_s
@@ -252,8 +260,9 @@ class Transcriber:
 
     def _keep(self, committed: tuple[Spoken, ...]) -> tuple[Spoken, ...]:
         self._prefix += committed
-        self._history.extend(committed)
+        self._said.extend(committed)
         self._words += len(committed)
+        self._in_talk = self._in_talk or bool(committed)
         return committed
 
     def _make_room(self) -> tuple[Spoken, ...]:
