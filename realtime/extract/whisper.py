@@ -125,7 +125,8 @@ class AsrModel:
             states,
             [prompt],
             beam_size=BEAM,
-            max_length=min(len(prompt) + max_tokens, self._whisper.max_length),
+            # CTranslate2 halves this, as Whisper leaves half of its context to the prompt, and counts the prefix in.
+            max_length=min(2 * (len(prefix) + max_tokens), self._whisper.max_length),
             return_no_speech_prob=True,
         )[0]
         # CTranslate2 repeats a forced prefix in its result.
