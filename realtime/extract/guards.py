@@ -56,11 +56,13 @@ PHANTOMS = frozenset(
 class Evidence:
     """What is known about a hypothesis besides its words.
 
-    `speech` is where somebody speaks in the sound after the committed words; `no_speech`, `mean_logprob`, `compression`
-    as in Hypothesis; `in_talk`: words were committed a moment ago, in this utterance or one before it.
+    `speech` is where somebody speaks in the sound after the committed words, `end_ns` where the sound ends;
+    `no_speech`, `mean_logprob`, `compression` as in Hypothesis; `in_talk`: words were committed a moment ago, in this
+    utterance or one before it.
     """
 
     speech: Spans
+    end_ns: int
     no_speech: float = 0.0
     mean_logprob: float = 0.0
     compression: float = 1.0
@@ -95,8 +97,10 @@ def judge(words: Sequence[Spoken], said: Sequence[Spoken], evidence: Evidence) -
     if evidence.no_speech > NO_SPEECH and evidence.mean_logprob < LOW_LOGPROB:
         return Verdict((), f"no speech heard ({evidence.no_speech:.0%})", refused=True)
     collapsed = collapse(said, words, evidence.speech)
-    kept, doubt = _cut(collapsed.words, evidence)
-    if collapsed.dropped:
+    # What begins at the end of the sound nobody can have said yet.
+    heard = tuple(word for word in collapsed.words if word.start_ns < evidence.end_ns)
+    kept, doubt = _cut(heard, evidence)
+    if collapsed.loop:
         doubt = "phrase repeated"
     # Repeats of a person compress as well as those of a loop do: where they were found, they have been judged.
     if doubt is None and not collapsed.found and evidence.compression > COMPRESSION:

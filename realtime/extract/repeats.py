@@ -35,11 +35,14 @@ TOKEN_S = 0.06
 
 @dataclass(frozen=True, slots=True)
 class Collapsed:
-    """The words that stand; `dropped` of them went, `found`: somebody or something repeats itself."""
+    """The words that stand.
+
+    `found`: somebody or something repeats itself; `loop`: more was dropped than a last repeat that has only begun.
+    """
 
     words: tuple[Spoken, ...]
-    dropped: int = 0
     found: bool = False
+    loop: bool = False
 
 
 def collapse(said: Sequence[Spoken], words: Sequence[Spoken], speech: Spans) -> Collapsed:
@@ -51,15 +54,17 @@ def collapse(said: Sequence[Spoken], words: Sequence[Spoken], speech: Spans) -> 
         speech: where somebody speaks in the sound of `words`.
     """
     kept = [word for word in words if not _crammed(word, speech)]
-    found = len(kept) < len(words)
+    found = loop = len(kept) < len(words)
     for length in range(LONGEST_PHRASE, 0, -1):
         everything = [*said, *kept]
         gone: set[int] = set()
         for run in runs([word.key for word in everything], length):
             found = True
-            gone |= _without_time(everything, run, length, len(said), speech)
+            extra = _without_time(everything, run, length, len(said), speech)
+            loop = loop or len(extra) > (length if run.stop == len(everything) else 0)
+            gone |= extra
         kept = [word for index, word in enumerate(everything) if index >= len(said) and index not in gone]
-    return Collapsed(tuple(kept), len(words) - len(kept), found)
+    return Collapsed(tuple(kept), found, loop)
 
 
 def runs(keys: Sequence[str], length: int) -> list[range]:

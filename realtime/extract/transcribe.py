@@ -94,6 +94,8 @@ class Transcriber:
         self._utterance = 0
         self._words = 0
         self._shown = 0
+        self._open = False
+        """Whether the last update held tentative words: somebody shows them."""
         self._decoded_ns = 0
         self._wordless_s = 0.0
         self._alarmed = False
@@ -190,6 +192,7 @@ class Transcriber:
         if enough and not self._settled:
             committed, doubt, decode_s = self._decode()
         committed += self._keep(self._agreement.commit_all())
+        taken_back = self._open
         update = self._update(committed, doubt, decode_s)
         spoken = self._words > 0
         self._pre_roll.extend(self._buffer.tail(PRE_ROLL_FRAMES))
@@ -198,7 +201,7 @@ class Transcriber:
         self._said.clear()
         self._utterance += spoken
         self._words = self._shown = 0
-        return [update] if spoken or doubt else []
+        return [update] if spoken or doubt or taken_back else []
 
     def _decode(self) -> tuple[tuple[Spoken, ...], str | None, float]:
         """Decode the buffer once; return the words committed by it, a doubt, and the time it took."""
@@ -218,6 +221,7 @@ class Transcriber:
             self._language = language
         evidence = guards.Evidence(
             buffer.speech(committed_ns),
+            buffer.end_ns,
             hypothesis.no_speech,
             hypothesis.mean_logprob,
             hypothesis.compression,
@@ -251,10 +255,10 @@ class Transcriber:
     def _spoken(self, hypothesis: Hypothesis) -> list[Spoken]:
         words = []
         for word in hypothesis.words:
-            start_ns, end_ns = self._buffer.time_ns(word.start_s), self._buffer.time_ns(word.end_s)
-            if start_ns >= self._buffer.end_ns:
-                break  # nobody can have said it yet
-            start_ns, end_ns = self._buffer.snap(start_ns, min(end_ns, self._buffer.end_ns))
+            start_ns, end_ns = (
+                min(self._buffer.time_ns(at_s), self._buffer.end_ns) for at_s in (word.start_s, word.end_s)
+            )
+            start_ns, end_ns = self._buffer.snap(start_ns, end_ns)
             words.append(Spoken(start_ns, end_ns, word.text, word.probability, word.tokens, word.marks))
         return words
 
@@ -287,6 +291,7 @@ class Transcriber:
     def _update(self, committed: tuple[Spoken, ...], doubt: str | None, decode_s: float) -> Transcript:
         tentative = self._agreement.tentative
         self._measure(committed, tentative)
+        self._open = bool(tentative)
         if committed or tentative:
             self._wordless_s, self._alarmed = 0.0, False
         elif self._wordless_s >= ALARM_S:
