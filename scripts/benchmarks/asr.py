@@ -19,7 +19,7 @@ from benchmarks import asr_contexts, asr_simulated, asr_voice, live, plain, soun
 from benchmarks.beside import rest_of_the_program
 from benchmarks.busy import busy_core
 from benchmarks.lag import percentiles, slope_ms_per_min, word_lags
-from benchmarks.words import ErrorRate, normal
+from benchmarks.words import ErrorRate
 
 from realtime.config import AsrConfig
 from realtime.extract.transcribe import AsrModel
@@ -99,7 +99,7 @@ def errors(config: AsrConfig, model: AsrModel, whisper: WhisperModel, clips: Seq
     """Word error rates of the committed text, and of decoding each clip whole."""
     rate = ErrorRate()
     for clip in clips:
-        rate.add(normal(clip.text), normal(live.run(clip.sound, config, model).text))
+        rate.add(clip.text, live.run(clip.sound, config, model).text)
     offline = plain.offline_wer(whisper, clips)
     print(f"WER over {len(clips)} clips ({rate.words} words): committed {rate.value:.4f}, offline {offline:.4f}")
     return {"wer_committed": rate.value, "wer_offline": offline}

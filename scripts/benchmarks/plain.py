@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.words import ErrorRate, normal
+from benchmarks.words import ErrorRate
 from faster_whisper import WhisperModel
 
 from realtime.extract.whisper import find
@@ -54,5 +54,5 @@ def offline_wer(whisper: WhisperModel, clips: Sequence[Clip]) -> float:
     """Word error rate of decoding each clip whole."""
     rate = ErrorRate()
     for clip in clips:
-        rate.add(normal(clip.text), normal(transcribe(whisper, clip.sound)))
+        rate.add(clip.text, transcribe(whisper, clip.sound))
     return rate.value

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmarks.words import ErrorRate, normal
+from benchmarks.words import ErrorRate
 from tqdm import tqdm
 from training.damage import Damage, damaged
 
@@ -168,7 +168,7 @@ def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     last = all_metrics(label, np.array([messages[-1].raw if messages else 0.0 for messages in scored], np.float64))
     errors = ErrorRate()
     for result in results:
-        errors.add(normal(result["clip"].text), normal(" ".join(result["words"])))
+        errors.add(result["clip"].text, result["words"])
     everything = [m for messages in scored for m in messages]
     return summary | {
         "coverage": round(float(np.mean(inside)), 4) if inside else None,
