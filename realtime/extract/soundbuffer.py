@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from realtime.extract.agreement import Spoken
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, SpeechFrame
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from realtime.extract.whisper import Timed
     from realtime.types import Floats
 
 
@@ -51,10 +55,6 @@ class SoundBuffer:
         """Add a frame."""
         self.frames.append((frame, speech))
 
-    def append_silence(self, samples: int) -> None:
-        """Stand in for a few lost samples, so that what follows keeps its time."""
-        self.append(SpeechFrame(self.end_ns, np.zeros(samples, np.float32), 0.0, -120.0, None, 0.0), speech=False)
-
     def samples(self) -> Floats:
         """All sound, (N,) float32."""
         return np.concatenate([frame.samples for frame, _ in self.frames])
@@ -88,6 +88,15 @@ class SoundBuffer:
             return start_ns, end_ns
         return max(start_ns, inside[0].t_ns - ONSET_LATE_NS), min(end_ns, inside[-1].end_ns)
 
+    def place(self, words: Iterable[Timed]) -> list[Spoken]:
+        """Give the words of a hypothesis about this sound their times; none lies beyond its end."""
+        placed = []
+        for word in words:
+            start_ns, end_ns = (min(self.time_ns(at_s), self.end_ns) for at_s in (word.start_s, word.end_s))
+            start_ns, end_ns = self.snap(start_ns, end_ns)
+            placed.append(Spoken(start_ns, end_ns, word.text, word.probability, word.tokens, word.marks))
+        return placed
+
     def time_ns(self, offset_s: float) -> int:
         """Time of the sound at `offset_s` from the beginning."""
         return self.start_ns + int(offset_s * NS_PER_S)
@@ -103,3 +112,8 @@ class SoundBuffer:
     def clear(self) -> None:
         """Forget everything."""
         self.frames = []
+
+
+def silence(t_ns: int, samples: int) -> SpeechFrame:
+    """Stand in for a few lost samples, so that what follows keeps its time."""
+    return SpeechFrame(t_ns, np.zeros(samples, np.float32), 0.0, -120.0, None, 0.0)

@@ -18,17 +18,19 @@ from realtime.extract import guards
 from realtime.extract.agreement import LocalAgreement, Spoken
 from realtime.extract.endpoint import Endpointer, EndpointRules
 from realtime.extract.pace import Measures, Pace
+from realtime.extract.reading import WholeUtterance
 from realtime.extract.repeats import LONGEST_PHRASE, RUN
-from realtime.extract.soundbuffer import SoundBuffer
+from realtime.extract.soundbuffer import SoundBuffer, silence
 from realtime.extract.whisper import AsrModel
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from realtime.clock import Clock
     from realtime.config import AsrConfig
-    from realtime.extract.whisper import Decoder, Hypothesis
+    from realtime.extract.reading import Utterance
+    from realtime.extract.whisper import Decoder
     from realtime.types import SpeechFrame
 
 __all__ = ["AsrModel", "Transcriber"]
@@ -77,10 +79,19 @@ class Transcriber:
         model: shared by all streams.
         clock: measures the decodes; with a virtual clock they take no time and the step stays as configured.
         rules: when speech begins and ends.
+        ended: takes the sound of each utterance in which words were said, to be read again (reading.py).
     """
 
-    def __init__(self, config: AsrConfig, model: Decoder, clock: Clock, rules: EndpointRules | None = None) -> None:
+    def __init__(
+        self,
+        config: AsrConfig,
+        model: Decoder,
+        clock: Clock,
+        rules: EndpointRules | None = None,
+        ended: Callable[[Utterance], None] | None = None,
+    ) -> None:
         self._model, self._clock = model, clock
+        self._whole = None if ended is None else WholeUtterance(ended)
         self._buffer_s = config.buffer_s
         self._pace = Pace(config.step_s)
         self._endpointer = Endpointer(rules)
@@ -123,6 +134,8 @@ class Transcriber:
         """Forget the sound; the shared model stays loaded."""
         self._buffer.clear()
         self._pre_roll.clear()
+        if self._whole is not None:
+            self._whole.end(None)
 
     def measures(self) -> Measures:
         """Step, decode time, real-time factor, lags and the cause of an overload, measured up to now."""
@@ -141,11 +154,11 @@ class Transcriber:
         if speech:
             self._wordless_s += len(frame.samples) / SAMPLE_RATE_HZ
         if self._buffer:
-            self._buffer.append(frame, speech=speech)
+            self._append(frame, speech=speech)
         elif speech:
             for before in self._pre_roll:
-                self._buffer.append(before, speech=False)
-            self._buffer.append(frame, speech=True)
+                self._append(before, speech=False)
+            self._append(frame, speech=True)
             self._decoded_ns = frame.t_ns
         else:
             self._pre_roll.append(frame)
@@ -154,9 +167,14 @@ class Transcriber:
                 self._wordless_s = 0.0
         return updates
 
+    def _append(self, frame: SpeechFrame, *, speech: bool) -> None:
+        self._buffer.append(frame, speech=speech)
+        if self._whole is not None:
+            self._whole.append(frame, speech=speech)
+
     def _bridge(self, lost_samples: int) -> list[Transcript]:
         if self._buffer and lost_samples <= FILLED_GAP_S * SAMPLE_RATE_HZ:
-            self._buffer.append_silence(lost_samples)
+            self._append(silence(self._buffer.end_ns, lost_samples), speech=False)
             return []
         self._endpointer.stop()
         updates = self._act()
@@ -197,6 +215,8 @@ class Transcriber:
         spoken = self._words > 0
         self._pre_roll.extend(self._buffer.tail(PRE_ROLL_FRAMES))
         self._buffer.clear()
+        if self._whole is not None:
+            self._whole.end(self._utterance if spoken else None)
         self._prefix.clear()
         self._said.clear()
         self._utterance += spoken
@@ -227,7 +247,7 @@ class Transcriber:
             hypothesis.compression,
             self._in_talk,
         )
-        verdict = guards.judge(self._spoken(hypothesis), tuple(self._said), evidence)
+        verdict = guards.judge(buffer.place(hypothesis.words), tuple(self._said), evidence)
         if verdict.refused:
             self._agreement.drop()
             return (), verdict.doubt, decode_s
@@ -251,16 +271,6 @@ class Transcriber:
             if index < len(self._prefix):
                 tokens += word.marks
         return tokens
-
-    def _spoken(self, hypothesis: Hypothesis) -> list[Spoken]:
-        words = []
-        for word in hypothesis.words:
-            start_ns, end_ns = (
-                min(self._buffer.time_ns(at_s), self._buffer.end_ns) for at_s in (word.start_s, word.end_s)
-            )
-            start_ns, end_ns = self._buffer.snap(start_ns, end_ns)
-            words.append(Spoken(start_ns, end_ns, word.text, word.probability, word.tokens, word.marks))
-        return words
 
     def _keep(self, committed: tuple[Spoken, ...]) -> tuple[Spoken, ...]:
         self._prefix += committed
