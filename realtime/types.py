@@ -159,6 +159,22 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A second look at an utterance that has ended: its words as they read when it is decoded as a whole.
+
+    `utterance` is that of its transcripts, whose committed words stay what they were. It covers the sound from
+    `start_ns` to `end_ns`: of a very long utterance only the end. `decode_s` and `doubt` as in Transcript.
+    """
+
+    utterance: int
+    start_ns: int
+    end_ns: int
+    words: tuple[Word, ...]
+    decode_s: float = 0.0
+    doubt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TextFeatures:
     """The words of the recent past with a contextual vector each: `values` is (len(words), TEXT_DIM) float32.
 

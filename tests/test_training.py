@@ -172,7 +172,7 @@ def test_what_comes_just_when_a_window_is_due_comes_after_it_in_training_as_in_a
         checkpoint=SimpleNamespace(context=Context()), fuse=lambda views: live.extend(views) or [NOTHING]
     )
     parts = SimpleNamespace(fuser=fuser, face=Seen, voice=Seen, speech=Seen)
-    OfflineRun(config, parts, clock, lambda _: None, Playing(times_ns)).run(threading.Event())
+    OfflineRun(config, parts, clock, Outlet(), Playing(times_ns)).run(threading.Event())
     faces = [(t_ns, Seen().feed(Frame(t_ns, None))[0]) for t_ns in times_ns]
     taught = [view for view, _ in replay((faces, {"picture": times_ns}), None, config)]
     counts = [len(view.segments["face"].times_s) for view in live]

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 LONGEST_NAME = 15
 """Linux keeps so many characters."""
 POOLS = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 """Read by numpy's BLAS and by OpenCV when they are first imported."""
+LOW_PRIORITY = 15
+"""Nice value of threads that may wait: beside a busy one of 0 they get about one thirtieth of a core."""
 
 
 def limit_pools() -> None:
@@ -47,3 +52,16 @@ def starting_threads(name: str) -> Iterator[None]:
     finally:
         if before is not None:
             name_thread(before)
+
+
+def lower_priority() -> None:
+    """Let the calling thread, and those it starts, give way to all others; on Linux, else nothing."""
+    if hasattr(os, "setpriority") and Path("/proc/self/task").is_dir():  # elsewhere it would be the whole process
+        me = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, me, max(LOW_PRIORITY, os.getpriority(os.PRIO_PROCESS, me)))
+
+
+def started_low(make: Callable[[], T]) -> T:
+    """Build what starts threads of its own, such as a model, so that they give way to all others."""
+    with ThreadPoolExecutor(1, initializer=lower_priority) as thread:
+        return thread.submit(make).result()

@@ -23,7 +23,7 @@ from scripts.benchmarks import asr_contexts, asr_simulated, asr_voice, live, pla
 from scripts.benchmarks.beside import rest_of_the_program
 from scripts.benchmarks.busy import busy_core
 from scripts.benchmarks.lag import percentiles, slope_ms_per_min, word_lags
-from scripts.benchmarks.words import ErrorRate, normal
+from scripts.benchmarks.words import ErrorRate
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -100,7 +100,7 @@ def errors(config: AsrConfig, model: AsrModel, whisper: WhisperModel, clips: Seq
     """Word error rates of the committed text, and of decoding each clip whole."""
     rate = ErrorRate()
     for clip in clips:
-        rate.add(normal(clip.text), normal(live.run(clip.sound, config, model).text))
+        rate.add(clip.text, live.run(clip.sound, config, model).text)
     offline = plain.offline_wer(whisper, clips)
     print(f"WER over {len(clips)} clips ({rate.words} words): committed {rate.value:.4f}, offline {offline:.4f}")
     return {"wer_committed": rate.value, "wer_offline": offline}

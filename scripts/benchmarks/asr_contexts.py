@@ -42,7 +42,7 @@ def compare(config: AsrConfig, clips: Sequence[Clip], grid: Sequence[Clip]) -> d
                 _, same = pair([word.text for word in spoken], [text for text, _ in heard])
                 errors_s += [abs(spoken[i].start_s - heard[j][1]) for i, j in same]
             else:
-                rate.add(normal(clip.text), [text for text, _ in heard])
+                rate.add(clip.text, [word.text for word in hypothesis.words])
         p50, p95 = percentiles(errors_s)
         ms = spent_s / (len(fitting) + len(grid)) * 1000
         print(f"{model.context_frames:6d}  {ms:9.0f}  {rate.value:6.3f}  {p50:11.2f}  {p95:5.2f}", flush=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scripts.benchmarks import live, plain, sound
 from scripts.benchmarks.lag import percentiles, word_lags
-from scripts.benchmarks.words import ErrorRate, normal
+from scripts.benchmarks.words import ErrorRate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ def compare(config: AsrConfig, model: AsrModel, whisper: WhisperModel, clips: Se
     for clip in clips:
         aligned = sound.align(clip, whisper)
         run = live.run(clip.sound, config, model, decode_s=DECODE_S)
-        rate.add(normal(clip.text), normal(run.text))
+        rate.add(clip.text, run.text)
         lags += word_lags(aligned, run)
         decodes += run.decodes
     offline = plain.offline_wer(whisper, clips)

@@ -12,7 +12,7 @@ from faster_whisper import WhisperModel
 
 from realtime.extract.asr.whisper import find
 from realtime.types import SAMPLE_RATE_HZ
-from scripts.benchmarks.words import ErrorRate, normal
+from scripts.benchmarks.words import ErrorRate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,5 +53,5 @@ def offline_wer(whisper: WhisperModel, clips: Sequence[Clip]) -> float:
     """Word error rate of decoding each clip whole."""
     rate = ErrorRate()
     for clip in clips:
-        rate.add(normal(clip.text), normal(transcribe(whisper, clip.sound)))
+        rate.add(clip.text, transcribe(whisper, clip.sound))
     return rate.value

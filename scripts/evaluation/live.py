@@ -29,7 +29,7 @@ from realtime.publish.outlet import Outlet
 from realtime.session.models import SharedModels
 from realtime.session.replay import OfflineRun
 from realtime.types import MODALITIES, NS_PER_S, Chunk, Frame, item_end_ns
-from scripts.benchmarks.words import ErrorRate, normal
+from scripts.benchmarks.words import ErrorRate
 from scripts.training.damage import Damage, damaged
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     last = all_metrics(label, np.array([messages[-1].raw if messages else 0.0 for messages in scored], np.float64))
     errors = ErrorRate()
     for result in results:
-        errors.add(normal(result["clip"].text), normal(" ".join(result["words"])))
+        errors.add(result["clip"].text, result["words"])
     everything = [m for messages in scored for m in messages]
     return summary | {
         "coverage": round(float(np.mean(inside)), 4) if inside else None,

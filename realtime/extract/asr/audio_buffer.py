@@ -6,14 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from realtime.extract.asr.local_agreement import Spoken
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, SpeechFrame
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from realtime.extract.asr.whisper import Timed
     from realtime.types import Floats
 
 
 ONSET_LATE_NS = 64_000_000
 """The detector is sure of speech about two frames after it begins."""
+
+JOINED_NS = 1_000_000
+"""Frames in a row are closer than that: only the rounding of their times lies between them."""
 
 
 class SoundBuffer:
@@ -48,10 +55,6 @@ class SoundBuffer:
         """Add a frame."""
         self.frames.append((frame, speech))
 
-    def append_silence(self, samples: int) -> None:
-        """Stand in for a few lost samples, so that what follows keeps its time."""
-        self.append(SpeechFrame(self.end_ns, np.zeros(samples, np.float32), 0.0, -120.0, None, 0.0), speech=False)
-
     def samples(self) -> Floats:
         """All sound, (N,) float32."""
         return np.concatenate([frame.samples for frame, _ in self.frames])
@@ -63,6 +66,18 @@ class SoundBuffer:
             / SAMPLE_RATE_HZ
         )
 
+    def speech(self, since_ns: int) -> tuple[tuple[int, int], ...]:
+        """Intervals of speech after `since_ns`, (start_ns, end_ns)."""
+        spans: list[tuple[int, int]] = []
+        for frame, speech in self.frames:
+            if not speech or frame.t_ns < since_ns:
+                continue
+            if spans and frame.t_ns - spans[-1][1] < JOINED_NS:
+                spans[-1] = (spans[-1][0], frame.end_ns)
+            else:
+                spans.append((frame.t_ns, frame.end_ns))
+        return tuple(spans)
+
     def snap(self, start_ns: int, end_ns: int) -> tuple[int, int]:
         """Shrink an interval to the speech in it; without speech in it, return it as it is.
 
@@ -72,6 +87,15 @@ class SoundBuffer:
         if not inside:
             return start_ns, end_ns
         return max(start_ns, inside[0].t_ns - ONSET_LATE_NS), min(end_ns, inside[-1].end_ns)
+
+    def place(self, words: Iterable[Timed]) -> list[Spoken]:
+        """Give the words of a hypothesis about this sound their times; none lies beyond its end."""
+        placed = []
+        for word in words:
+            start_ns, end_ns = (min(self.time_ns(at_s), self.end_ns) for at_s in (word.start_s, word.end_s))
+            start_ns, end_ns = self.snap(start_ns, end_ns)
+            placed.append(Spoken(start_ns, end_ns, word.text, word.probability, word.tokens, word.marks))
+        return placed
 
     def time_ns(self, offset_s: float) -> int:
         """Time of the sound at `offset_s` from the beginning."""
@@ -88,3 +112,8 @@ class SoundBuffer:
     def clear(self) -> None:
         """Forget everything."""
         self.frames = []
+
+
+def silence(t_ns: int, samples: int) -> SpeechFrame:
+    """Stand in for a few lost samples, so that what follows keeps its time."""
+    return SpeechFrame(t_ns, np.zeros(samples, np.float32), 0.0, -120.0, None, 0.0)

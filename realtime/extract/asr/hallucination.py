@@ -1,7 +1,8 @@
 """What keeps invented words out, in the order of the evidence. Pure.
 
 The gate of the speech detector and the missing conditioning on earlier text come before these (transcribe.py). A guard
-either refuses a hypothesis as a whole, or cuts it where the invention begins; both give a reason, the doubt.
+refuses a hypothesis as a whole, cuts it where the invention begins, or takes invented repeats out of it (repeats.py);
+each gives a reason, the doubt.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from realtime.extract.repeats import collapse
+from realtime.types import NS_PER_S
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from realtime.extract.asr.local_agreement import Spoken
+    from realtime.extract.repeats import Spans
 
 NO_SPEECH = 0.6
 LOW_LOGPROB = -1.0
 COMPRESSION = 2.4
-TOKEN_RUN = 3
-"""So many of the same token in a row are a loop."""
 SQUEEZED_RUN = 3
 """So many words in a row that take no time in the alignment are the decoder running on after the end of the sound."""
-LOOP_WORDS = 6
-"""Longest phrase that is looked for when it repeats."""
 WORDS_PER_S = 6.0
 """Fast speech has about four words per second; nobody holds six for long."""
 WORDS_MARGIN = 3
@@ -55,13 +56,22 @@ PHANTOMS = frozenset(
 class Evidence:
     """What is known about a hypothesis besides its words.
 
-    `speech_s` is the time of speech in the sound; `no_speech`, `mean_logprob`, `compression` as in Hypothesis.
+    `speech` is where somebody speaks in the sound after the committed words, `end_ns` where the sound ends;
+    `no_speech`, `mean_logprob`, `compression` as in Hypothesis; `in_talk`: words were committed a moment ago, in this
+    utterance or one before it.
     """
 
-    speech_s: float
+    speech: Spans
+    end_ns: int
     no_speech: float = 0.0
     mean_logprob: float = 0.0
     compression: float = 1.0
+    in_talk: bool = False
+
+    @property
+    def speech_s(self) -> float:
+        """Time of speech."""
+        return sum(end_ns - start_ns for start_ns, end_ns in self.speech) / NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +83,12 @@ class Verdict:
     refused: bool = False
 
 
-def judge(words: Sequence[Spoken], history: Sequence[Spoken], evidence: Evidence) -> Verdict:
+def judge(words: Sequence[Spoken], said: Sequence[Spoken], evidence: Evidence) -> Verdict:
     """Let the words of a hypothesis stand, cut them, or refuse them.
 
     Args:
         words: after the committed ones.
-        history: committed words just before them, for loops across steps.
+        said: committed words of the same utterance just before them, for loops across steps.
         evidence: about the sound and the decoder.
     """
     words = tuple(words)
@@ -86,10 +96,16 @@ def judge(words: Sequence[Spoken], history: Sequence[Spoken], evidence: Evidence
         return Verdict(())
     if evidence.no_speech > NO_SPEECH and evidence.mean_logprob < LOW_LOGPROB:
         return Verdict((), f"no speech heard ({evidence.no_speech:.0%})", refused=True)
-    kept, doubt = _cut(words, history, evidence)
-    if doubt is None and evidence.compression > COMPRESSION:
+    collapsed = collapse(said, words, evidence.speech)
+    # What begins at the end of the sound nobody can have said yet.
+    heard = tuple(word for word in collapsed.words if word.start_ns < evidence.end_ns)
+    kept, doubt = _cut(heard, evidence)
+    if collapsed.loop:
+        doubt = "phrase repeated"
+    # Repeats of a person compress as well as those of a loop do: where they were found, they have been judged.
+    if doubt is None and not collapsed.found and evidence.compression > COMPRESSION:
         return Verdict((), f"text repeats itself (compression {evidence.compression:.1f})", refused=True)
-    if is_phantom(kept, evidence) and not history:
+    if is_phantom(kept, evidence) and not evidence.in_talk:
         return Verdict((), f"known phantom {phrase(kept)!r}", refused=True)
     return Verdict(kept, doubt, refused=not kept)
 
@@ -97,36 +113,6 @@ def judge(words: Sequence[Spoken], history: Sequence[Spoken], evidence: Evidence
 def max_tokens(sound_s: float) -> int:
     """Most new tokens for so much sound: more is a runaway."""
     return math.ceil(TOKENS_PER_S * sound_s) + TOKENS_MARGIN
-
-
-def token_run(words: Sequence[Spoken]) -> int | None:
-    """Index of the word in which one token occurs for the third time in a row; None if there is none."""
-    previous, run = None, 0
-    for index, word in enumerate(words):
-        for token in word.tokens:
-            run = run + 1 if token == previous else 1
-            previous = token
-            if run >= TOKEN_RUN:
-                return index
-    return None
-
-
-def loop_start(history: Sequence[Spoken], words: Sequence[Spoken]) -> int | None:
-    """Index in `words` where a phrase of up to six words is said for the third time in a row, history included.
-
-    A single long phrase said twice may be rhetoric; three times in a row is the decoder.
-    """
-    keys = [word.key for word in (*history, *words)]
-    first = len(history)
-    for end in range(first + 1, len(keys) + 1):
-        for length in range(1, LOOP_WORDS + 1):
-            start = end - 3 * length
-            if start < 0:
-                break
-            phrase_keys = keys[start : start + length]
-            if keys[start + length : end] == phrase_keys * 2:
-                return max(0, end - length - first)
-    return None
 
 
 def squeezed(words: Sequence[Spoken]) -> int | None:
@@ -156,19 +142,11 @@ def phrase(words: Sequence[Spoken]) -> str:
     return " ".join(word.key for word in words)
 
 
-def _cut(
-    words: tuple[Spoken, ...], history: Sequence[Spoken], evidence: Evidence
-) -> tuple[tuple[Spoken, ...], str | None]:
+def _cut(words: tuple[Spoken, ...], evidence: Evidence) -> tuple[tuple[Spoken, ...], str | None]:
     doubt = None
-    run = token_run(words)
-    if run is not None:
-        words, doubt = words[:run], "one token repeated"
     place = squeezed(words)
     if place is not None:
         words, doubt = words[:place], "words without a place in the sound"
-    loop = loop_start(history, words)
-    if loop is not None:
-        words, doubt = words[:loop], "phrase repeated"
     most = math.ceil(WORDS_PER_S * evidence.speech_s) + WORDS_MARGIN
     if len(words) > most:
         words, doubt = words[:most], f"more than {most} words in {evidence.speech_s:.1f} s of speech"

@@ -15,19 +15,22 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from realtime.extract.asr import hallucination
-from realtime.extract.asr.audio_buffer import SoundBuffer
+from realtime.extract.asr.audio_buffer import SoundBuffer, silence
 from realtime.extract.asr.decode_schedule import DecodeSchedule, Measures
 from realtime.extract.asr.endpointer import Endpointer, EndpointRules
 from realtime.extract.asr.local_agreement import LocalAgreement, Spoken
 from realtime.extract.asr.whisper import AsrModel
+from realtime.extract.reading import WholeUtterance
+from realtime.extract.repeats import LONGEST_PHRASE, RUN
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from realtime.clock import Clock
     from realtime.config.schema import AsrConfig
-    from realtime.extract.asr.whisper import Decoder, Hypothesis
+    from realtime.extract.asr.whisper import Decoder
+    from realtime.extract.reading import Utterance
     from realtime.types import SpeechFrame
 
 __all__ = ["AsrModel", "Transcriber"]
@@ -60,7 +63,8 @@ ALARM_S = 20.0
 """So much speech without a word is an alarm."""
 LANGUAGE_SPEECH_S = 2.0
 """Speech that is needed before a detected language is kept."""
-HISTORY_WORDS = 3 * hallucination.LOOP_WORDS
+SAID_WORDS = RUN * LONGEST_PHRASE
+"""Committed words of the utterance that a loop is looked for in."""
 WARN_EVERY_S = 30.0
 
 
@@ -75,10 +79,19 @@ class Transcriber:
         model: shared by all streams.
         clock: measures the decodes; with a virtual clock they take no time and the step stays as configured.
         rules: when speech begins and ends.
+        ended: takes the sound of each utterance in which words were said, to be read again (reading.py).
     """
 
-    def __init__(self, config: AsrConfig, model: Decoder, clock: Clock, rules: EndpointRules | None = None) -> None:
+    def __init__(
+        self,
+        config: AsrConfig,
+        model: Decoder,
+        clock: Clock,
+        rules: EndpointRules | None = None,
+        ended: Callable[[Utterance], None] | None = None,
+    ) -> None:
         self._model, self._clock = model, clock
+        self._whole = None if ended is None else WholeUtterance(ended)
         self._buffer_s = config.buffer_s
         self._pace = DecodeSchedule(config.step_s)
         self._endpointer = Endpointer(rules)
@@ -86,11 +99,14 @@ class Transcriber:
         self._buffer = SoundBuffer()
         self._pre_roll: deque[SpeechFrame] = deque(maxlen=PRE_ROLL_FRAMES)
         self._prefix: list[Spoken] = []
-        self._history: deque[Spoken] = deque(maxlen=HISTORY_WORDS)
+        self._said: deque[Spoken] = deque(maxlen=SAID_WORDS)
+        self._in_talk = False
         self._language: str | None = None
         self._utterance = 0
         self._words = 0
         self._shown = 0
+        self._open = False
+        """Whether the last update held tentative words: somebody shows them."""
         self._decoded_ns = 0
         self._wordless_s = 0.0
         self._alarmed = False
@@ -118,6 +134,8 @@ class Transcriber:
         """Forget the sound; the shared model stays loaded."""
         self._buffer.clear()
         self._pre_roll.clear()
+        if self._whole is not None:
+            self._whole.end(None)
 
     def measures(self) -> Measures:
         """Step, decode time, real-time factor, lags and the cause of an overload, measured up to now."""
@@ -136,22 +154,27 @@ class Transcriber:
         if speech:
             self._wordless_s += len(frame.samples) / SAMPLE_RATE_HZ
         if self._buffer:
-            self._buffer.append(frame, speech=speech)
+            self._append(frame, speech=speech)
         elif speech:
             for before in self._pre_roll:
-                self._buffer.append(before, speech=False)
-            self._buffer.append(frame, speech=True)
+                self._append(before, speech=False)
+            self._append(frame, speech=True)
             self._decoded_ns = frame.t_ns
         else:
             self._pre_roll.append(frame)
             if self._endpointer.silence_s(frame.end_ns) >= RESET_S:
-                self._history.clear()
+                self._in_talk = False
                 self._wordless_s = 0.0
         return updates
 
+    def _append(self, frame: SpeechFrame, *, speech: bool) -> None:
+        self._buffer.append(frame, speech=speech)
+        if self._whole is not None:
+            self._whole.append(frame, speech=speech)
+
     def _bridge(self, lost_samples: int) -> list[Transcript]:
         if self._buffer and lost_samples <= FILLED_GAP_S * SAMPLE_RATE_HZ:
-            self._buffer.append_silence(lost_samples)
+            self._append(silence(self._buffer.end_ns, lost_samples), speech=False)
             return []
         self._endpointer.stop()
         updates = self._act()
@@ -187,14 +210,18 @@ class Transcriber:
         if enough and not self._settled:
             committed, doubt, decode_s = self._decode()
         committed += self._keep(self._agreement.commit_all())
+        taken_back = self._open
         update = self._update(committed, doubt, decode_s)
         spoken = self._words > 0
         self._pre_roll.extend(self._buffer.tail(PRE_ROLL_FRAMES))
         self._buffer.clear()
+        if self._whole is not None:
+            self._whole.end(self._utterance if spoken else None)
         self._prefix.clear()
+        self._said.clear()
         self._utterance += spoken
         self._words = self._shown = 0
-        return [update] if spoken or doubt else []
+        return [update] if spoken or doubt or taken_back else []
 
     def _decode(self) -> tuple[tuple[Spoken, ...], str | None, float]:
         """Decode the buffer once; return the words committed by it, a doubt, and the time it took."""
@@ -213,9 +240,14 @@ class Transcriber:
         if buffer.speech_s(0) >= LANGUAGE_SPEECH_S:
             self._language = language
         evidence = hallucination.Evidence(
-            buffer.speech_s(committed_ns), hypothesis.no_speech, hypothesis.mean_logprob, hypothesis.compression
+            buffer.speech(committed_ns),
+            buffer.end_ns,
+            hypothesis.no_speech,
+            hypothesis.mean_logprob,
+            hypothesis.compression,
+            self._in_talk,
         )
-        verdict = hallucination.judge(self._spoken(hypothesis), tuple(self._history), evidence)
+        verdict = hallucination.judge(buffer.place(hypothesis.words), tuple(self._said), evidence)
         if verdict.refused:
             self._agreement.drop()
             return (), verdict.doubt, decode_s
@@ -240,20 +272,11 @@ class Transcriber:
                 tokens += word.marks
         return tokens
 
-    def _spoken(self, hypothesis: Hypothesis) -> list[Spoken]:
-        words = []
-        for word in hypothesis.words:
-            start_ns, end_ns = self._buffer.time_ns(word.start_s), self._buffer.time_ns(word.end_s)
-            if start_ns >= self._buffer.end_ns:
-                break  # nobody can have said it yet
-            start_ns, end_ns = self._buffer.snap(start_ns, min(end_ns, self._buffer.end_ns))
-            words.append(Spoken(start_ns, end_ns, word.text, word.probability, word.tokens, word.marks))
-        return words
-
     def _keep(self, committed: tuple[Spoken, ...]) -> tuple[Spoken, ...]:
         self._prefix += committed
-        self._history.extend(committed)
+        self._said.extend(committed)
         self._words += len(committed)
+        self._in_talk = self._in_talk or bool(committed)
         return committed
 
     def _make_room(self) -> tuple[Spoken, ...]:
@@ -278,6 +301,7 @@ class Transcriber:
     def _update(self, committed: tuple[Spoken, ...], doubt: str | None, decode_s: float) -> Transcript:
         tentative = self._agreement.tentative
         self._measure(committed, tentative)
+        self._open = bool(tentative)
         if committed or tentative:
             self._wordless_s, self._alarmed = 0.0, False
         elif self._wordless_s >= ALARM_S:

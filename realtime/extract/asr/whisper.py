@@ -1,7 +1,8 @@
 """One decode step of Whisper at a short audio context.
 
 - The encoder of CTranslate2 takes mel inputs of any length; its cost falls faster than its length. Sound and the
-  silence after it are laid into `context_frames` (10 ms each) instead of Whisper's 30 s; see docs/asr.md.
+  silence after it are laid into `context_frames` (10 ms each), or more for longer sound, instead of Whisper's 30 s; see
+  docs/asr.md.
 - Feature extraction, encode, generate and align are called one by one, on the same encoder states.
 - Words that are committed already and still in the buffer go in as a forced prefix: they cost no decoding steps and the
   new text cannot contradict them. Nothing else of the past conditions the decoder.
@@ -36,6 +37,10 @@ MEL_TAIL_SAMPLES = 200
 LEAST_PROBABILITY = 1e-6
 BEAM = 3
 """Hypotheses that are followed at once."""
+MARGIN_FRAMES = 90
+"""Silence that follows the sound at least: cut tight, Whisper runs away."""
+LONGEST_FRAMES = 3000
+"""What Whisper was trained on."""
 MEL_FLOOR = 2.0
 """Whisper clips its log-mel at 8 below the maximum and divides by 4: silence lies 2.0 under the loudest cell."""
 
@@ -85,12 +90,13 @@ class AsrModel:
 
     Args:
         config: names the model, its device, precision and threads, language and context.
+        beam: hypotheses that are followed at once.
 
     Raises:
         ModelError: the model cannot be found or loaded, or its device is not there.
     """
 
-    def __init__(self, config: AsrConfig) -> None:
+    def __init__(self, config: AsrConfig, beam: int = BEAM) -> None:
         import ctranslate2  # noqa: PLC0415 - heavy: loaded when there is something to transcribe
 
         self._storage = ctranslate2.StorageView.from_array
@@ -98,17 +104,17 @@ class AsrModel:
         self._mel = self._whisper.feature_extractor
         self._model = self._whisper.model
         self.context_frames = round(config.context_s * MEL_FRAMES_PER_S) // 2 * 2
-        self._language = config.language
+        self._language, self._beam = config.language, beam
         self._tokenizers: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def decode(
         self, sound: Floats, prefix: Sequence[int], max_tokens: int, language: str | None
     ) -> tuple[Hypothesis, str]:
-        """Decode mono sound at 16 kHz, (N,) float32, that fits the context with a margin of silence.
+        """Decode mono sound at 16 kHz, (N,) float32, of at most 30 s.
 
         Args:
-            sound: what was heard.
+            sound: what was heard; if it does not fit the context with a margin of silence, the context grows.
             prefix: tokens of the words at its beginning that are certain.
             max_tokens: most new tokens; the runaway guard.
             language: its code, or None to detect it now.
@@ -123,8 +129,9 @@ class AsrModel:
         result = self._model.generate(
             states,
             [prompt],
-            beam_size=BEAM,
-            max_length=min(len(prompt) + max_tokens, self._whisper.max_length),
+            beam_size=self._beam,
+            # CTranslate2 halves this, as Whisper leaves half of its context to the prompt, and counts the prefix in.
+            max_length=min(2 * (len(prefix) + max_tokens), self._whisper.max_length),
             return_no_speech_prob=True,
         )[0]
         # CTranslate2 repeats a forced prefix in its result.
@@ -139,13 +146,18 @@ class AsrModel:
         ), language
 
     def features(self, sound: Floats) -> Floats:
-        """Log-mel features of the sound laid into the context, (1, mels, context_frames) float32."""
-        most = self.context_frames * SAMPLE_RATE_HZ // MEL_FRAMES_PER_S
-        mel = self._mel(sound[:most], padding=MEL_TAIL_SAMPLES)
-        context = np.full((1, mel.shape[0], self.context_frames), mel.max() - MEL_FLOOR, np.float32)
-        frames = min(mel.shape[1], self.context_frames)
+        """Log-mel features of the sound laid into the context, (1, mels, frames) float32."""
+        most = self._context(len(sound))
+        mel = self._mel(sound[: most * SAMPLE_RATE_HZ // MEL_FRAMES_PER_S], padding=MEL_TAIL_SAMPLES)
+        context = np.full((1, mel.shape[0], most), mel.max() - MEL_FLOOR, np.float32)
+        frames = min(mel.shape[1], most)
         context[0, :, :frames] = mel[:, :frames]
         return context
+
+    def _context(self, samples: int) -> int:
+        """Frames of the context for so much sound, an even number."""
+        needed = math.ceil(samples / SAMPLE_RATE_HZ * MEL_FRAMES_PER_S) + MARGIN_FRAMES
+        return min(max(self.context_frames, needed), LONGEST_FRAMES) // 2 * 2
 
     def _choose_language(self, states: Any) -> str:  # noqa: ANN401 - a ctranslate2.StorageView
         if not self._model.is_multilingual:
@@ -181,7 +193,7 @@ class AsrModel:
             return (), ()
         everything = [*prefix, *tokens]
         heard = math.ceil(samples / SAMPLE_RATE_HZ * MEL_FRAMES_PER_S) + MEL_FRAMES_PER_S
-        result = self._model.align(states, tokenizer.sot_sequence, [everything], min(self.context_frames, heard))[0]
+        result = self._model.align(states, tokenizer.sot_sequence, [everything], min(self._context(samples), heard))[0]
         texts, words = tokenizer.split_to_word_tokens(everything)
         probabilities = result.text_token_probs
         return join_words(texts, words, result.alignments, probabilities, len(prefix)), probabilities[len(prefix) :]
