@@ -155,8 +155,8 @@ class MediaFile:
                 for frame in self._survived(packet):
                     t_ns = None if frame.pts is None else int(frame.pts * frame.time_base * NS_PER_S)
                     yield own, frame, t_ns
-            if (cut := packets.cut_off()) is not None:
-                self._warn(kind, cut)
+            if (unread := packets.unread()) is not None:
+                self._warn(kind, unread)
 
     def _survived(self, packet: Any) -> Any:  # noqa: ANN401 - PyAV's own types
         if packet.is_corrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -23,8 +24,16 @@ MOST_ERRORS = 16
 """So many errors in a row: the rest of the file can't be read."""
 MOST_REORDERED_NS = 5 * NS_PER_S
 """A picture is shown at most so long after it is decoded; a presentation time further away is damaged."""
+LONGEST_PACKET_NS = NS_PER_S
+"""More is what a damaged time leaves before it, or a picture that stands for long: then its end proves nothing."""
 DECLARED = frozenset({"mov", "mp4", "matroska", "flv", "avi", "wav", "flac", "asf"})
 """Formats that declare how long a file is; for the others FFmpeg guesses, from the last time stamp or the bit rate."""
+LEAST_BYTES_PER_S = 25
+"""Even digital silence takes more: a length that would leave less was made from a damaged time."""
+HEADS = ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (0, b"FLV\x01"))
+"""Place and bytes of what MP4, Matroska and FLV files begin with."""
+TAIL_BYTES = 16 << 20
+"""Index and chapters of a file lie after its last packet; they are no longer than this."""
 AVFMT_TS_DISCONT = 0x200
 """FFmpeg's mark of formats whose times may jump, and whose files may be put together with `cat`."""
 
@@ -48,20 +57,36 @@ class Packets:
             warn=lambda stream, problem: warn(kinds[stream], problem),
         )
         self._source = self._read()
+        self._read_to = 0
         self._waiting: deque[Any] = deque()
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the packets, at the end an empty one for each stream; times count from the beginning of the file."""
         while (packet := self._next()) is not None:
             self._mend(packet)
+            if packet.pos is not None:
+                self._read_to = max(self._read_to, packet.pos + packet.size)
             yield packet
 
-    def cut_off(self) -> str | None:
-        """Say at the end how far the file goes, if it declares that it goes further."""
+    def unread(self) -> str | None:
+        """Say at the end what of the file there is or should be that was not read."""
         declared, reached_ns = declared_ns(self._container), self._timeline.reached_ns
-        if declared is None or reached_ns > declared - CUT_OFF_NS:
-            return None
-        return f"cut off: ends at {max(0, reached_ns) / NS_PER_S:.1f} s of {declared / NS_PER_S:.1f} s"
+        if declared is not None and reached_ns <= declared - CUT_OFF_NS:
+            return f"cut off: ends at {max(0, reached_ns) / NS_PER_S:.1f} s of {declared / NS_PER_S:.1f} s"
+        if self._another_begins():
+            return "another file begins in it, after this one, and can't be read; give them one by one"
+        return None
+
+    def _another_begins(self) -> bool:
+        """Whether the head of a file follows the last packet: most formats cannot be put together with `cat`."""
+        try:
+            with Path(self._container.name.removeprefix("file:")).open("rb") as file:
+                head = file.read(8)
+                mark = next((mark for at, mark in HEADS if head[at : at + 4] == mark), None)
+                file.seek(self._read_to)
+                return mark is not None and mark in file.read(TAIL_BYTES)
+        except OSError:
+            return False
 
     def _next(self) -> Any:  # noqa: ANN401 - PyAV's packet
         return self._waiting.popleft() if self._waiting else next(self._source, None)
@@ -87,7 +112,7 @@ class Packets:
         return Stamp(
             packet.stream.index,
             int(ticks * unit * NS_PER_S) - self._offset_ns if known else None,
-            int((packet.duration or 0) * unit * NS_PER_S) if unit is not None else 0,
+            min(int((packet.duration or 0) * unit * NS_PER_S), LONGEST_PACKET_NS) if unit is not None else 0,
             ordered,
         )
 
@@ -126,5 +151,8 @@ class Packets:
 
 def declared_ns(container: Any) -> int | None:  # noqa: ANN401
     """Return how long a file is as it declares itself, in ns; None if it doesn't, or only guesses."""
-    names = set(container.format.name.split(","))
-    return container.duration * (NS_PER_S // av.time_base) if container.duration and names & DECLARED else None
+    if not container.duration or not DECLARED.intersection(container.format.name.split(",")):
+        return None
+    if container.size * av.time_base < LEAST_BYTES_PER_S * container.duration:
+        return None
+    return int(container.duration) * (NS_PER_S // av.time_base)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from realtime.types import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 JUMP_NS = NS_PER_S
 """A step forward beyond this is looked into; smaller holes are the sound's and the picture's own matter."""
@@ -81,9 +81,11 @@ class Timeline:
                 self._warn(stream, "a damaged time stamp")
                 shift_ns += expected_ns - t_ns
             elif t_ns < expected_ns or not self._plausible(t_ns):
-                if not (self._restarts and t_ns < expected_ns):
+                if t_ns > expected_ns:
                     self._warn(stream, f"its times jump by {_spoken(t_ns - expected_ns)}, which was left out")
-                shift_ns = self._shift_ns[stream] = self._line(stamp.t_ns, expected_ns, shift_ns)
+                elif not self._restarts:
+                    self._warn(stream, f"its times fall back by {_spoken(expected_ns - t_ns)}")
+                shift_ns = self._shift_ns[stream] = self._line(stamp.t_ns, expected_ns, shift_ns, ahead)
             t_ns = stamp.t_ns + shift_ns
         goes_on_ns = t_ns + stamp.duration_ns
         self._next_ns[stream] = goes_on_ns if stamp.ordered else max(expected_ns, goes_on_ns)
@@ -94,7 +96,7 @@ class Timeline:
             return t_ns <= self._end_ns + JUMP_NS
         return t_ns - self.reached_ns <= LONGEST_GAP_NS
 
-    def _line(self, t_ns: int, expected_ns: int, shift_ns: int) -> int:
+    def _line(self, t_ns: int, expected_ns: int, shift_ns: int, ahead: Callable[[], Iterable[Stamp]]) -> int:
         """Choose the shift for a stream whose times have jumped for good."""
         newest_ns = self._lines[-1]
         if newest_ns != shift_ns and -JUMP_NS <= t_ns + newest_ns - expected_ns <= LONGEST_GAP_NS:
@@ -102,10 +104,18 @@ class Timeline:
         for known_ns in reversed(self._lines):
             if -BACK_NS <= t_ns + known_ns - expected_ns <= JUMP_NS:
                 return known_ns
-        together = self._restarts or t_ns + shift_ns < expected_ns
-        begin_ns = self.reached_ns if together else expected_ns
-        self._lines.append(begin_ns - t_ns)
-        return begin_ns - t_ns
+        line_ns = expected_ns - t_ns
+        if self._restarts or t_ns + shift_ns < expected_ns:
+            line_ns = self.reached_ns - min([t_ns, *self._jumped(t_ns, ahead())])
+        self._lines.append(line_ns)
+        return line_ns
+
+    def _jumped(self, t_ns: int, ahead: Iterable[Stamp]) -> Iterator[int]:
+        """Yield the times of other streams that have jumped to about the same time."""
+        for later in ahead:
+            expected_ns = self._next_ns.get(later.stream, 0) - self._shift_ns.get(later.stream, 0)
+            if later.t_ns is not None and abs(later.t_ns - t_ns) < JUMP_NS < abs(later.t_ns - expected_ns):
+                yield later.t_ns
 
     @staticmethod
     def _returns(stamp: Stamp, expected_ns: int, shift_ns: int, ahead: Iterable[Stamp]) -> bool:
