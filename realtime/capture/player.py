@@ -33,7 +33,7 @@ BEHIND_NS = NS_PER_S // 10
 LATE_NS = 4 * NS_PER_S // 10
 """A picture that is decoded so late isn't looked at: by the time it is, the picture counts as lost."""
 AGAIN_NS = NS_PER_S
-"""One hiccup isn't slow: pictures left out so far apart are."""
+"""One hiccup isn't slow, and is made up for by decoding alone: pictures that are too late for so long are not."""
 STEADY_NS = 10 * NS_PER_S
 """Without a picture left out for so long the decoder keeps up again."""
 THREADS = min(4, os.cpu_count() or 1)
@@ -116,6 +116,7 @@ class KeepUp:
         self.skip = "DEFAULT"
         self.left_out = 0
         self._to_key = self._slow = False
+        self._late_since_ns: int | None = None
         self._first_ns: int | None = None
         self._last_ns = 0
 
@@ -123,31 +124,34 @@ class KeepUp:
         """Whether a packet is to be decoded: once far behind, none before the next that is due and needs no other."""
         self._to_key = self._to_key and not (key and t_ns >= self._playhead.now_ns())
         if self._to_key:
-            self._leave_out(t_ns)
+            self._leave_out()
         return not self._to_key
 
     def admits(self, t_ns: int) -> bool:
         """Whether a decoded picture is to be looked at: it isn't too late, and within the rate."""
-        late_ns = self._playhead.now_ns() - t_ns
-        if late_ns > LATE_NS:
-            self.skip, self._to_key = "NONREF", True
-            self._leave_out(t_ns)
-            return False
-        if late_ns > BEHIND_NS:
+        now_ns = self._playhead.now_ns()
+        if now_ns - t_ns > LATE_NS:
             self.skip = "NONREF"
-        elif self._first_ns is not None and t_ns - self._last_ns > STEADY_NS:
+            self._late_since_ns = now_ns if self._late_since_ns is None else self._late_since_ns
+            self._to_key = now_ns - self._late_since_ns >= AGAIN_NS
+            self._leave_out()
+            return False
+        self._late_since_ns = None
+        if now_ns - t_ns > BEHIND_NS:
+            self.skip = "NONREF"
+        elif self._first_ns is None or now_ns - self._last_ns > STEADY_NS:
             self._first_ns, self.skip = None, "DEFAULT"
             if self._slow:
                 self._slow = False
                 self._tell(False)
         return self._limit.admits(self._playhead.stamp_ns(t_ns))
 
-    def _leave_out(self, t_ns: int) -> None:
+    def _leave_out(self) -> None:
         self.left_out += 1
+        self._last_ns = self._playhead.now_ns()
         if self._first_ns is None:
-            self._first_ns = t_ns
-        self._last_ns = t_ns
-        if not self._slow and t_ns - self._first_ns >= AGAIN_NS:
+            self._first_ns = self._last_ns
+        if not self._slow and self._last_ns - self._first_ns >= AGAIN_NS:
             self._slow = True
             self._tell(True)
 
