@@ -303,8 +303,10 @@ class LiveStream:
     def _play(self, player: FilePlayer) -> None:
         self.last_ns = player.play()
         if self.last_ns is not None:
-            self.runner.finish(FLUSH_WAIT_S)
-            self.ended.set()
+            try:
+                self.runner.finish(FLUSH_WAIT_S)
+            finally:
+                self.ended.set()
 
 
 class Live:

@@ -1,6 +1,7 @@
 """A file at real pace: sound and picture by their own times, whatever one of them does to the other."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from realtime.capture.player import AGAIN_NS, LATE_NS, STEADY_NS, FilePlayer, Ke
 from realtime.capture.thin import RateLimit
 from realtime.clock import MonotonicClock, VirtualClock
 from realtime.config import CameraConfig
+from realtime.session import LiveStream
 from realtime.types import NS_PER_S, Chunk, Frame
 
 MS = 1_000_000
@@ -158,8 +160,21 @@ def test_what_is_wrong_with_a_file_is_told_where_it_is_met(tmp_path):
     film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
     played = Played(MediaFile(film, CameraConfig()), MonotonicClock())
     assert played.player.play() is not None
-    assert {("picture", "lost"), ("sound", "lost")} <= set(played.told())
-    assert all("film.flv: cut off: ends at 1." in event.cause for event in played.events)
+    for component in ("picture", "sound"):
+        last = [event for event in played.events if event.component == component][-1]
+        assert last.kind == "lost"
+        assert "film.flv: cut off: ends at" in last.cause
+        assert "of 2.0 s" in last.cause
+
+
+def test_the_window_with_the_end_of_a_file_is_closed_once_when_its_last_words_are_there():
+    live = SimpleNamespace(last_ns=None, ended=threading.Event(), _final_ns=None)
+    assert LiveStream.closes(live, 250) == 250
+    live.last_ns = 600
+    assert LiveStream.closes(live, 500) == 500
+    assert [LiveStream.closes(live, end_ns) for end_ns in (750, 1000, 1250)] == [None] * 3
+    live.ended.set()
+    assert LiveStream.closes(live, 1500) == 750
 
 
 def test_a_paused_file_stands_still_and_goes_on_where_it_was():

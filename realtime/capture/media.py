@@ -84,6 +84,7 @@ class MediaFile:
         self._block_ms = block_ms
         self.warning: str | None = None
         self.on_warning: Callable[[str, str], None] | None = None
+        self._unread: dict[str, str | None] = {}
         self._check_file()
         with self._opened() as container:
             self.duration_s: float | None = container.duration / av.time_base if container.duration else None
@@ -127,6 +128,7 @@ class MediaFile:
                 continue
             last_ns = t_ns
             yield Frame(start_ns + t_ns, _upright(picture))
+        self._warn_unread("video")
 
     def sound(self, start_ns: int = 0) -> Iterator[Chunk]:
         """Read the sound alone."""
@@ -134,6 +136,7 @@ class MediaFile:
         for _, sound, t_ns in self._decoded("audio"):
             yield from (_shifted(chunk, start_ns) for chunk in blocks.feed(sound, t_ns))
         yield from (_shifted(chunk, start_ns) for chunk in blocks.flush())
+        self._warn_unread("audio")
 
     def _decoded(self, kind: str, gate: Gate | None = None, threads: int = 0) -> Iterator[tuple[Any, Any, int | None]]:
         """Yield the stream, each decoded frame and its time since the file's beginning in ns."""
@@ -155,8 +158,7 @@ class MediaFile:
                 for frame in self._survived(packet):
                     t_ns = None if frame.pts is None else int(frame.pts * frame.time_base * NS_PER_S)
                     yield own, frame, t_ns
-            if (unread := packets.unread()) is not None:
-                self._warn(kind, unread)
+            self._unread[kind] = packets.unread()
 
     def _survived(self, packet: Any) -> Any:  # noqa: ANN401 - PyAV's own types
         if packet.is_corrupt:
@@ -189,6 +191,11 @@ class MediaFile:
             raise SourceError(f"{self.path}: is not a file; give a video or sound file")
         if self.path.stat().st_size == 0:
             raise SourceError(f"{self.path}: is empty (0 bytes); copy or record it again")
+
+    def _warn_unread(self, kind: str) -> None:
+        """Say what is missing at the end, after the last item."""
+        if (unread := self._unread.pop(kind, None)) is not None:
+            self._warn(kind, unread)
 
     def _warn(self, kind: str, problem: str) -> None:
         cause = f"{self.path.name}: {problem}; the rest that could be read was used"

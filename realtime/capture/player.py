@@ -6,8 +6,10 @@ that no other picture is made from, then all up to the next one that needs none 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,7 @@ STEADY_NS = 10 * NS_PER_S
 """Without a picture left out for so long the decoder keeps up again."""
 THREADS = min(4, os.cpu_count() or 1)
 """Pictures decoded at once; each keeps one in memory."""
+NICE = 5
 LOOK_NS = NS_PER_S // 20
 """A thread that waits looks so often whether it is to pause or to stop."""
 HANG_S = 10.0
@@ -272,6 +275,8 @@ class FilePlayer:
 
     def _run(self, track: _Track) -> None:
         name_thread(track.name)
+        if track.name == "picture":
+            _step_back()
         try:
             items = track.read()
             while (item := self._next(track, items)) is not None:
@@ -323,3 +328,10 @@ class FilePlayer:
             self._on_event(Event(now_ns, "picture", "slow", cause, now_ns))
         else:
             self._on_event(Event(now_ns, "picture", "recovered", None, self._slow_since_ns))
+
+
+def _step_back() -> None:
+    """Let decoding pictures yield the processors to the analysis of the sound; FFmpeg's threads inherit it."""
+    if sys.platform == "linux":  # elsewhere a thread has no priority of its own, or none that may be set
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

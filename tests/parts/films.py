@@ -32,7 +32,7 @@ BEEP_HZ = 1000
 class Film:
     """What a film shows and how it is written.
 
-    `marks_s`: when it flashes and beeps, at least 0.5 s apart. `shown_s`: times of the pictures, by default 25 a second.
+    `marks_s`: when it flashes and beeps, at least 0.5 s apart. `shown_s`: times of its pictures, else 25 a second.
     `kept`: says by stream kind and number which packets are written. `moved_s`: what is added to their times.
     """
 
