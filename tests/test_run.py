@@ -102,6 +102,7 @@ def test_a_replay_is_the_same_to_the_byte_and_close_to_real_pace(clip, tmp_path)
     both = [(message["score"], live[message["seq"]]) for message in one if message["score"] is not None]
     both = [(fast, paced) for fast, paced in both if paced is not None]
     assert len(both) >= len(one) // 2
+    assert len(live) == pytest.approx(len(one), abs=1)
     assert sum(abs(fast - paced) for fast, paced in both) / len(both) <= 0.15
 
 

@@ -18,7 +18,10 @@ def public_address(address: str) -> str:
     """Return the address without what may be a secret: user, password, query."""
     if not is_url(address):
         return address
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # no address: none of it is shown, for there is no telling where a password would be
+        return f"{address.partition('://')[0]}://"
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
 

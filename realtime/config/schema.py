@@ -6,6 +6,7 @@ layers.py reads it: defaults < file < environment (AGFN_FUSION__DEVICE=cpu) < --
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -151,6 +152,10 @@ class MqttConfig(Section):
     @field_validator("url")
     @classmethod
     def _no_password(cls, url: str) -> str:
+        try:
+            urlsplit(url)
+        except ValueError:
+            raise ValueError("no address; write mqtt://HOST or mqtts://HOST, IPv6 as [::1]") from None
         if "@" in url and ":" in url.split("://", 1)[-1].rsplit("@", 1)[0]:
             raise ValueError("no password in the URL: set AGFN_MQTT_PASSWORD or mqtt.password_file")
         return url
@@ -218,6 +223,15 @@ class StreamConfig(Section):
     """default, a device number or (part of) its name; null for none."""
     source: str | None = None
     """A media file, or a recording, instead of camera and microphone."""
+
+    @field_validator("camera")
+    @classmethod
+    def _is_address(cls, camera: str | None) -> str | None:
+        try:
+            urlsplit(camera or "")
+        except ValueError:
+            raise ValueError("no address; write rtsp://HOST/PATH or http://HOST/PATH, IPv6 as [::1]") from None
+        return camera
 
 
 class Config(Section):

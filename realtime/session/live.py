@@ -13,27 +13,28 @@ from typing import TYPE_CHECKING
 from realtime.capture.adapt import AnalysisRate
 from realtime.capture.camera import Camera
 from realtime.capture.microphone import Microphone
+from realtime.capture.player import FilePlayer
 from realtime.fuse.worker import FusionWorker
-from realtime.pipeline import Inlets, connect, tapped
+from realtime.pipeline import connect, tapped
 from realtime.publish.health import HealthReporter, asr_health
 from realtime.publish.messages import Sentiment
 from realtime.runtime.runner import ThreadedRunner
-from realtime.session.files import deliver, note_missing, open_media
+from realtime.session.files import note_missing, open_media
 from realtime.session.inbox import Inbox, Order
 from realtime.session.recorder import recorder_of, tap_of
 from realtime.session.stream import Stream
 from realtime.session.ticks import Ticks
-from realtime.types import NS_PER_S, Event, Frame, item_end_ns
+from realtime.types import NS_PER_S, Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from realtime.capture.media import MediaFile
     from realtime.clock import Clock
     from realtime.config.schema import Config, StreamConfig
     from realtime.fuse.worker import Estimate
     from realtime.publish.messages import PublisherHealth, RecordingHealth
     from realtime.publish.outlet import Outlet
+    from realtime.runtime.worker import WorkerStats
     from realtime.session.models import SharedModels
     from realtime.types import WindowView
 
@@ -68,9 +69,10 @@ class LiveStream:
         self.last_seq: int | None = None
         self.runner = ThreadedRunner(clock, self.stream.event)
         self._clock = clock
-        self._stop = threading.Event()
         self._file: threading.Thread | None = None
-        self._rate = rate = AnalysisRate(config.camera, clock)
+        self._player: FilePlayer | None = None
+        self._final_ns: int | None = None
+        rate = AnalysisRate(config.camera, clock)
         self._tap = tap_of(self._recorder, config, stream.name, self.stream.paused)
         inlets = tapped(
             connect(
@@ -91,8 +93,17 @@ class LiveStream:
         outlet.subscribe(self.health.saw, Sentiment, stream=stream.name)
         if (media := open_media(stream, config)) is not None:
             note_missing(self.stream, media)
+            self._player = FilePlayer(
+                stream.name,
+                media,
+                clock,
+                picture=inlets.picture,
+                sound=inlets.sound,
+                limit=rate,
+                on_event=self.stream.event,
+            )
             self._file = threading.Thread(
-                target=self._play, args=(media, inlets), name=f"{stream.name}-file", daemon=True
+                target=self._play, args=(self._player,), name=f"{stream.name}-file", daemon=True
             )
             return
         if stream.camera is not None:
@@ -139,7 +150,8 @@ class LiveStream:
 
     def close(self) -> None:
         """Release devices and threads."""
-        self._stop.set()
+        if self._player is not None:
+            self._player.stop()
         self.runner.close()
 
     def end(self) -> None:
@@ -148,6 +160,18 @@ class LiveStream:
             self._tap.close()
         if self._recorder is not None:
             self._recorder.close()
+
+    def closes(self, end_ns: int) -> int | None:
+        """Return the end of the window to close now; None while the last words of a file are awaited."""
+        if self.last_ns is None or end_ns < self.last_ns:
+            return end_ns
+        if self._final_ns is None:
+            self._final_ns = end_ns
+        return self._final_ns if self.ended.is_set() else None
+
+    def gauges(self) -> dict[str, WorkerStats]:
+        """Counts of each component by name."""
+        return ({} if self._player is None else self._player.gauges()) | self.runner.gauges()
 
     def recorded(self) -> list[str]:
         """What was recorded of it."""
@@ -159,17 +183,13 @@ class LiveStream:
     def _not_recorded(self, cause: str) -> None:
         self.stream.event(Event(self._clock.now_ns(), "recording", "lost", cause))
 
-    def _play(self, media: MediaFile, inlets: Inlets) -> None:
-        last_ns = self._clock.now_ns()
-        for item in media.paced(self._clock, last_ns):
-            if self._stop.is_set():
-                return
-            last_ns = item_end_ns(item)
-            if not isinstance(item, Frame) or self._rate.admits(item.t_ns):
-                deliver(inlets, item)
-        self.runner.finish(FLUSH_WAIT_S)
-        self.last_ns = last_ns
-        self.ended.set()
+    def _play(self, player: FilePlayer) -> None:
+        self.last_ns = player.play()
+        if self.last_ns is not None:
+            try:
+                self.runner.finish(FLUSH_WAIT_S)
+            finally:
+                self.ended.set()
 
 
 class Live:
@@ -243,8 +263,10 @@ class Live:
             for name, live in list(running.items()):
                 if late:
                     live.health.late()
-                over = live.ended.is_set() and live.last_ns is not None and end_ns >= live.last_ns
-                view = live.stream.close_window(end_ns)
+                if (closing_ns := live.closes(end_ns)) is None:
+                    continue
+                over = live.ended.is_set() and live.last_ns is not None and closing_ns >= live.last_ns
+                view = live.stream.close_window(closing_ns)
                 if over:
                     del running[name]
                     live.last_seq = view.seq
@@ -287,7 +309,7 @@ class Live:
 
     def _report(self, running: dict[str, LiveStream]) -> None:
         for live in running.values():
-            self._outlet.send(live.health.report(live.runner.gauges() | {"fusion": self._fusion.gauge()}))
+            self._outlet.send(live.health.report(live.gauges() | {"fusion": self._fusion.gauge()}))
 
 
 def _tell_nothing(name: str, live: LiveStream) -> None:

@@ -6,13 +6,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from realtime.capture.media import MediaFile
+from realtime.capture.player import Damage
 from realtime.pipeline import connect
 from realtime.runtime.runner import InlineRunner
 from realtime.session.files import Media, deliver, note_missing
 from realtime.session.recorder import recorder_of
 from realtime.session.stream import Stream
 from realtime.session.ticks import Ticks
-from realtime.types import NS_PER_S, Event, item_end_ns
+from realtime.types import NS_PER_S, Event, Frame, item_end_ns
 
 if TYPE_CHECKING:
     import threading
@@ -54,6 +55,9 @@ class OfflineRun:
         self._recorder = recorder_of(config, stream, log.error)
         self._stream = Stream(config, stream, clock, outlet, parts.fuser.checkpoint.context, self._recorder)
         note_missing(self._stream, self._media)
+        self._damage = Damage(clock, self._stream.event)
+        if isinstance(self._media, MediaFile):
+            self._media.on_warning = self._damage.met
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
         """Work off the file, or its first `duration_s` seconds."""
@@ -93,6 +97,7 @@ class OfflineRun:
                 self._tick(ticks.next())
             self._clock.advance_to(due_ns)
             deliver(inlets, item)
+            self._damage.went_on("picture" if isinstance(item, Frame) else "sound")
             if duration_s is None:
                 end_ns = max(end_ns, due_ns)
         run.finish()

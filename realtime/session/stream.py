@@ -56,6 +56,8 @@ class Stream:
         self.name = stream.name
         found = device_names(stream, config) if devices is None else devices
         self.picture, self.sound = found.get("face"), found.get("voice")
+        pictures, sounds = ("camera", "picture"), ("microphone", "sound")
+        self._behind = dict.fromkeys(pictures, self.picture) | dict.fromkeys(sounds, self.sound)
         named = {name: found[name] for name in MODALITIES if name in found}
         self._recorder = recorder
         self.window = (
@@ -122,7 +124,7 @@ class Stream:
 
     def event(self, event: Event) -> None:
         """Take an event of a component: tell the window of a lost device, and publish it."""
-        device = {"camera": self.picture, "microphone": self.sound}.get(event.component)
+        device = self._behind.get(event.component)
         if device and event.kind in {"lost", "stalled"} and event.cause:
             self.window.lost(device, event.cause)
         now_ns = self._clock.now_ns()
