@@ -102,7 +102,8 @@ def test_mqtt_5_carries_content_type_and_expiry(mosquitto, subscribe, publish):
 def test_a_broker_of_mqtt_3_1_1_is_spoken_to_in_3_1_1(publish):
     old = publish("embedded", port=0)
     assert old.wait_ready(5)
-    publisher = publish(old.url, streams=("other",))
+    password = str(old._broker.password_file)
+    publisher = publish(old.url, streams=("other",), username="agfn", password_file=password)
     assert publisher.wait_ready(8)
     subscriber = Subscriber(int(old.url.rsplit(":", 1)[1]), v5=False)
 
