@@ -116,10 +116,7 @@ class EmbeddedBroker:
         self._closing.set()
         process = self._process
         if process is not None:
-            with contextlib.suppress(OSError):
-                if process.stdin is not None:
-                    process.stdin.write(b"end\n")
-                    process.stdin.close()
+            _hang_up(process, goodbye=b"!")
             try:
                 process.wait(timeout_s)
             except subprocess.TimeoutExpired:
@@ -153,6 +150,7 @@ class EmbeddedBroker:
             if ended or time.monotonic() > deadline_s:
                 process.kill()
                 process.wait()
+                _hang_up(process)
                 if ended and port and "address already in use" in lines:
                     return self._launch(program, 0)  # taken since we looked
                 fatal = _FATAL.findall(lines)
@@ -168,6 +166,7 @@ class EmbeddedBroker:
             assert self._process is not None  # noqa: S101 - start() made it
             began_s = time.monotonic()
             code = self._process.wait()
+            _hang_up(self._process)
             if self._closing.is_set():
                 return
             failures = 1 if time.monotonic() - began_s > HEALTHY_S else failures + 1
@@ -199,6 +198,14 @@ def _program() -> str:
     if (other := shutil.which("nats-server")) is not None:
         return other
     raise BrokerError(f"the embedded broker needs the package {PACKAGE}, which is not there; {INSTEAD}")
+
+
+def _hang_up(process: subprocess.Popen[bytes], goodbye: bytes = b"") -> None:
+    if process.stdin is not None and not process.stdin.closed:
+        with contextlib.suppress(OSError):
+            process.stdin.write(goodbye)
+        with contextlib.suppress(OSError):
+            process.stdin.close()
 
 
 def _runtime_folder() -> str | None:

@@ -1,7 +1,7 @@
 """Hosts the embedded broker: starts it, and ends it with whoever holds the other end of standard input.
 
 Run as a file, by nothing but the standard library, so that it is there at once:
-`python -I -S broker_child.py PROGRAM CONFIG FOLDER`. A line on standard input is the goodbye of a parent that ends as
+`python -I -S broker_child.py PROGRAM CONFIG FOLDER`. A byte on standard input is the goodbye of a parent that ends as
 it should; its end without one means that the parent died.
 """
 
@@ -51,7 +51,7 @@ def _die_with(parent: int) -> None:
 
 
 def _follow(broker: subprocess.Popen[bytes], over: threading.Event) -> None:
-    if not sys.stdin.buffer.readline():
+    if not os.read(sys.stdin.fileno(), 1):
         time.sleep(WILLS_S)
     over.set()
     broker.terminate()

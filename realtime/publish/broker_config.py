@@ -15,17 +15,19 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 USER = "agfn"
 GUEST = "guest"
-MAX_PACKET_BYTES = 65_536
+MAX_PACKET_BYTES = 16_384
 MAX_CONNECTIONS = 1024
-MAX_PENDING_BYTES = 1_048_576
+MAX_PENDING_BYTES = 2_097_152
 """What a reader that does not read may leave waiting before it is cut off."""
+MAX_UNANSWERED = 32
+"""Messages of QoS 1 on their way to a reader: with the longest packets fewer bytes than may wait for it."""
 SILENT_S = 3
 """A connection that does not say who it is is closed after so long."""
 STORE_BYTES = 33_554_432
 """For retained messages, and for QoS 1 that was not acknowledged yet."""
 LOG_BYTES = 262_144
-INTERNAL = ["$JS.>", "$SYS.>", *(f"$MQTT.{part}.>" for part in ("JSA", "deliver", "msgs", "rmsgs", "sess"))]
-"""Subjects of the broker's own, which no guest reads; $MQTT.sub is what a subscription with QoS 1 needs."""
+INTERNAL = ["$JS.>", "$SYS.>", "$MQTT.JSA.>", "$MQTT.sess.>"]
+"""Subjects of the broker's own, which no guest reads; the others of $MQTT are what a subscription with QoS 1 needs."""
 
 
 def broker_config(port: int, password: str, guest: str, publishable: Iterable[str], folder: Path) -> str:
@@ -64,7 +66,7 @@ def broker_config(port: int, password: str, guest: str, publishable: Iterable[st
             "listen": f"{HOST}:{port}",
             "no_auth_user": GUEST,
             "ack_wait": "10s",
-            "max_ack_pending": 100,
+            "max_ack_pending": MAX_UNANSWERED,
             "consumer_memory_storage": True,
         },
         "authorization": {

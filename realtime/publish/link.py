@@ -102,7 +102,7 @@ class Link:
         self._fresh: Channel[Parcel] = Channel(Policy.DROP_OLDEST, FRESH_WAITING)
         self._events: Channel[Parcel] = Channel(Policy.DROP_OLDEST, EVENTS_WAITING)
         self._in_hand: Parcel | None = None
-        self._client_id = f"agfn-{stream}-{uuid.uuid4().hex[:8]}"
+        self._client_id = f"agfn-{stream.replace('.', '_')}-{uuid.uuid4().hex[:8]}"
         self._lost_ns: int | None = None
         self._sent = self._stale = self._events_sent = 0
 
