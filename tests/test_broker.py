@@ -271,6 +271,22 @@ class TestRights:
         assert "s3cret" not in environment.values()
 
 
+def test_the_broker_s_own_protocol_lets_nobody_in(broker):
+    (port,) = {each.laddr.port for each in server(broker).net_connections("inet") if each.status == "LISTEN"} - {
+        broker.port
+    }
+    for user in ("{}", json.dumps({"user": broker.access.username, "pass": broker.access.password})):
+        with opened(port) as connection:
+            connection.settimeout(5)
+            connection.sendall(f"CONNECT {user}\r\nPING\r\n".encode())
+            answer = b""
+            with contextlib.suppress(OSError):
+                while block := connection.recv(4096):
+                    answer += block
+        assert b"PONG" not in answer
+        assert b"Authorization Violation" in answer
+
+
 def still_serves(publisher, commands, timeout_s=10, connects=1):
     """A message reaches a fresh subscriber, and a command the program."""
     seq = len(commands) + 1000

