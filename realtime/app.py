@@ -87,7 +87,9 @@ class App:
         self._view: TerminalView | None = None
         if output is not None:
             self._sinks.append(JsonLines(output, lossless=pace == "fast"))
-        self._mqtt = None if config.mqtt.url == "off" else MqttPublisher(config.mqtt, names, self._command, clock)
+        birth = f"{config.homeassistant.prefix}/status"
+        off = config.mqtt.url == "off"
+        self._mqtt = None if off else MqttPublisher(config.mqtt, names, self._command, clock, birth)
         self._session: Live | OfflineRun | RecordingReplay
         if recording is not None:
             virtual = VirtualClock()
@@ -103,7 +105,7 @@ class App:
             self._mqtt.start()
             self._mqtt.wait_ready(CONNECT_S)
             self._sinks.append(self._mqtt)
-        services = Services(config, names, self._mqtt.url if self._mqtt else None)
+        services = Services(config, names, self._mqtt.access if self._mqtt else None)
         self._sinks.append(services)
         where = services.where
         if view and sys.stdout.isatty() and output != "-":

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 from realtime.errors import UsageError
-from realtime.publish.access import Access, access_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from realtime.config.schema import Config
+    from realtime.publish.access import Access
     from realtime.publish.messages import Message
 
 log = logging.getLogger(__name__)
@@ -65,18 +64,18 @@ class Services:
     Args:
         config: of the process; checked.
         streams: names of the streams.
-        broker: address of the broker that the messages go to, or None.
+        broker: how the broker that the messages go to is reached, or None.
 
     Raises:
         UsageError: a port can't be had.
         ModelError: a file of the dashboard is missing or damaged.
     """
 
-    def __init__(self, config: Config, streams: Iterable[str], broker: str | None) -> None:
+    def __init__(self, config: Config, streams: Iterable[str], broker: Access | None) -> None:
         names = tuple(streams)
         self._services: list[Service] = []
         self._listeners: list[Listener] = []
-        self.where = broker
+        self.where = broker.url if broker else None
         """What a person is shown of where the messages are: the broker, and the dashboard if there is one."""
         try:
             if config.metrics.port is not None:
@@ -108,26 +107,17 @@ class Services:
         self._listeners.append(metrics)
         self._services.append(Endpoint(metrics.registry, port))
 
-    def _start_homeassistant(self, config: Config, names: tuple[str, ...], broker: str) -> None:
+    def _start_homeassistant(self, config: Config, names: tuple[str, ...], broker: Access) -> None:
         from realtime.homeassistant.sink import HomeAssistant  # noqa: PLC0415
 
-        sink = HomeAssistant(config.homeassistant, broker_access(config, broker), config.mqtt.base, names)
+        sink = HomeAssistant(config.homeassistant, broker, config.mqtt.base, names)
         self._listeners.append(sink)
         self._services.append(sink)
 
-    def _start_dashboard(self, config: Config, port: int, broker: str) -> None:
+    def _start_dashboard(self, config: Config, port: int, broker: Access) -> None:
         from realtime.dashboard.server import Dashboard  # noqa: PLC0415
 
-        inside = broker_access(config, broker) if config.dashboard.broker is None else None
-        bridge = None if inside is None else (inside.host, inside.port)
+        bridge = (broker.host, broker.port) if config.dashboard.broker is None else None
         dashboard = Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker)
         self._services.append(dashboard)
-        self.where = f"{broker}  {dashboard.url}"
-
-
-def broker_access(config: Config, broker: str) -> Access:
-    """How a further connection reaches the broker that the program uses: the embedded one may have another port."""
-    if config.mqtt.url != "embedded":
-        return access_of(config.mqtt)
-    parts = urlsplit(broker)
-    return Access(parts.hostname or "", parts.port or config.mqtt.port, speaks_v5=False)
+        self.where = f"{broker.url}  {dashboard.url}"
