@@ -7,13 +7,11 @@ import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 from realtime.clock import MonotonicClock, VirtualClock
 from realtime.errors import UsageError
 from realtime.fuse.worker import fuser_of
 from realtime.overlay.child import OverlayProcess
-from realtime.publish.access import Access, access_of
 from realtime.publish.jsonlines import JsonLines
 from realtime.publish.mqtt import MqttPublisher
 from realtime.publish.outlet import KINDS, Outlet
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     import threading
 
     from realtime.config.schema import Config
+    from realtime.publish.access import Access
     from realtime.publish.messages import Command, PublisherHealth
     from realtime.recording.reader import Recording
 
@@ -89,7 +88,9 @@ class App:
             lines = JsonLines(output, lossless=pace == "fast")
             outlet.subscribe(lines.send, *KINDS, words=consent)
             self._parts.append(lines)
-        self._mqtt = None if config.mqtt.url == "off" else MqttPublisher(config.mqtt, names, self._command, clock)
+        birth = f"{config.homeassistant.prefix}/status"
+        off = config.mqtt.url == "off"
+        self._mqtt = None if off else MqttPublisher(config.mqtt, names, self._command, clock, birth)
         self._session: Live | OfflineRun | RecordingReplay
         if recording is not None:
             virtual = VirtualClock()
@@ -119,9 +120,9 @@ class App:
             outlet.subscribe(self._mqtt.send, *KINDS, words=config.privacy.publish_text)
             where = self._mqtt.url
             if config.homeassistant.enabled:
-                self._start_homeassistant(config, names, where)
+                self._start_homeassistant(config, names, self._mqtt.access)
             if config.dashboard.port is not None:
-                where = f"{where}  {self._start_dashboard(config, config.dashboard.port, where)}"
+                where = f"{where}  {self._start_dashboard(config, config.dashboard.port, self._mqtt.access)}"
         # The screen is the user's own: words may be seen there.
         shown = TerminalView(names, where, self.toggle_pause) if view else LogView(names, where)
         shown.subscribe(outlet)
@@ -137,18 +138,17 @@ class App:
         metrics.subscribe(self._outlet)
         self._parts.append(Endpoint(metrics.registry, port))
 
-    def _start_homeassistant(self, config: Config, names: list[str], broker: str) -> None:
+    def _start_homeassistant(self, config: Config, names: list[str], broker: Access) -> None:
         from realtime.homeassistant.sink import HomeAssistant  # noqa: PLC0415 - imported where asked for
 
-        sink = HomeAssistant(config.homeassistant, broker_access(config, broker), config.mqtt.base, names)
+        sink = HomeAssistant(config.homeassistant, broker, config.mqtt.base, names)
         sink.subscribe(self._outlet)
         self._parts.append(sink)
 
-    def _start_dashboard(self, config: Config, port: int, broker: str) -> str:
+    def _start_dashboard(self, config: Config, port: int, broker: Access) -> str:
         from realtime.dashboard.server import Dashboard  # noqa: PLC0415 - imported where asked for
 
-        inside = broker_access(config, broker) if config.dashboard.broker is None else None
-        bridge = None if inside is None else (inside.host, inside.port)
+        bridge = (broker.host, broker.port) if config.dashboard.broker is None else None
         dashboard = Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker)
         self._parts.append(dashboard)
         return dashboard.url
@@ -184,11 +184,3 @@ class App:
         while self._parts:
             with contextlib.suppress(OSError):
                 self._parts.pop().close()
-
-
-def broker_access(config: Config, broker: str) -> Access:
-    """How a further connection reaches the broker that the program uses: the embedded one may have another port."""
-    if config.mqtt.url != "embedded":
-        return access_of(config.mqtt)
-    parts = urlsplit(broker)
-    return Access(parts.hostname or "", parts.port or config.mqtt.port, speaks_v5=False)

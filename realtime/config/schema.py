@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
+TOPIC = r"^[^+#/\x00-\x1f\x7f-\x9f\u2028\u2029][^+#\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""A topic, or its first part: no wildcards, and nothing that a terminal or a log would obey."""
+
+
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values are frozen."""
 
@@ -131,8 +135,8 @@ class MqttConfig(Section):
     """Where messages go."""
 
     url: str = Field("embedded", pattern=r"^(off|embedded|mqtts?://.+)$")
-    """embedded (in-process broker on loopback), off, mqtt://host[:port] or mqtts://host[:port]."""
-    base: str = Field("agfn", pattern=r"^[^+#\x00/][^+#\x00]*$", max_length=200)
+    """embedded (a broker on loopback, in a process of its own), off, mqtt://host[:port] or mqtts://host[:port]."""
+    base: str = Field("agfn", pattern=TOPIC, max_length=200)
     """First part of every topic."""
     port: int = Field(1883, ge=0, le=65535)
     """Port of the embedded broker; 0 takes a free one."""
@@ -199,7 +203,7 @@ class HomeAssistantConfig(Section):
 
     enabled: bool = False
     """Whether the streams appear in Home Assistant by themselves."""
-    prefix: str = Field("homeassistant", pattern=r"^[^+#\x00/][^+#\x00]*$")
+    prefix: str = Field("homeassistant", pattern=TOPIC)
     """Home Assistant's discovery prefix."""
     every_s: float = Field(5.0, ge=0.25, le=60)
     """It gets the newest values so often, and at once when a state changes."""
