@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from realtime.address import refuse_secret, without_addresses
 from realtime.errors import AgfnError, ModelError, UsageError
 from realtime.logs import say_error, set_up
 from realtime.memory import return_freed
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 EPILOG = """exit codes: 0 ended or stopped, 1 error of the program, 2 wrong option or configuration, 3 unreadable file,
 4 the broker refuses, 5 model file missing or damaged.
-The password of a broker is read from AGFN_MQTT_PASSWORD or mqtt.password_file, never from an option."""
+The password of a broker is read from AGFN_MQTT_PASSWORD or mqtt.password_file, that of a network camera from
+AGFN_CAMERA_PASSWORD or camera.password_file, never from an option."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: always.
         """
-        raise UsageError(f"{message}; --help lists the options")
+        raise UsageError(f"{without_addresses(message)}; --help lists the options")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,6 +118,8 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--source plays a file; leave out --camera and --mic")
     if (args.no_camera and args.camera) or (args.no_mic and args.mic):
         raise UsageError("--no-camera and --no-mic contradict --camera and --mic")
+    if args.camera:
+        refuse_secret(args.camera, "--camera")
     values: dict[str, Any] = {}
     if args.device:
         values["fusion"] = {"device": args.device}

@@ -1,19 +1,5 @@
 """How a device is called in messages, logs and errors."""
 
-from __future__ import annotations
+from realtime.address import is_url, public_address
 
-from urllib.parse import urlsplit
-
-
-def is_url(address: str) -> bool:
-    """Whether the address names a network camera."""
-    return "://" in address
-
-
-def public_address(address: str) -> str:
-    """Return the address without what may be a secret: user, password, query."""
-    if not is_url(address):
-        return address
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+__all__ = ["is_url", "public_address"]
