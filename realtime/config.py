@@ -244,7 +244,7 @@ class Config(Section):
     dashboard: DashboardConfig = DashboardConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     metrics: MetricsConfig = MetricsConfig()
-    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1)
+    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1, max_length=64)
 
     @field_validator("streams")
     @classmethod

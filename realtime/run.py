@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from realtime.address import refuse_secret, without_addresses
 from realtime.errors import AgfnError, ModelError, UsageError
-from realtime.logs import say_error, set_up
+from realtime.logs import printable, say_error, set_up
 from realtime.memory import return_freed
 from realtime.threads import limit_pools
 
@@ -106,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AgfnError as error:
         say_error(error)
         return error.exit_code
+    except MemoryError:
+        say_error(AgfnError("out of memory: give it fewer streams, or a smaller model or file"))
+        return AgfnError.exit_code
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:
@@ -155,7 +158,7 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.list_devices:
         from realtime.capture.devices import list_devices  # noqa: PLC0415 - devices are slow to look at
 
-        _say("\n".join(list_devices()))
+        _say("\n".join(printable(line) for line in list_devices()))  # a device may call itself anything
         return 0
     if args.print_schema:
         from realtime.publish.messages import schema_json  # noqa: PLC0415 - pydantic is slow to import
@@ -217,8 +220,10 @@ def _run(args: argparse.Namespace, config: Config) -> int:
 
     stop = threading.Event()
     app = App(config, pace=args.pace, output=args.output, view=not args.no_view, overlay=args.overlay)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    ends = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    for number in ends:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup goes on when the terminal is closed
+            signal.signal(number, lambda *_: stop.set())
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda *_: app.toggle_pause())
     terminal = sys.stderr is not None and sys.stderr.isatty()

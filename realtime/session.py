@@ -92,7 +92,7 @@ class Replay:
         self._config, self._parts, self._clock = config, parts, clock
         stream = config.streams[0]
         self._media: Media = media or MediaFile(stream.source or "", config.camera)
-        self._recorder = recorder_of(config, stream, log.error)
+        self._recorder = recorder_of(config, stream, lambda _: None)
         self._stream = Stream(config, stream, clock, send, parts.fuser.checkpoint.context, self._recorder)
         _note_missing(self._stream, self._media)
 
@@ -110,6 +110,10 @@ class Replay:
     def recorded(self) -> list[str]:
         """What was recorded, a line a stream."""
         return [] if self._recorder is None else [self._recorder.summary()]
+
+    def ended_early(self) -> str | None:
+        """Why the recording ended before the session did."""
+        return None if self._recorder is None else self._recorder.ended_early
 
     def _play(self, run: InlineRunner, stop: threading.Event, duration_s: float | None) -> None:
         inlets = connect(
@@ -257,6 +261,10 @@ class LiveStream:
         """What was recorded of it."""
         return [] if self._recorder is None else [self._recorder.summary()]
 
+    def ended_early(self) -> str | None:
+        """Why the recording ended before the session did."""
+        return None if self._recorder is None else self._recorder.ended_early
+
     def send(self, message: Message) -> None:
         """Send a message of this stream."""
         if isinstance(message, Sentiment):
@@ -329,6 +337,10 @@ class Live:
     def recorded(self) -> list[str]:
         """What was recorded, a line a stream."""
         return [line for live in self.streams.values() for line in live.recorded()]
+
+    def ended_early(self) -> str | None:
+        """Why a recording ended before the session did."""
+        return next((why for live in self.streams.values() if (why := live.ended_early())), None)
 
     def pause(self, stream: str) -> None:
         """Release the devices of a stream; it says `paused` until it is resumed."""

@@ -19,6 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from models import manifest
 from models.checkpoint import CheckpointError, load
 from models.export import beside, digest, example, to_onnx
 from realtime.extract.schema import schema_hash
@@ -49,6 +50,8 @@ def write(weights: Path) -> tuple[AGFN, Path]:
     part = target.with_name(target.name + ".part")
     part.write_bytes(content)
     part.replace(target)
+    manifest.note(weights, weights.read_bytes())
+    manifest.note(target, content)
     return model, target
 
 

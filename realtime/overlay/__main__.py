@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realtime.errors import AgfnError, UsageError
+from realtime.logs import say_error
 from realtime.overlay.needs import check_needs
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return show(access, config.base, args.stream, follow_stdin=args.follow_stdin)
     except AgfnError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line a person must see
+        say_error(error)
         return error.exit_code
 
 
