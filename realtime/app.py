@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from realtime.clock import MonotonicClock, VirtualClock
-from realtime.errors import UsageError
+from realtime.errors import AgfnError, UsageError
 from realtime.fuse.worker import fuser_of
 from realtime.overlay.child import OverlayProcess
 from realtime.publish.jsonlines import JsonLines
@@ -79,14 +79,18 @@ class App:
                 raise UsageError("--record with a recording as --source would keep the same twice: leave one out")
             config = recorded_settings(config, recording)
         self._config = config
+        self._stop: threading.Event | None = None
         clock = MonotonicClock()
         names = [stream.name for stream in config.streams]
         for stream in config.streams if recording is None else ():
             open_media(stream, config)  # a file that can't be read is said before models are loaded for seconds
         self._sinks: list[Sink] = []
         self._view: TerminalView | None = None
+        self._output: JsonLines | None = None
+        self._nobody = threading.Event()
         if output is not None:
-            self._sinks.append(JsonLines(output, lossless=pace == "fast"))
+            self._output = JsonLines(output, lossless=pace == "fast", ended=self._no_more_output)
+            self._sinks.append(self._output)
         self._mqtt = None if config.mqtt.url == "off" else MqttPublisher(config.mqtt, names, self._command, clock)
         self._session: Live | OfflineRun | RecordingReplay
         if recording is not None:
@@ -114,12 +118,19 @@ class App:
             self._overlay = OverlayProcess(self._mqtt.url, config.mqtt, names[0] if len(names) == 1 else None)
 
     def run(self, stop: threading.Event, duration_s: float | None) -> None:
-        """Run the session to its end, then say goodbye."""
+        """Run the session to its end, then say goodbye.
+
+        Raises:
+            AgfnError: a recording or the output ended before the session did, as on a full disk.
+        """
         if self._config.record.folder is not None:
             record = self._config.record
             kept = "with the words" if record.text else "no words"
             kept += ", WITH PICTURES AND SOUND" if record.media else ", no picture, no sound"
             log.info("recording into %s (%s)", record.folder, kept)
+        self._stop = stop
+        if self._nobody.is_set():
+            stop.set()
         try:
             self._session.run(stop, duration_s)
         finally:
@@ -129,6 +140,19 @@ class App:
                 sink.close()
             for line in self._session.recorded():
                 log.info("%s", line)
+        early = self._session.ended_early() or (self._output.failed if self._output else None)
+        if early is not None:
+            raise AgfnError(f"ended early: {early}")
+
+    def _no_more_output(self) -> None:
+        """Stop when the messages went nowhere else: no camera stays open for nobody."""
+        config = self._config
+        served = config.mqtt.url != "off" or config.metrics.port is not None or config.record.folder is not None
+        if served or self._view is not None:
+            return
+        self._nobody.set()
+        if self._stop is not None:
+            self._stop.set()
 
     def toggle_pause(self) -> None:
         """Pause all streams, or resume them when they are paused. Returns at once."""

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+from realtime.address import with_password
 from realtime.errors import UsageError
 from realtime.publish.access import Access, access_of
 
@@ -41,6 +42,9 @@ def check(config: Config) -> None:
     Raises:
         UsageError: they don't.
     """
+    for stream in config.streams:
+        if stream.source is None and stream.camera is not None:
+            with_password(stream.camera, config.camera.password_file)  # said before anything slow begins
     embedded, off = config.mqtt.url == "embedded", config.mqtt.url == "off"
     if config.homeassistant.enabled and off:
         raise UsageError("--homeassistant works over MQTT: leave out --mqtt off")

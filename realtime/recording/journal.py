@@ -18,6 +18,7 @@ import numpy as np
 
 from realtime.errors import SourceError
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
+from realtime.recording.contract import load_json
 from realtime.types import (
     FaceFeatures,
     SpeechFrame,
@@ -96,9 +97,9 @@ def decode(at_ns: int, topic: str, data: bytes) -> Entry:
         SourceError: it is not what `encode` writes.
     """
     try:
-        body = json.loads(data)
+        body = load_json(data)
         return Entry(_time(at_ns), topic, _item(topic, body))  # type: ignore[arg-type] # _item refuses other topics
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, binascii.Error) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, binascii.Error) as error:
         raise SourceError(f"damaged entry on {topic!r}: {type(error).__name__} {error}"[:200]) from None
 
 
@@ -138,7 +139,7 @@ def _speech_out(frame: SpeechFrame) -> dict[str, Any]:
 def _speech_in(body: Any) -> SpeechFrame:  # noqa: ANN401 - JSON
     return SpeechFrame(
         t_ns=_time(body["t_ns"]),
-        samples=SPEECH_SAMPLES[: int(body["samples"])],
+        samples=SPEECH_SAMPLES[: max(0, int(body["samples"]))],
         probability=_number(body["probability"]),
         level_db=_number(body["level_db"]),
         snr_db=None if body["snr_db"] is None else _number(body["snr_db"]),
