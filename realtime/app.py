@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from realtime.clock import MonotonicClock, VirtualClock
-from realtime.errors import UsageError
+from realtime.errors import AgfnError, UsageError
 from realtime.fuse.worker import fuser_of
 from realtime.overlay.child import OverlayProcess
 from realtime.publish.jsonlines import JsonLines
@@ -24,8 +25,6 @@ from realtime.session.replay import OfflineRun
 from realtime.terminal.view import LogView, TerminalView
 
 if TYPE_CHECKING:
-    import threading
-
     from realtime.config.schema import Config
     from realtime.publish.access import Access
     from realtime.publish.messages import Command, PublisherHealth
@@ -77,17 +76,20 @@ class App:
                 raise UsageError("--record with a recording as --source would keep the same twice: leave one out")
             config = recorded_settings(config, recording)
         self._config = config
+        self._stop: threading.Event | None = None
         clock = MonotonicClock()
         names = [stream.name for stream in config.streams]
         for stream in config.streams if recording is None else ():
             open_media(stream, config)  # a file that can't be read is said before models are loaded for seconds
         self._outlet = outlet = Outlet()
         self._parts: list[Part] = []
-        consent = config.privacy.publish_text
+        self._shown = False
+        self._lines: JsonLines | None = None
+        self._nobody = threading.Event()
         if output is not None:
-            lines = JsonLines(output, lossless=pace == "fast")
-            outlet.subscribe(lines.send, *KINDS, words=consent)
-            self._parts.append(lines)
+            self._lines = JsonLines(output, lossless=pace == "fast", ended=self._no_more_output)
+            outlet.subscribe(self._lines.send, *KINDS, words=config.privacy.publish_text)
+            self._parts.append(self._lines)
         birth = f"{config.homeassistant.prefix}/status"
         off = config.mqtt.url == "off"
         self._mqtt = None if off else MqttPublisher(config.mqtt, names, self._command, clock, birth)
@@ -124,6 +126,7 @@ class App:
             if config.dashboard.port is not None:
                 where = f"{where}  {self._start_dashboard(config, config.dashboard.port, self._mqtt.access)}"
         # The screen is the user's own: words may be seen there.
+        self._shown = view
         shown = TerminalView(names, where, self.toggle_pause) if view else LogView(names, where)
         shown.subscribe(outlet)
         self._parts.append(shown)
@@ -154,18 +157,38 @@ class App:
         return dashboard.url
 
     def run(self, stop: threading.Event, duration_s: float | None) -> None:
-        """Run the session to its end, then say goodbye."""
+        """Run the session to its end, then say goodbye.
+
+        Raises:
+            AgfnError: a recording or the output ended before the session did, as on a full disk.
+        """
         if self._config.record.folder is not None:
             record = self._config.record
             kept = "with the words" if record.text else "no words"
             kept += ", WITH PICTURES AND SOUND" if record.media else ", no picture, no sound"
             log.info("recording into %s (%s)", record.folder, kept)
+        self._stop = stop
+        if self._nobody.is_set():
+            stop.set()
         try:
             self._session.run(stop, duration_s)
         finally:
             self._close()
             for line in self._session.recorded():
                 log.info("%s", line)
+        early = self._session.ended_early() or (self._lines.failed if self._lines else None)
+        if early is not None:
+            raise AgfnError(f"ended early: {early}")
+
+    def _no_more_output(self) -> None:
+        """Stop when the messages went nowhere else: no camera stays open for nobody."""
+        config = self._config
+        served = config.mqtt.url != "off" or config.metrics.port is not None or config.record.folder is not None
+        if served or self._shown:
+            return
+        self._nobody.set()
+        if self._stop is not None:
+            self._stop.set()
 
     def toggle_pause(self) -> None:
         """Pause all streams, or resume them when they are paused. Returns at once."""

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from realtime.system.address import is_url
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -57,6 +59,8 @@ class CameraConfig(Section):
     """Height asked from the camera, in pixels."""
     open_timeout_s: float = Field(5.0, gt=0, le=60)
     """How long a camera may take to open."""
+    password_file: str | None = None
+    """File with the password of network cameras, for rtsp://USER@HOST/ or {password}; or AGFN_CAMERA_PASSWORD."""
     read_timeout_s: float = Field(1.0, gt=0, le=60)
     """Without a frame for so long the camera counts as stalled and is opened again."""
 
@@ -237,6 +241,13 @@ class StreamConfig(Section):
             raise ValueError("no address; write rtsp://HOST/PATH or http://HOST/PATH, IPv6 as [::1]") from None
         return camera
 
+    @field_validator("source")
+    @classmethod
+    def _source_is_a_file(cls, source: str | None) -> str | None:
+        if source is not None and is_url(source):
+            raise ValueError("this is an address; a source is a file: use --camera for a network camera")
+        return source
+
 
 class Config(Section):
     """Everything that can be set."""
@@ -253,7 +264,7 @@ class Config(Section):
     dashboard: DashboardConfig = DashboardConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     metrics: MetricsConfig = MetricsConfig()
-    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1)
+    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1, max_length=64)
 
     @field_validator("streams")
     @classmethod
