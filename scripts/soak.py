@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import sys
 import time
@@ -20,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.harness import talking
 from scripts.soaking import faults, verdict
 from scripts.soaking.rig import STREAMS, Rig, healthy
 from scripts.soaking.verdict import Outcome, Silence, Usage, p95, seconds, table
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from scripts.harness.live_program import Heard
     from scripts.soaking.faults import Fault
 
-ROOT = Path(__file__).resolve().parent.parent
-CLIP = "mosi_clips/03bSnISJMiM_1.mp4"
 START_S, NOTICE_S, RETURN_S = 90.0, 15.0, 20.0
 HOLD_S, REST_S = (1.5, 5.0), (0.5, 3.0)
 SETTLE_S = 6.0
@@ -176,10 +174,10 @@ def main() -> int:
     cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     cli.add_argument("--minutes", type=float, default=30.0, help="how long (default 30)")
     cli.add_argument("--chaos", type=int, default=0, metavar="SEED", help="seed of the faults (default 0)")
-    cli.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", ROOT.parent / "shared" / "data")))
+    cli.add_argument("--clip", type=Path, help="a person who talks (default: made of the demo's portrait and voice)")
     args = cli.parse_args()
     with ExitStack() as stack:
-        soak = Soak(Rig(stack, args.data / CLIP), args.chaos)
+        soak = Soak(Rig(stack, args.clip or talking.film(talking.BEST)), args.chaos)
         minutes = soak.run(args.minutes)
         summary = soak.summary(minutes)
     for violation in soak.violations[:50]:

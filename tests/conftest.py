@@ -1,4 +1,8 @@
-"""Fixtures with real parts. A part that is missing skips its tests with the reason; where CI=true it fails them."""
+"""Fixtures with real parts. A part that is missing skips its tests with the reason; where CI=true it fails them.
+
+Only tests marked `corpus`, which judge accuracy on labelled recordings, need anything beside the repository and the
+models: pictures and sound of the others are made of the demo's portrait and voice.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from models.zoo import ZooError
 from scripts.harness import camera as cameras
-from scripts.harness import clips
+from scripts.harness import clips, talking
 from scripts.harness.mosquitto import Mosquitto
 from scripts.harness.processes import absent
 from scripts.harness.sound import sound_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-CLIP = "mosi_clips/03bSnISJMiM_1.mp4"
+MOST_CORPUS_TESTS = 25
 
 # How long an example takes says something about the machine, nothing about the code.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,27 +29,52 @@ settings.load_profile("steady")
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
-    """In CI a test with a real part may not skip, whoever skips it."""
+    """In CI only a test that judges accuracy on a corpus may skip, whoever skips it."""
     report = (yield).get_result()
     in_ci = os.environ.get("CI", "").lower() in {"1", "true"}
-    if in_ci and report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("real"):
+    if in_ci and report.skipped and not hasattr(report, "wasxfail") and not item.get_closest_marker("corpus"):
         report.outcome = "failed"
         report.longrepr = f"a part is missing in CI: {report.longrepr[-1]}"
 
 
+def pytest_collection_modifyitems(items):
+    """Mark what needs the models for a clip; refuse a test that needs a corpus and is not marked so, and too many."""
+    for item in items:
+        if "clip" in item.fixturenames or "other_clip" in item.fixturenames:
+            item.add_marker("models")
+        if "data_dir" in item.fixturenames and not item.get_closest_marker("corpus"):
+            raise pytest.UsageError(f"{item.nodeid} uses data_dir: only tests marked `corpus` may, others use `clip`")
+    if sum(item.get_closest_marker("corpus") is not None for item in items) > MOST_CORPUS_TESTS:
+        raise pytest.UsageError(f"more than {MOST_CORPUS_TESTS} tests need a corpus: a user's machine has none")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder with the real clips: AGFN_DATA, by default ../shared/data beside the repository."""
+    """Folder with the labelled corpora: AGFN_DATA, by default ../shared/data beside the repository."""
     folder = Path(os.environ.get("AGFN_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
-        absent(f"no clips in {folder}: set AGFN_DATA")
+        pytest.skip(f"judges accuracy on labelled recordings, and there are none in {folder}: set AGFN_DATA")
     return folder
 
 
+def filmed(take: talking.Take) -> Path:
+    """Return a made clip, or skip where what it is made of can neither be found nor fetched."""
+    try:
+        return talking.film(take)
+    except ZooError as error:
+        absent(str(error))
+
+
 @pytest.fixture(scope="session")
-def clip(data_dir) -> Path:
-    """A short clip of a talking person: mp4, 640x360 at 30 frames/s, stereo at 44.1 kHz, 3.3 s."""
-    return data_dir / CLIP
+def clip() -> Path:
+    """A short clip of a talking person: mp4, 640x360 at 30 frames/s, stereo at 44.1 kHz, 3.3 s; `talking.BEST`."""
+    return filmed(talking.BEST)
+
+
+@pytest.fixture(scope="session")
+def other_clip() -> Path:
+    """The same person saying something else: mp4, 640x360 at 20 frames/s, 3.8 s; `talking.WISDOM`."""
+    return filmed(talking.WISDOM)
 
 
 @pytest.fixture(scope="session")

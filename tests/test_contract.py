@@ -92,8 +92,8 @@ def test_asyncapi_describes_every_topic_and_its_references_lead_somewhere():
 
 
 @pytest.fixture(scope="module")
-def session(data_dir, tmp_path_factory):
-    """A real run over a real clip, heard by an independent client and by the two examples."""
+def session(clip, tmp_path_factory):
+    """A real run over a clip, heard by an independent client and by the two examples."""
     need("mosquitto_sub", "jq")
     folder = tmp_path_factory.mktemp("session")
     broker = Mosquitto(folder)
@@ -101,7 +101,6 @@ def session(data_dir, tmp_path_factory):
     env = os.environ | {"PYTHONPATH": str(DOCS.parent), "PYTHONUNBUFFERED": "1"}
     python = Program([sys.executable, str(DOCS / "examples/subscribe.py"), broker.url], folder / "python.txt", env)
     shell = Program([str(DOCS / "examples/watch.sh"), "127.0.0.1", str(broker.port)], folder / "shell.txt", env)
-    clip = data_dir / "mosi_clips/03bSnISJMiM_1.mp4"
     command = [sys.executable, "-m", "realtime.run", "--no-view", "--source", str(clip), "--mqtt", broker.url]
     program = Program(command, folder / "run.txt", env | {"OMP_NUM_THREADS": "1"})
     try:

@@ -132,7 +132,7 @@ def test_a_face_is_found_whose_mouth_follows_the_voice_and_whose_smile_follows_t
                 seen.append({shape.category_name: shape.score for shape in found.face_blendshapes[0]})
     assert len(seen) > 0.95 * len(frames[::2])
 
-    voice, rate = demo._read_voice(zoo.path("demo-voice"), demo.DemoPlan().duration_s)
+    voice, rate = demo.read_voice(zoo.path("demo-voice"), demo.DemoPlan().duration_s)
     scripted = [pose.jaw for pose in demo.poses_for(voice, rate, np.array(times_s))]
     assert np.corrcoef(scripted, [shape["jawOpen"] for shape in seen])[0, 1] > 0.6
 

@@ -34,7 +34,8 @@ def megabytes_after(*, ours):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the allocator is glibc's")
 def test_buffers_of_changing_size_leave_less_behind():
-    assert megabytes_after(ours=True) <= megabytes_after(ours=False)
+    # About 45 and 205 MB with glibc 2.36.
+    assert megabytes_after(ours=True) < 0.6 * megabytes_after(ours=False)
 
 
 @pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])

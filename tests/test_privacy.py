@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import yaml
 
-from realtime.config.schema import Config
 from scripts.harness.camera import V4l2Camera, child_env
 from scripts.harness.live_program import Live
 from scripts.harness.mosquitto import Mosquitto
 from scripts.harness.processes import wait_until
 from scripts.harness.sound import sound_server
 
+ROOT = Path(__file__).resolve().parent.parent
 SILENCERS = {"CI", "ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"}
 """Variables that keep libraries from reporting: the program must do that by itself, wherever it runs."""
 TEXTS = {"schema", "stream", "utc", "state", "label", "cause", "id", "component", "kind"}
@@ -145,17 +147,37 @@ def test_it_talks_to_its_broker_only_and_listens_nowhere(desk):
     assert {each.raddr for each in connections if each.raddr} == {("127.0.0.1", desk.broker.port)}
 
 
-def test_everything_that_shares_more_than_numbers_is_off_by_default():
-    config = Config()
+def configured(*options):
+    """The configuration as the program shows it, every value under its dotted name."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("AGFN_")}
+    command = [sys.executable, "-m", "realtime.run", "--print-config", *options]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    sections = yaml.safe_load(done.stdout)
+    return {
+        f"{section}.{name}": value
+        for section, values in sections.items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+    }
 
-    assert (config.privacy.publish_text, config.record.folder, config.record.text) == (False, None, False)
-    assert config.record.media is False
-    assert (config.dashboard.port, config.metrics.port, config.homeassistant.enabled) == (None, None, False)
-    assert config.mqtt.url == "embedded"
+
+def test_each_consent_is_off_until_its_flag_is_given(tmp_path):
+    values = {"DIR": str(tmp_path / "session"), "PORT": "8123"}
+    page = (ROOT / "docs" / "privacy.md").read_text()
+    consents = re.findall(r"^\| `(--[a-z-]+) ?([A-Z]*)` \(`([a-z_.]+)`\)", page, re.MULTILINE)
+    assert len(consents) >= 7
+    default = configured()
+    asked = configured(*(part for flag, value, _ in consents for part in (flag, values.get(value)) if part))
+    assert [key for _, _, key in consents if default[key]] == []
+    assert [key for _, _, key in consents if not asked[key]] == []
+    assert default["mqtt.url"] == "embedded"
 
 
-def test_the_uses_that_are_forbidden_and_the_duty_to_inform_are_named():
-    for file in ("README.md", "docs/privacy.md", "models/CARD.md"):
-        text = Path(file).read_text()
-        for named in ("5(1)(f)", "50(3)"):
-            assert named in text, file
+@pytest.mark.parametrize("file", ["README.md", "docs/privacy.md", "models/CARD.md"])
+def test_the_uses_that_are_forbidden_and_the_duty_to_inform_are_named(file):
+    paragraphs = (ROOT / file).read_text().replace("\n\n", "\0").replace("\n", " ").split("\0")
+    forbidden = [text for text in paragraphs if "5(1)(f)" in text]
+    told = [text for text in paragraphs if "50(3)" in text]
+    assert any(re.search(r"prohibited|out of bounds|do not use", text, re.IGNORECASE) for text in forbidden)
+    assert any("education" in text and "work" in text for text in forbidden)
+    assert any(re.search(r"must (be told|tell)", text) for text in told)

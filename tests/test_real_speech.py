@@ -1,8 +1,6 @@
-"""The recogniser on real speech, and on what only sounds like it (needs the model files and the clips)."""
+"""The recogniser on real speech, and on what only sounds like it."""
 
 import itertools
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,18 +14,22 @@ from realtime.extract.vad import SpeechDetector
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk
 from scripts.benchmarks import sound
 from scripts.benchmarks.words import ErrorRate, normal, pair
+from scripts.harness import talking
 from scripts.harness.espeak import speak
 
 pytestmark = pytest.mark.models
-ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("AGFN_DATA", ROOT / "../shared/data"))
-needs_clips = pytest.mark.skipif(not (DATA / "grid").is_dir(), reason="the clips of AGFN_DATA are not there")
 PAUSE = np.zeros(6 * SAMPLE_RATE_HZ, np.float32)
 
 
 @pytest.fixture(scope="module")
 def model():
     return AsrModel(AsrConfig())
+
+
+@pytest.fixture(scope="module")
+def read():
+    """Sentences of the demo's reading."""
+    return [sound.Clip(take.name, talking.sound(take), take.text) for take in talking.SENTENCES]
 
 
 def recognise(model, samples, chunk_samples=None, **config):
@@ -59,10 +61,14 @@ def error_rate(clips, model):
     return rate.value
 
 
-@needs_clips
-def test_commands_are_recognised_and_start_where_they_are_spoken(model):
+def test_read_speech_is_recognised(model, read):
+    assert error_rate(read, model) < 0.15
+
+
+@pytest.mark.corpus
+def test_commands_are_recognised_and_start_where_they_are_spoken(model, data_dir):
     rate, errors_s = ErrorRate(), []
-    for clip in sound.grid(DATA)[:6]:
+    for clip in sound.grid(data_dir)[:6]:
         words = committed(recognise(model, clip.sound))
         heard = [(part, word.start_ns / NS_PER_S) for word in words for part in normal(word.text)]
         rate.add(clip.text, [word.text for word in words])
@@ -73,25 +79,24 @@ def test_commands_are_recognised_and_start_where_they_are_spoken(model):
     assert np.median(errors_s) <= 0.12
 
 
-@needs_clips
-def test_free_speech_is_recognised(model):
-    assert error_rate(sound.mosi(DATA, 8), model) < 0.4
+@pytest.mark.corpus
+def test_free_speech_is_recognised(model, data_dir):
+    assert error_rate(sound.mosi(data_dir, 8), model) < 0.4
 
 
-@needs_clips
-def test_acted_sentences_are_recognised(model):
+@pytest.mark.corpus
+def test_acted_sentences_are_recognised(model, data_dir):
     spoken = normal("don't forget a jacket")
     heard = [
         normal(text(recognise(model, sound.decode_audio(str(path)))))
-        for path in sorted((DATA / "cremad").glob("*.flv"))
+        for path in sorted((data_dir / "cremad").glob("*.flv"))
     ]
     assert len(heard) == 6
     assert sum(pair(spoken, words)[0] for words in heard) <= 10
 
 
-@needs_clips
-def test_any_chunking_of_real_speech_gives_the_same_text(model):
-    clip = sound.mosi(DATA, 3)[1]
+def test_any_chunking_of_real_speech_gives_the_same_text(model, read):
+    clip = read[0]
     random = np.random.default_rng(1)
     whole = recognise(model, clip.sound, [len(clip.sound)])
     cut = recognise(model, clip.sound, (int(size) for size in random.integers(1, 3000, 1000)))
@@ -102,9 +107,8 @@ def test_any_chunking_of_real_speech_gives_the_same_text(model):
     )
 
 
-@needs_clips
-def test_long_pauses_separate_utterances_and_add_no_words(model):
-    clips = sound.mosi(DATA, 4)
+def test_long_pauses_separate_utterances_and_add_no_words(model, read):
+    clips = read[:4]
     stream = np.concatenate([part for clip in clips for part in (clip.sound, PAUSE)])
     updates = recognise(model, stream)
     apart = [normal(text(recognise(model, np.concatenate((clip.sound, PAUSE))))) for clip in clips]
@@ -121,9 +125,8 @@ def test_long_pauses_separate_utterances_and_add_no_words(model):
         assert into < 0.5, f"{word.text} lies in the silence"
 
 
-@needs_clips
-def test_times_of_real_words_rise(model):
-    words = committed(recognise(model, np.concatenate([clip.sound for clip in sound.mosi(DATA, 3)])))
+def test_times_of_real_words_rise(model, read):
+    words = committed(recognise(model, np.concatenate([clip.sound for clip in read[:3]])))
     times = [time for word in words for time in (word.start_ns, word.end_ns)]
     assert len(words) > 10
     assert times == sorted(times)

@@ -409,10 +409,10 @@ def test_a_killed_recording_has_all_but_its_last_second(tmp_path):
 
 @pytest.mark.real
 @pytest.mark.models
-def test_a_disk_that_fills_is_an_event_and_the_analysis_goes_on(data_dir, tmp_path):
+def test_a_disk_that_fills_is_an_event_and_the_analysis_goes_on(other_clip, tmp_path):
     options = [
         "--source",
-        data_dir / "mosi_clips/03bSnISJMiM_12.mp4",
+        other_clip,
         "--record",
         tmp_path / "session",
         "--output",

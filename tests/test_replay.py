@@ -26,7 +26,6 @@ from realtime.run import main
 from realtime.session.playback import RecordingReplay, recorded_settings
 from scripts.harness.session import session
 
-CLIP = "mosi_clips/03bSnISJMiM_12.mp4"
 WALL_CLOCK = {"utc", "id"}
 
 
@@ -242,10 +241,10 @@ def lines(path, without):
 @pytest.mark.real
 @pytest.mark.models
 @pytest.mark.parametrize("pace", ["fast", "realtime"])
-def test_a_real_session_is_judged_the_same_again(pace, data_dir, tmp_path):
+def test_a_real_session_is_judged_the_same_again(pace, clip, tmp_path):
     kept = ["--record-text"] if pace == "fast" else ["--record-media"]
     session_dir, first, again = tmp_path / "session", tmp_path / "first.jsonl", tmp_path / "again.jsonl"
-    done = run("--source", data_dir / CLIP, "--pace", pace, "--record", session_dir, "--output", first, *kept)
+    done = run("--source", clip, "--pace", pace, "--record", session_dir, "--output", first, *kept)
     assert done.returncode == 0, done.stderr
     assert f"recorded {session_dir}/desk.mcap: " in done.stderr
     [recording] = open_recordings(session_dir)

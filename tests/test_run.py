@@ -1,4 +1,4 @@
-"""The whole program as a user starts it, on real clips, with a real mosquitto and mosquitto_sub as the subscriber."""
+"""The whole program as a user starts it, on clips, with a real mosquitto and mosquitto_sub as the subscriber."""
 
 import itertools
 import json
@@ -49,8 +49,21 @@ def mean(messages, name, key):
 
 @pytest.mark.real
 @pytest.mark.models
+@pytest.mark.parametrize("suffix", [".mp4", ".flv"])
+def test_a_subscriber_gets_a_message_every_hop_with_words_face_and_gates(suffix, clip, mosquitto, tmp_path):
+    path = clip if suffix == clip.suffix else clips.recoded(clip, tmp_path, suffix)
+    hears_words_face_and_gates(path, {"best", "times"}, mosquitto, tmp_path)
+
+
+@pytest.mark.real
+@pytest.mark.models
+@pytest.mark.corpus
 @pytest.mark.parametrize(("name", "words"), [(CREMAD, {"don't", "forget"}), (MOSI, {"really", "awesome"})])
-def test_a_subscriber_gets_a_message_every_hop_with_words_face_and_gates(name, words, data_dir, mosquitto, tmp_path):
+def test_a_subscriber_gets_the_same_of_people_before_their_cameras(name, words, data_dir, mosquitto, tmp_path):
+    hears_words_face_and_gates(data_dir / name, words, mosquitto, tmp_path)
+
+
+def hears_words_face_and_gates(clip, words, mosquitto, tmp_path):
     need("mosquitto_sub")
     heard = tmp_path / "heard.txt"
     with heard.open("w") as file:
@@ -58,7 +71,7 @@ def test_a_subscriber_gets_a_message_every_hop_with_words_face_and_gates(name, w
             ["mosquitto_sub", "-p", str(mosquitto.port), "-t", "agfn/#", "-F", "%U %r %t %p"], stdout=file
         )
         try:
-            done = run("--source", data_dir / name, "--mqtt", mosquitto.url, "--publish-text")
+            done = run("--source", clip, "--mqtt", mosquitto.url, "--publish-text")
             assert done.returncode == 0, done.stderr
             wait_until(lambda: "offline" in heard.read_text(), 5, "the goodbye on status")
         finally:
@@ -158,10 +171,10 @@ def test_without_devices_the_program_says_so_stays_up_and_keeps_trying(tmp_path)
 
 
 @pytest.mark.models
-def test_ctrl_c_ends_within_two_seconds_with_a_goodbye(data_dir, mosquitto, tmp_path):
+def test_ctrl_c_ends_within_two_seconds_with_a_goodbye(other_clip, mosquitto, tmp_path):
     out = tmp_path / "out.jsonl"
     program = subprocess.Popen(
-        command("--source", data_dir / MOSI, "--mqtt", mosquitto.url, "--output", out),
+        command("--source", other_clip, "--mqtt", mosquitto.url, "--output", out),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -250,11 +263,9 @@ def test_the_configuration_shows_where_a_value_is_from():
 
 
 @pytest.mark.models
-def test_several_streams_run_in_one_process_each_on_its_own(data_dir, tmp_path):
+def test_several_streams_run_in_one_process_each_on_its_own(clip, other_clip, tmp_path):
     config = tmp_path / "two.yaml"
-    config.write_text(
-        f"streams:\n  - {{name: left, source: {data_dir / CREMAD}}}\n  - {{name: right, source: {data_dir / MOSI}}}\n"
-    )
+    config.write_text(f"streams: [{{name: left, source: {clip}}}, {{name: right, source: {other_clip}}}]\n")
     out = tmp_path / "out.jsonl"
     done = run("--config", config, "--mqtt", "off", "--output", out)
     assert done.returncode == 0, done.stderr

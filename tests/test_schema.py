@@ -1,16 +1,25 @@
 """The schema: one name per column, and a hash that follows the meaning."""
 
+import json
 import subprocess
 import sys
 
+from safetensors import safe_open
+
 from realtime.extract import schema
+from realtime.fuse.worker import WEIGHTS
 
 
 def test_every_column_has_a_name_of_its_own():
     for columns in (schema.FACE_COLUMNS, schema.VOICE_COLUMNS):
         assert len(set(columns)) == len(columns)
-    assert len(schema.FACE_COLUMNS) == schema.FACE_DIM
-    assert len(schema.VOICE_COLUMNS) == schema.VOICE_DIM
+
+
+def test_the_shipped_weights_take_as_many_columns_as_there_are():
+    """The extractors fill them: test_face, test_voice and test_text look at what these really give."""
+    with safe_open(WEIGHTS, "np") as file:
+        inputs = json.loads(file.metadata()["config"])["inputs"]
+    assert inputs == {"face": schema.FACE_DIM, "voice": schema.VOICE_DIM, "text": schema.TEXT_DIM}
 
 
 def test_the_hash_is_a_sha256_that_two_processes_agree_on():

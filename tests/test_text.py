@@ -1,8 +1,6 @@
 """The words: one normal form for every source, the recent past in one pass, no pass when nothing changed."""
 
 import csv
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +10,6 @@ from models.minilm import DIM, MiniLM
 from realtime.extract.schema import TEXT_DIM
 from realtime.extract.text import CONTEXT_S, MAX_WORDS, NO_WORD, TextExtractor, normal_word, normal_words
 from realtime.types import NS_PER_S, Transcript, Word
-
-DATA = Path(os.environ.get("AGFN_DATA", "../shared/data"))
 
 
 class CountingEncoder:
@@ -67,9 +63,9 @@ def test_a_corpus_transcript_and_whisper_text_come_out_alike():
     assert normal_words("I DIDNT LIKE IT XXX AT ALL") == normal_words(" I didn't like it... at all!")
 
 
-@pytest.mark.skipif(not (DATA / "mosi" / "text.csv").exists(), reason="needs mosi/text.csv")
-def test_every_mosi_transcript_keeps_its_words():
-    with (DATA / "mosi" / "text.csv").open(encoding="utf-8") as rows:
+@pytest.mark.corpus
+def test_every_mosi_transcript_keeps_its_words(data_dir):
+    with (data_dir / "mosi" / "text.csv").open(encoding="utf-8") as rows:
         for row in csv.DictReader(rows):
             spoken = [token for token in row["text"].split() if any(map(str.isalnum, token)) and token != "XXX"]
             assert len(normal_words(row["text"])) == len(spoken)

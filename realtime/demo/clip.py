@@ -92,9 +92,9 @@ def build_demo(path: Path, progress: Callable[[float], None] | None = None) -> D
         progress: told the share done, 0 to 1.
     """
     plan = DemoPlan()
-    voice, rate = _read_voice(zoo.path("demo-voice"), plan.duration_s)
+    voice, rate = read_voice(zoo.path("demo-voice"), plan.duration_s)
     times_s = np.arange(int(plan.duration_s * FRAME_RATE)) / FRAME_RATE
-    actor = _actor(zoo.path("demo-face"), zoo.path("face"))
+    actor = animator(zoo.path("demo-face"), zoo.path("face"))
     lost_from, lost_to = plan.camera_lost_s
     poses = [
         (t, p) for t, p in zip(times_s, poses_for(voice, rate, times_s), strict=True) if not lost_from <= t < lost_to
@@ -141,7 +141,7 @@ def with_noise(voice: NDArray[np.float32], rate: int, plan: DemoPlan) -> NDArray
     return heard
 
 
-def _read_voice(path: Path, duration_s: float) -> tuple[NDArray[np.float32], int]:
+def read_voice(path: Path, duration_s: float) -> tuple[NDArray[np.float32], int]:
     """The first `duration_s` of a mono 16-bit wave file, in [-1, 1], and its rate in Hz."""
     with wave.open(str(path)) as file:
         rate = file.getframerate()
@@ -149,7 +149,12 @@ def _read_voice(path: Path, duration_s: float) -> tuple[NDArray[np.float32], int
     return (samples / 32768).astype(np.float32), rate
 
 
-def _actor(portrait: Path, landmark_model: Path) -> face_animation.PortraitAnimator:
+def animator(portrait: Path, landmark_model: Path) -> face_animation.PortraitAnimator:
+    """The head and shoulders of the portrait, `SIZE` large and ready to be drawn in any pose.
+
+    Raises:
+        models.zoo.ZooError: the portrait cannot be read.
+    """
     import cv2  # noqa: PLC0415 - heavy, and only building needs it
 
     whole = cv2.imread(str(portrait))

@@ -1,4 +1,4 @@
-"""Real clips, what is in them, and damage done to them: each kind of damage makes a new file and returns its path.
+"""Clips, what is in them, and damage done to them: each kind of damage makes a new file and returns its path.
 
 Made with PyAV and OpenCV, which the program needs anyway.
 """
@@ -89,6 +89,30 @@ def cut_off(clip: Path, folder: Path, share: float = 0.6) -> Path:
 def with_index_first(clip: Path, folder: Path) -> Path:
     """Copy a clip into an mp4 with its index at the front, which survives being cut off."""
     return _copied(clip, folder / f"{clip.stem}-faststart.mp4", "video audio", options={"movflags": "faststart"})
+
+
+def recoded(clip: Path, folder: Path, suffix: str) -> Path:
+    """Copy a clip as another kind of file with the codecs that are usual in it; what it holds is what they leave."""
+    target = folder / f"{clip.stem}{suffix}"
+    codecs = {".flv": ("flv", "libmp3lame"), ".mpg": ("mpeg1video", "mp2"), ".ogg": (None, "libopus")}[suffix]
+    with av.open(str(clip)) as source, av.open(str(target), "w") as sink:
+        streams = {}
+        if codecs[0] is not None:
+            picture = source.streams.video[0]
+            rate, size = picture.average_rate, {"width": picture.width, "height": picture.height}
+            streams[picture.index] = sink.add_stream(codecs[0], rate=rate, pix_fmt="yuv420p", **size)
+        heard = source.streams.audio[0]
+        rate_hz = 48_000 if codecs[1] == "libopus" else heard.rate
+        streams[heard.index] = sink.add_stream(codecs[1], rate=rate_hz, layout="stereo")
+        for frame in source.decode([source.streams[index] for index in streams]):
+            if isinstance(frame, av.VideoFrame):
+                frame.pict_type = av.video.frame.PictureType.NONE  # the new codec chooses for itself
+                sink.mux(streams[picture.index].encode(frame))
+            else:
+                sink.mux(streams[heard.index].encode(frame))
+        for stream in streams.values():
+            sink.mux(stream.encode(None))
+    return target
 
 
 def empty(folder: Path) -> Path:

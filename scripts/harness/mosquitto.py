@@ -8,8 +8,9 @@ import threading
 import time
 
 import paho.mqtt.client as paho
-import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+
+from scripts.harness.processes import absent
 
 
 def free_port():
@@ -31,7 +32,7 @@ class Mosquitto:
     def __init__(self, folder, lines=("allow_anonymous true",), listener=()):
         program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
         if program is None:
-            pytest.skip("mosquitto is not installed (Debian: apt install mosquitto mosquitto-clients)")
+            absent("mosquitto is not installed (Debian: apt install mosquitto mosquitto-clients)")
         self.port = free_port()
         config = folder / f"mosquitto-{self.port}.conf"
         config.write_text("\n".join([f"listener {self.port} 127.0.0.1", *listener, *lines, ""]))

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -24,7 +24,7 @@ def need(*programs: str) -> None:
         absent(f"not installed: {', '.join(missing)} (scripts/test installs them where it may)")
 
 
-def absent(reason: str) -> None:
+def absent(reason: str) -> NoReturn:
     """Skip, or fail where CI=true: there every part has to be."""
     if os.environ.get("CI", "").lower() in {"1", "true"}:
         pytest.fail(f"a part is missing in CI: {reason}")
