@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from realtime.config.schema import CameraConfig
 
 FALLBACK_FPS = 25
+LARGE_PX = 1920 * 1080
+"""Smaller pictures are decoded fast enough by one thread; handing them over to others takes long on a busy machine."""
 STILLS = frozenset({"image2", "tty"})
 """What FFmpeg also takes for films, besides its `_pipe` formats: images, and any .txt file as ANSI art."""
 
@@ -117,7 +119,7 @@ class MediaFile:
         Args:
             start_ns: the time of the file's beginning.
             gate: says which are decoded and which are looked at; `max_fps` evenly spread by default.
-            threads: decode so many pictures at once. 0 for one after the other: then damage shows the same each time.
+            threads: decode so many large pictures at once; 0: one after the other, and damage shows the same each time.
         """
         gate = gate or Thinned(self._max_fps)
         last_ns = -1
@@ -144,7 +146,7 @@ class MediaFile:
             chosen = _first_of_each(container)
             if (own := chosen.get(kind)) is None:
                 return
-            if threads:
+            if threads and own.codec_context.width * own.codec_context.height >= LARGE_PX:
                 own.thread_type, own.codec_context.thread_count = "AUTO", threads
 
             def warn(where: str, problem: str) -> None:

@@ -6,10 +6,8 @@ that no other picture is made from, then all up to the next one that needs none 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import sys
 import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -35,12 +33,11 @@ BEHIND_NS = NS_PER_S // 10
 LATE_NS = 4 * NS_PER_S // 10
 """A picture that is decoded so late isn't looked at: by the time it is, the picture counts as lost."""
 AGAIN_NS = NS_PER_S
-"""One hiccup isn't slow, and is made up for by decoding alone: pictures that are too late for so long are not."""
+"""One hiccup isn't slow, and is made up for by decoding alone; what is still as late after this is not."""
 STEADY_NS = 10 * NS_PER_S
 """Without a picture left out for so long the decoder keeps up again."""
 THREADS = min(4, os.cpu_count() or 1)
 """Pictures decoded at once; each keeps one in memory."""
-NICE = 5
 LOOK_NS = NS_PER_S // 20
 """A thread that waits looks so often whether it is to pause or to stop."""
 HANG_S = 10.0
@@ -119,7 +116,7 @@ class KeepUp:
         self.skip = "DEFAULT"
         self.left_out = 0
         self._to_key = self._slow = False
-        self._late_since_ns: int | None = None
+        self._late: tuple[int, int] | None = None  # since when, and by how much then
         self._first_ns: int | None = None
         self._last_ns = 0
 
@@ -135,11 +132,10 @@ class KeepUp:
         now_ns = self._playhead.now_ns()
         if now_ns - t_ns > LATE_NS:
             self.skip = "NONREF"
-            self._late_since_ns = now_ns if self._late_since_ns is None else self._late_since_ns
-            self._to_key = now_ns - self._late_since_ns >= AGAIN_NS
+            self._to_key = self._falls_behind(now_ns, now_ns - t_ns)
             self._leave_out()
             return False
-        self._late_since_ns = None
+        self._late = None
         if now_ns - t_ns > BEHIND_NS:
             self.skip = "NONREF"
         elif self._first_ns is None or now_ns - self._last_ns > STEADY_NS:
@@ -148,6 +144,13 @@ class KeepUp:
                 self._slow = False
                 self._tell(False)
         return self._limit.admits(self._playhead.stamp_ns(t_ns))
+
+    def _falls_behind(self, now_ns: int, late_ns: int) -> bool:
+        """Whether pictures are as late as they were a second ago, though none of them was looked at."""
+        since_ns, was_ns = self._late or (now_ns, late_ns)
+        judged = now_ns - since_ns >= AGAIN_NS
+        self._late = (now_ns, late_ns) if judged else (since_ns, was_ns)
+        return judged and late_ns > was_ns - AGAIN_NS // 4
 
     def _leave_out(self) -> None:
         self.left_out += 1
@@ -275,8 +278,6 @@ class FilePlayer:
 
     def _run(self, track: _Track) -> None:
         name_thread(track.name)
-        if track.name == "picture":
-            _step_back()
         try:
             items = track.read()
             while (item := self._next(track, items)) is not None:
@@ -328,10 +329,3 @@ class FilePlayer:
             self._on_event(Event(now_ns, "picture", "slow", cause, now_ns))
         else:
             self._on_event(Event(now_ns, "picture", "recovered", None, self._slow_since_ns))
-
-
-def _step_back() -> None:
-    """Let decoding pictures yield the processors to the analysis of the sound; FFmpeg's threads inherit it."""
-    if sys.platform == "linux":  # elsewhere a thread has no priority of its own, or none that may be set
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
