@@ -50,11 +50,13 @@ def test_block_waits_for_room_and_loses_nothing():
     assert channel.stats().dropped == 0
 
 
-def test_block_says_when_nobody_makes_room():
+def test_block_says_when_nobody_makes_room_and_counts_what_is_lost():
     channel = Channel(Policy.BLOCK, 1)
     channel.push(1)
     with pytest.raises(TimeoutError, match="no room"):
         channel.push(2, timeout_s=0.01)
+    stats = channel.stats()
+    assert (stats.pushed, stats.dropped, stats.pending) == (2, 1, 1)
 
 
 def test_a_closed_channel_can_be_emptied_but_not_filled():

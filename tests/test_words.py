@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.benchmarks.words import ErrorRate, comparable, normal, pair
+from scripts.benchmarks.words import ErrorRate, comparable, negations, normal, pair
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,8 @@ def test_the_rate_is_over_all_words_and_not_the_mean_of_the_clips():
 def test_words_are_paired_as_they_were_said():
     assert normal("Don't stop, 2 of them.") == ["dont", "stop", "two", "of", "them"]
     assert pair(["it", "was", "so", "good"], ["it", "was", "good"]) == (1, [(0, 0), (1, 1), (3, 2)])
+
+
+def test_negations_are_counted_however_they_are_written():
+    assert negations("I DIDNT like it, no, I cannot say I never won't") == 5
+    assert negations("I know nothing notable") == 0

@@ -66,10 +66,12 @@ class Channel(Generic[T]):
 
         Raises:
             ClosedError: the channel is closed.
-            TimeoutError: BLOCK found no room in time.
+            TimeoutError: BLOCK found no room in time; the item counts as dropped.
         """
         with self._ready:
             if self.policy is Policy.BLOCK and not self._ready.wait_for(self._has_room, timeout_s):
+                self._pushed += 1
+                self._dropped += 1
                 raise TimeoutError(f"no room in the channel for {timeout_s} s")
             if self._closed:
                 raise ClosedError

@@ -1,6 +1,7 @@
 """Speech recognition against its bars.
 
-python -m scripts.bench asr [--data DIR] [--quick] [--rest | --stream | --busy | --contexts | --voice | --simulate]
+python -m scripts.bench asr [--data DIR] [--quick] [--rest | --stream | --busy | --contexts | --voice | --simulate |
+    --reading MODEL]
 
 The stream runs in real time beside camera, voice and fusion of the program (beside.py); with --quick its idle times are
 skipped (live.py). Decoder times are CPU times, compared with a plain loop in the same run (plain.py).
@@ -19,7 +20,7 @@ import numpy as np
 from realtime.config.schema import AsrConfig
 from realtime.extract.asr.transcriber import AsrModel
 from realtime.types import SAMPLE_RATE_HZ
-from scripts.benchmarks import asr_contexts, asr_simulated, asr_voice, live, plain, sound
+from scripts.benchmarks import asr_contexts, asr_reading, asr_simulated, asr_voice, live, plain, sound
 from scripts.benchmarks.beside import rest_of_the_program
 from scripts.benchmarks.busy import busy_core
 from scripts.benchmarks.lag import percentiles, slope_ms_per_min, word_lags
@@ -54,6 +55,8 @@ def main(options: Sequence[str]) -> dict[str, Any]:
     only.add_argument("--busy", action="store_true", help="only take one core away for 60 s of a live stream")
     only.add_argument("--voice", action="store_true", help="only tell whether encoder states help the voice features")
     only.add_argument("--simulate", action="store_true", help="only WER and lags with a fixed decode time, 70 clips")
+    only.add_argument("--reading", metavar="MODEL", help="only what a second reading by this model is worth")
+    parser.add_argument("--texts", type=Path, help="keep the texts of --reading in this JSON file")
     parser.add_argument("--context", type=float, default=AsrConfig().context_s, help="seconds the encoder sees")
     arguments, _ = parser.parse_known_args(options)
     buffer_s = min(AsrConfig().buffer_s, arguments.context - 1)
@@ -71,9 +74,17 @@ def measure(arguments: Namespace, config: AsrConfig, model: AsrModel, whisper: W
         clips = sound.mosi(arguments.data, 10 if arguments.quick else 70)
         return asr_simulated.compare(config, model, whisper, clips)
     clips = sound.mosi(arguments.data, 40 if arguments.quick else None)
-    grid = sound.grid(arguments.data)
+    if arguments.reading:
+        return asr_reading.compare(config, model, clips, arguments.reading, arguments.texts)
     if arguments.contexts:
-        return asr_contexts.compare(config, clips, grid)
+        return asr_contexts.compare(config, clips, sound.grid(arguments.data))
+    return live_bars(arguments, config, model, whisper, clips)
+
+
+def live_bars(
+    arguments: Namespace, config: AsrConfig, model: AsrModel, whisper: WhisperModel, clips: Sequence[Clip]
+) -> dict[str, Any]:
+    """Measure the bars, or the part of them that was asked for."""
     if arguments.busy:
         few = [sound.align(clip, whisper) for clip in clips[:: max(1, len(clips) // BUSY_CLIPS)]]
         with rest_of_the_program(arguments.data, BUSY_STREAM_S):
@@ -91,7 +102,7 @@ def measure(arguments: Namespace, config: AsrConfig, model: AsrModel, whisper: W
         **lags,
         **decoder_time(config, model, whisper, aligned),
         **no_speech(config, model, 60 if arguments.quick else 300),
-        **word_starts(config, model, grid),
+        **word_starts(config, model, sound.grid(arguments.data)),
         "context_frames": model.context_frames,
     }
 

@@ -16,10 +16,11 @@ from realtime.extract.vad import SpeechDetector
 from realtime.types import NS_PER_S, Chunk, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from realtime.config.schema import AsrConfig
     from realtime.extract.asr.whisper import Decoder, Hypothesis
+    from realtime.extract.reading import Utterance
     from realtime.types import Floats, SpeechFrame, Word
 
 
@@ -101,7 +102,15 @@ class WaitingClock:
         time.sleep(max(0, t_ns - self.now_ns()) / NS_PER_S)
 
 
-def run(sound: Floats, config: AsrConfig, model: Decoder, *, wall: bool = False, decode_s: float | None = None) -> Run:
+def run(
+    sound: Floats,
+    config: AsrConfig,
+    model: Decoder,
+    *,
+    wall: bool = False,
+    decode_s: float | None = None,
+    ended: Callable[[Utterance], None] | None = None,
+) -> Run:
     """Feed a recording to a recogniser as a live thread does.
 
     Args:
@@ -110,13 +119,14 @@ def run(sound: Floats, config: AsrConfig, model: Decoder, *, wall: bool = False,
         model: of the recogniser.
         wall: wait for the sound in real time instead of skipping the idle time.
         decode_s: let every decode take this simulated time instead of the one it takes.
+        ended: takes the sound of each utterance.
     """
     frames = speech_frames(sound)
     clock: VirtualClock | WaitingClock = WaitingClock()
     if not wall:
         model = Timed(model, decode_s)
         clock = model.clock
-    transcriber = Transcriber(config, model, clock)
+    transcriber = Transcriber(config, model, clock, ended=ended)
     result = Run(len(sound) / 16_000, sum(frame.probability >= 0.5 for frame in frames) * 0.032)
 
     def note(updates: list[Transcript]) -> None:

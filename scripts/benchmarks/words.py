@@ -79,6 +79,12 @@ def comparable(text: str) -> str:
     return str(_normaliser()(" ".join(word for word in words if word != NO_WORD)))
 
 
+def negations(text: str) -> int:
+    """Count not (n't, cannot), never and no."""
+    words = comparable(text).replace("cannot", "can not").split()
+    return sum(word in {"not", "never", "no"} for word in words)
+
+
 @dataclass
 class ErrorRate:
     """Word error rate over many clips, and its parts."""
