@@ -176,22 +176,28 @@ class Link:
         await client.publish(self._topic("status"), Status("online").payload(), qos=1, retain=True)
 
     async def _subscribe(self, client: Client) -> None:
-        if not await self._ask_for(client, "command", qos=1):
+        may_command, *may_watch = await self._ask_for(client, "command", "status", "health")
+        if not may_command:
             log.warning("%s: no permission to read %s: no commands", self._access.url, self._topic("command"))
-        for kind in ("status", "health"):
-            if not await self._ask_for(client, kind, qos=0):
-                log.debug("%s: no permission to read %s: a twin stays unnoticed", self._access.url, self._topic(kind))
+        if not all(may_watch):
+            log.debug("%s: no permission to read status and health: a twin stays unnoticed", self._access.url)
 
-    async def _ask_for(self, client: Client, kind: Kind, qos: int) -> bool:
-        """Subscribe to a topic of this stream; False where the broker refuses."""
-        # MQTT 5 leaves out what we sent, and says of a command whether it is kept for those who come later.
-        command = kind == "command"
-        options = SubscribeOptions(qos=qos, noLocal=not command, retainAsPublished=command)
+    async def _ask_for(self, client: Client, *kinds: Kind) -> list[bool]:
+        """Subscribe to topics of this stream, in one packet; False for each that the broker refuses."""
+        qos = {kind: 1 if kind == "command" else 0 for kind in kinds}
         if self._access.speaks_v5:
-            answers: Any = await client.subscribe(self._topic(kind), options=options)
+            # Leave out what we sent, and say of a command whether it is kept for those who come later.
+            options = [
+                (
+                    self._topic(kind),
+                    SubscribeOptions(qos=qos[kind], noLocal=not qos[kind], retainAsPublished=bool(qos[kind])),
+                )
+                for kind in kinds
+            ]
+            answers: Any = await client.subscribe(options)
         else:
-            answers = await client.subscribe(self._topic(kind), qos=qos)
-        return not any(answer.is_failure if isinstance(answer, ReasonCode) else answer >= 128 for answer in answers)
+            answers = await client.subscribe([(self._topic(kind), qos[kind]) for kind in kinds])
+        return [not (answer.is_failure if isinstance(answer, ReasonCode) else answer >= 128) for answer in answers]
 
     async def _receive(self, client: Client) -> None:
         async for message in client.messages:
@@ -222,7 +228,7 @@ class Link:
             return False
         known = self._kept
         try:
-            await self._ask_for(self._live, "command", qos=1)
+            await self._ask_for(self._live, "command")
             await self._probe(self._live)
             await asyncio.sleep(SETTLE_S)
         except LOST:
