@@ -133,7 +133,7 @@ class MqttConfig(Section):
 
     url: str = Field("embedded", pattern=r"^(off|embedded|mqtts?://.+)$")
     """embedded (in-process broker on loopback), off, mqtt://host[:port] or mqtts://host[:port]."""
-    base: str = Field("agfn", pattern=r"^[^+#\x00/][^+#\x00]*$", max_length=200)
+    base: str = Field("agfn", pattern=r"^[^+#/\x00-\x1f\x7f-\x9f][^+#\x00-\x1f\x7f-\x9f]*$", max_length=200)
     """First part of every topic."""
     port: int = Field(1883, ge=0, le=65535)
     """Port of the embedded broker; 0 takes a free one."""
@@ -196,7 +196,7 @@ class HomeAssistantConfig(Section):
 
     enabled: bool = False
     """Whether the streams appear in Home Assistant by themselves."""
-    prefix: str = Field("homeassistant", pattern=r"^[^+#\x00/][^+#\x00]*$")
+    prefix: str = Field("homeassistant", pattern=r"^[^+#/\x00-\x1f\x7f-\x9f][^+#\x00-\x1f\x7f-\x9f]*$")
     """Home Assistant's discovery prefix."""
     every_s: float = Field(5.0, ge=0.25, le=60)
     """It gets the newest values so often, and at once when a state changes."""
