@@ -11,16 +11,16 @@ import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
-from parts.processes import Program, wait_until
 
-from realtime.address import may_hold_secret, public_address, with_password
 from realtime.capture.camera import Camera
+from realtime.capture.names import device_names
 from realtime.clock import MonotonicClock
-from realtime.config import CameraConfig, Config, StreamConfig
+from realtime.config.load import load, to_yaml
+from realtime.config.schema import CameraConfig, Config, StreamConfig
 from realtime.errors import DeviceError, UsageError
-from realtime.layers import load, to_yaml
 from realtime.run import main, options, parser
-from realtime.stream import device_names
+from realtime.system.address import may_hold_secret, public_address, with_password
+from scripts.harness.processes import Program, wait_until
 
 PLACES = (
     "rtsp://user:{}@cam.lan:554/live",

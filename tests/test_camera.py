@@ -11,19 +11,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from parts import clips
-from parts.camera import child_env
 
 from realtime.capture.camera import Camera
 from realtime.capture.devices import list_devices
 from realtime.capture.names import public_address
 from realtime.clock import MonotonicClock, VirtualClock
-from realtime.config import CameraConfig
+from realtime.config.schema import CameraConfig
 from realtime.errors import DeviceError
 from realtime.types import NS_PER_S
+from scripts.harness import clips
+from scripts.harness.camera import child_env
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WATCH = Path(__file__).parent / "parts" / "watch_camera.py"
+WATCH = ("-m", "scripts.harness.watch_camera")
 
 
 class Watcher:
@@ -31,7 +31,7 @@ class Watcher:
 
     def __init__(self, env, max_fps=15):
         self.process = subprocess.Popen(
-            [sys.executable, str(WATCH), "0", str(max_fps)],
+            [sys.executable, *WATCH, "0", str(max_fps)],
             env=env | {"PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -157,6 +157,46 @@ def test_a_camera_that_sends_data_but_no_picture_is_lost():
     assert clock.now_ns() < 3 * NS_PER_S
 
 
+class BurstyCapture(FakeCapture):
+    """A camera of 25 frames/s whose pictures say when they were taken; those of a stall come at once after it."""
+
+    def __init__(self, clock, stalls_s):
+        super().__init__(clock, grabs=1000)
+        self._stalls_ns = [(int(begin * NS_PER_S), int(end * NS_PER_S)) for begin, end in stalls_s]
+        self.taken_ns = clock.now_ns()
+
+    def grab(self):
+        self.taken_ns += NS_PER_S // 25
+        ends = [end for begin, end in self._stalls_ns if begin <= self.taken_ns < end]
+        self._clock.advance_to(max([self.taken_ns, self._clock.now_ns() + NS_PER_S // 1000, *ends]))
+        return True
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_pictures_that_piled_up_in_a_stall_are_not_stamped_as_new(network):
+    clock = VirtualClock(NS_PER_S)
+    camera = Camera("http://cam/x" if network else "0", CameraConfig(max_fps=25), clock)
+    camera._capture = capture = BurstyCapture(clock, [(3.0, 3.8), (5.0, 5.4)])
+    ages_ms, stamps = [], []
+    while clock.now_ns() < 8 * NS_PER_S:
+        stamps.append(camera.read().t_ns)
+        ages_ms.append((stamps[-1] - capture.taken_ns) / 1e6)
+    assert max(ages_ms) <= 40
+    assert max(b - a for a, b in itertools.pairwise(stamps)) <= 0.9 * NS_PER_S
+    assert len(stamps) >= 25 * (7 - 1.2) - 4
+
+
+@pytest.mark.parametrize("fps", [2, 30])
+def test_a_steady_camera_loses_no_picture_for_being_slow(fps):
+    clock = VirtualClock(NS_PER_S)
+    camera = Camera("0", CameraConfig(max_fps=60), clock)
+    camera._capture = capture = FakeCapture(clock, grabs=1000)
+    capture.grab = lambda: clock.advance_to(clock.now_ns() + NS_PER_S // fps) is None
+    stamps = [camera.read().t_ns for _ in range(20)]
+    assert capture.retrieved == 20
+    assert {b - a for a, b in itertools.pairwise(stamps)} == {NS_PER_S // fps}
+
+
 @pytest.mark.parametrize("address", ["63", "/dev/no-such-camera"])
 def test_a_camera_that_is_not_there_is_named_with_what_to_try(address):
     camera = Camera(address, CameraConfig(), MonotonicClock())
@@ -177,6 +217,7 @@ def test_reading_before_opening_says_so():
         ("http://cam.local/stream", "http://cam.local"),
         ("/dev/video2", "/dev/video2"),
         ("0", "0"),
+        ("rtsp://anna:s3cret@[cam/x", "rtsp://"),
     ],
 )
 def test_a_password_in_the_address_is_never_shown(address, shown):

@@ -14,14 +14,14 @@ from test_messages import health, part, sentiment
 
 from realtime.capture import devices
 from realtime.errors import SourceError
-from realtime.export import main as export
-from realtime.logs import JsonFormatter, PlainFormatter, printable_json, say_error
+from realtime.export.__main__ import main as export
+from realtime.export.formats import Csv
 from realtime.publish.jsonlines import JsonLines
 from realtime.publish.messages import EventMessage, RecordingHealth, Words
-from realtime.publish.picture import ASCII, UNICODE, Snapshot, draw
-from realtime.recording.formats import Csv
 from realtime.report.__main__ import main as report
 from realtime.run import main as run
+from realtime.system.logs import JsonFormatter, PlainFormatter, printable_json, say_error
+from realtime.terminal.render import ASCII, UNICODE, Snapshot, draw
 
 ATTACKS = (
     "\x1b]52;c;ZXZpbA==\x07",  # sets the clipboard

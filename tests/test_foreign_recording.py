@@ -7,21 +7,20 @@ import threading
 import pytest
 import zstandard
 from mcap.writer import CompressionType, Writer
-from parts.session import session
 
 from realtime.clock import VirtualClock
-from realtime.config import Config
+from realtime.config.schema import Config
 from realtime.errors import AgfnError, SourceError
-from realtime.export import TABLES, export, export_media
-from realtime.fuse.worker import Fuser
-from realtime.parts import WEIGHTS
+from realtime.export.__main__ import TABLES, export, export_media
+from realtime.fuse.worker import WEIGHTS, Fuser
 from realtime.recording import contract, reader
 from realtime.recording.journal import VERSION
 from realtime.recording.reader import open_recordings
-from realtime.recording.replay import Playback, recorded_settings
 from realtime.report.__main__ import main
 from realtime.report.page import page
 from realtime.report.session import read
+from realtime.session.playback import RecordingReplay, recorded_settings
+from scripts.harness.session import session
 
 MARK = '<i id="m"><meta http-equiv="refresh" content="0;url=//x"></i>'
 WRONG = (1e308, -1, 2**70, None, [], {"a": [1]}, MARK)
@@ -120,7 +119,7 @@ def _media(path):
 def _replay(path, fuser):
     [recording] = open_recordings(path)
     config = recorded_settings(Config(), recording)
-    Playback(config, recording, fuser, VirtualClock(), lambda _: None, fast=True).run(threading.Event())
+    RecordingReplay(config, recording, fuser, VirtualClock(), lambda _: None, fast=True).run(threading.Event())
 
 
 @pytest.mark.parametrize("topic", [None, *contract.MODELS, "begin", "tick", "face", "voice", "speech", "text", "video"])

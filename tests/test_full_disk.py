@@ -8,17 +8,17 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from parts.processes import Program, wait_until
 from test_messages import sentiment
 
 from realtime.app import App
-from realtime.config import Config
+from realtime.config.schema import Config
 from realtime.errors import AgfnError
 from realtime.publish.jsonlines import JsonLines
 from realtime.recording.journal import Entry
 from realtime.recording.reader import open_recordings
 from realtime.recording.writer import Recorder
 from realtime.run import main
+from scripts.harness.processes import Program, wait_until
 
 HEEDED = """
 import os, signal, sys

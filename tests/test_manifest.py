@@ -21,8 +21,7 @@ from models.export import beside, digest, to_onnx
 from realtime.clock import VirtualClock
 from realtime.errors import ModelError
 from realtime.extract.schema import schema_hash
-from realtime.fuse.worker import Fuser
-from realtime.parts import WEIGHTS
+from realtime.fuse.worker import WEIGHTS, Fuser
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,15 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import clips
 
 from realtime.capture.media import MediaFile, due_ns
 from realtime.capture.resample import Resampler
 from realtime.capture.soundblocks import SoundBlocks
 from realtime.capture.thin import RateLimit
-from realtime.clock import VirtualClock
-from realtime.config import CameraConfig
+from realtime.config.schema import CameraConfig
 from realtime.errors import SourceError
 from realtime.types import NS_PER_S, Chunk, Frame
+from scripts.harness import clips
 
 START_NS = 5 * NS_PER_S
 MS = 1_000_000
@@ -238,16 +237,6 @@ def test_any_cut_and_any_flipped_bytes_give_an_error_or_a_clean_read(small_files
     dues = [due_ns(item) for item in items]
     assert dues == sorted(dues)
     assert all(np.isfinite(item.samples).all() for item in items if isinstance(item, Chunk))
-
-
-def test_paced_gives_out_the_same_items_each_when_it_is_due(clip):
-    clock = VirtualClock(START_NS)
-    media = opened(clip)
-    given_out = []
-    for item in media.paced(clock, START_NS):
-        assert clock.now_ns() == due_ns(item)
-        given_out.append((type(item), item.t_ns))
-    assert given_out == [(type(item), item.t_ns) for item in media.items(START_NS)]
 
 
 def sound_frame(samples, rate_hz=48_000):

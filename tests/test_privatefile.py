@@ -10,8 +10,8 @@ import pytest
 from test_messages import sentiment
 
 from realtime.errors import UsageError
-from realtime.privatefile import create_private, open_growing, private_file
 from realtime.publish.jsonlines import JsonLines
+from realtime.system.private_file import create_private, open_growing, private_file
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="rights and links as POSIX knows them")
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from parts.processes import need
+
+from scripts.harness.processes import need
 
 OUTSIDE = re.compile(
     r"connect\(.*AF_INET|(sendto|sendmsg|sendmmsg)\(.*AF_INET"  # also what a resolver asks
@@ -18,7 +19,7 @@ import os, sys, time
 import numpy as np
 from models.zoo import path
 from realtime.config import FaceConfig
-from realtime.extract.face import FaceExtractor
+from realtime.extract.face.extractor import FaceExtractor
 from realtime.types import Frame
 os.environ["no_proxy"] = "*"
 face = FaceExtractor(FaceConfig(), path("face"))
@@ -69,7 +70,7 @@ def test_a_whole_run_reports_nothing_until_after_its_exit(clip, tmp_path):
 def test_the_users_own_proxy_stays_for_python_and_its_children():
     code = (
         "import os, subprocess, sys, urllib.request\n"
-        "from realtime.extract.native import refuse_reports\n"
+        "from realtime.extract.face.mediapipe_options import refuse_reports\n"
         "refuse_reports()\n"
         "show = 'import os; print(os.environ.get(\"https_proxy\"))'\n"
         "print(urllib.request.getproxies()['https'], flush=True)\n"

@@ -10,16 +10,16 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from parts.mosquitto import Mosquitto, Subscriber, wait_for
 from test_messages import event, sentiment
 from test_mqtt import certificates, certify, tls_broker  # noqa: F401 - certificates is a fixture
 
-from realtime.config import MqttConfig
+from realtime.config.load import load
+from realtime.config.schema import MqttConfig
 from realtime.errors import UsageError
-from realtime.layers import load
 from realtime.publish.access import Access
 from realtime.publish.commands import BURST
 from realtime.publish.mqtt import MqttPublisher
+from scripts.harness.mosquitto import Mosquitto, Subscriber, wait_for
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "mosquitto"
 USERS = ("publisher", "viewer", "commander")
@@ -138,7 +138,7 @@ def test_a_flood_and_huge_commands_on_a_broker_of_3_1_1_change_little(start, cap
     subscriber = Subscriber(int(publisher.url.rsplit(":", 1)[1]), "agfn/desk/sentiment", v5=False)
     begin_s = time.monotonic()
     for number in range(300):
-        subscriber.client.publish("agfn/desk/command", (b"pause", b"x" * 20_000, b"\xff")[number % 3], qos=0)
+        subscriber.client.publish("agfn/desk/command", (b"pause", b"x" * 15_000, b"\xff")[number % 3], qos=0)
     publisher.send(sentiment())
     wait_for(lambda: subscriber.payloads("/sentiment"), 20)
     wait_for(lambda: publisher.stats("desk").commands_refused > 50, 20)
@@ -191,6 +191,11 @@ MAPPING_BOMB = "a0: &a0 {x: 1, y: 1}\n" + "".join(f"a{n}: &a{n} {{x: *a{n - 1}, 
         ("window: {hop_s: 1e999}", "window.hop_s"),
         ("window: {hop_s: 1:1:1:1:1:1:1:1}", "window.hop_s"),
         ("mqtt: {base: " + "x" * 70_000 + "}", "mqtt.base"),
+        ('mqtt: {base: "a\\e]52;c;x\\a"}', "mqtt.base"),
+        ('mqtt: {base: "a\\Nb"}', "mqtt.base"),
+        ('mqtt: {base: "a\\nb"}', "mqtt.base"),
+        ('mqtt: {base: "a\\Lb"}', "mqtt.base"),
+        ('homeassistant: {prefix: "a\\tb"}', "homeassistant.prefix"),
         ("streams: [{name: ../../etc}]", "streams.0.name"),
         ("streams: [{name: 'a\\0b'}]", "streams.0.name"),
         ("streams: [{name: '$SYS/+/#'}]", "streams.0.name"),

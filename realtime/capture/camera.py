@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from realtime.address import is_url, public_address, with_password
 from realtime.capture.thin import RateLimit
 from realtime.errors import DeviceError, UsageError
+from realtime.system.address import is_url, public_address, with_password
 from realtime.types import NS_PER_S, Frame
 
 if TYPE_CHECKING:
     from realtime.clock import Clock
-    from realtime.config import CameraConfig
+    from realtime.config.schema import CameraConfig
 
 # OpenCV reads these once. The first is in whole seconds (its default of 10 would hide a stall for as long).
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
@@ -27,6 +27,14 @@ os.environ.setdefault("OPENCV_AVFOUNDATION_SKIP_AUTH", "1")
 
 SHORTEST_STALL_S = 0.5
 """A read that fails sooner did not wait for a frame: the camera is gone."""
+
+
+PAUSE_NS = NS_PER_S // 4
+"""After a pause of so long, and three times longer than usual, pictures may have piled up on the way."""
+INSTANT_NS = 10_000_000
+"""A picture that need not be waited for was taken earlier."""
+CATCH_UP_NS = NS_PER_S
+"""Pictures that have piled up are passed over for no longer: a camera may be faster than it can be read."""
 
 
 class Limit(Protocol):
@@ -52,6 +60,9 @@ class Camera:
         self._address, self._config, self._clock = address, config, clock
         self._limit: Limit = limit or RateLimit(config.max_fps)
         self._capture: Any = None
+        self._piled_up = False
+        self._last_ns: int | None = None
+        self._period_ns = 0.0
 
     def open(self) -> None:
         """Open the camera and wait for its first frame, for up to `open_timeout_s`.
@@ -80,6 +91,8 @@ class Camera:
             capture.release()
             raise DeviceError(f"{self.name}: cannot be opened; {self._advice()}")
         self._capture = capture
+        self._last_ns, self._period_ns = None, 0.0
+        self._piled_up = is_url(self._address)  # FFmpeg has looked at some pictures to know what is sent
         # A webcam may need longer for its first frame than a stall may last.
         while not capture.grab():
             waited_s = self._waited_s(begin_ns)
@@ -95,14 +108,15 @@ class Camera:
         """
         if self._capture is None:
             raise DeviceError(f"{self.name}: is not open")
-        begin_ns = self._clock.now_ns()
-        while self._capture.grab():
+        begin_ns, empty_ns = self._clock.now_ns(), None
+        while self._grab():
             t_ns = self._clock.now_ns()
             if self._limit.admits(t_ns):
                 found, image = self._capture.retrieve()
                 if found and image is not None and image.size:
                     return Frame(t_ns, image)
-            if self._waited_s(begin_ns) > self._config.read_timeout_s:
+                empty_ns = t_ns if empty_ns is None else empty_ns
+            if empty_ns is not None and self._waited_s(empty_ns) > self._config.read_timeout_s:
                 raise DeviceError(f"{self.name}: delivers data but no picture; unplug it and plug it in again")
         waited_s = self._waited_s(begin_ns)
         if waited_s < SHORTEST_STALL_S:
@@ -114,6 +128,31 @@ class Camera:
         capture, self._capture = self._capture, None
         if capture is not None:
             capture.release()
+
+    def _grab(self) -> bool:
+        """Wait for a frame that was taken just now; those that piled up in a stall or while opening are passed over."""
+        if not self._capture.grab():
+            return False
+        t_ns, last_ns = self._clock.now_ns(), self._last_ns
+        apart_ns = 0 if last_ns is None else t_ns - last_ns
+        paused = self._period_ns > 0 and apart_ns > max(PAUSE_NS, 3 * self._period_ns)
+        # A camera that has become slower for good is learned from its pauses, too.
+        self._period_ns += (min(apart_ns, NS_PER_S) - self._period_ns) * (0.1 if self._period_ns else 1.0)
+        if self._piled_up or paused:
+            if not self._catch_up():
+                return False
+            self._piled_up = False
+        self._last_ns = self._clock.now_ns()
+        return True
+
+    def _catch_up(self) -> bool:
+        end_ns = self._clock.now_ns() + CATCH_UP_NS
+        while (begin_ns := self._clock.now_ns()) < end_ns:
+            if not self._capture.grab():
+                return False
+            if self._clock.now_ns() - begin_ns >= INSTANT_NS:
+                break
+        return True
 
     def _full_address(self) -> str | int:
         if self._address.isdecimal():

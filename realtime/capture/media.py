@@ -9,26 +9,54 @@ from __future__ import annotations
 import heapq
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import av
 import numpy as np
 from av.error import FFmpegError
 
+from realtime.capture.packets import Packets
 from realtime.capture.soundblocks import SoundBlocks
 from realtime.capture.thin import RateLimit
 from realtime.errors import SourceError
 from realtime.types import NS_PER_S, Chunk, Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from realtime.clock import Clock
-    from realtime.config import CameraConfig
+    from realtime.config.schema import CameraConfig
 
 FALLBACK_FPS = 25
 STILLS = frozenset({"image2", "tty"})
 """What FFmpeg also takes for films, besides its `_pipe` formats: images, and any .txt file as ANSI art."""
+
+
+class Gate(Protocol):
+    """Decides which pictures of a file are worth their work. Times are those of the file, in ns from its beginning."""
+
+    skip: str
+    """Pictures that FFmpeg leaves out while it decodes, in its words: `DEFAULT`, `NONREF`."""
+
+    def decodes(self, t_ns: int, *, key: bool) -> bool:
+        """Whether a packet is to be decoded; `key` if nothing before it is needed for that."""
+        ...
+
+    def admits(self, t_ns: int) -> bool:
+        """Whether a decoded picture is to be looked at; times do not fall."""
+        ...
+
+
+class Thinned:
+    """Decodes everything, and admits `max_fps` evenly spread."""
+
+    skip = "DEFAULT"
+
+    def __init__(self, max_fps: float) -> None:
+        self.admits = RateLimit(max_fps).admits
+
+    def decodes(self, t_ns: int, *, key: bool) -> bool:  # noqa: ARG002 - a gate that is always open
+        """Decode it."""
+        return True
 
 
 class MediaFile:
@@ -43,7 +71,8 @@ class MediaFile:
         has_picture: whether at least one picture can be decoded (a cover image is none).
         has_sound: whether at least one block of sound can be decoded.
         duration_s: as the file declares it, None if it doesn't.
-        warning: what was wrong with the file on the last way through, e.g. a damaged tail; None if nothing.
+        warning: what was wrong with the file first on the last way through, e.g. a damaged tail; None if nothing.
+        on_warning: called with `audio` or `video` and each problem in words, in the thread of who reads.
 
     Raises:
         SourceError: the file is missing, empty, no media, or holds nothing that can be decoded.
@@ -54,6 +83,8 @@ class MediaFile:
         self._max_fps = camera.max_fps
         self._block_ms = block_ms
         self.warning: str | None = None
+        self.on_warning: Callable[[str, str], None] | None = None
+        self._unread: dict[str, str | None] = {}
         self._check_file()
         with self._opened() as container:
             self.duration_s: float | None = container.duration / av.time_base if container.duration else None
@@ -61,8 +92,8 @@ class MediaFile:
             still = container.format.name in STILLS or container.format.name.endswith("_pipe")
         if still or not kinds & {"video", "audio"}:
             raise SourceError(f"{self.path}: holds neither moving pictures nor sound; give a video or sound file")
-        self.has_picture = next(self._frames(), None) is not None
-        self.has_sound = next(self._chunks(), None) is not None
+        self.has_picture = next(self.pictures(), None) is not None
+        self.has_sound = next(self.sound(), None) is not None
         if not self.has_picture and not self.has_sound:
             raise SourceError(f"{self.path}: nothing in it can be decoded, it is damaged or cut off; try another copy")
         self.warning = None
@@ -77,62 +108,70 @@ class MediaFile:
             Frames and chunks in the order in which they are due: a frame at its time, a chunk at its end.
         """
         self.warning = None
-        sources: list[Iterator[Frame | Chunk]] = [self._chunks(start_ns), self._frames(start_ns)]
+        sources: list[Iterator[Frame | Chunk]] = [self.sound(start_ns), self.pictures(start_ns)]
         yield from heapq.merge(*sources, key=due_ns)
 
-    def paced(self, clock: Clock, start_ns: int) -> Iterator[Frame | Chunk]:
-        """Give out each item when it is due, as a device would."""
-        for item in self.items(start_ns):
-            clock.sleep_until(due_ns(item))
-            yield item
+    def pictures(self, start_ns: int = 0, gate: Gate | None = None, threads: int = 0) -> Iterator[Frame]:
+        """Read the pictures alone.
 
-    def _frames(self, start_ns: int = 0) -> Iterator[Frame]:
-        limit = RateLimit(self._max_fps)
+        Args:
+            start_ns: the time of the file's beginning.
+            gate: says which are decoded and which are looked at; `max_fps` evenly spread by default.
+            threads: decode so many pictures at once. 0 for one after the other: then damage shows the same each time.
+        """
+        gate = gate or Thinned(self._max_fps)
         last_ns = -1
-        for stream, picture, declared_ns in self._decoded("video"):
+        for stream, picture, declared_ns in self._decoded("video", gate, threads):
             guessed_ns = last_ns + round(NS_PER_S / (stream.average_rate or FALLBACK_FPS))
             t_ns = guessed_ns if declared_ns is None else declared_ns
-            if t_ns <= last_ns or picture.is_corrupt or not limit.admits(t_ns):
+            if t_ns <= last_ns or picture.is_corrupt or not gate.admits(t_ns):
                 continue
             last_ns = t_ns
             yield Frame(start_ns + t_ns, _upright(picture))
+        self._warn_unread("video")
 
-    def _chunks(self, start_ns: int = 0) -> Iterator[Chunk]:
+    def sound(self, start_ns: int = 0) -> Iterator[Chunk]:
+        """Read the sound alone."""
         blocks = SoundBlocks(self._block_ms)
         for _, sound, t_ns in self._decoded("audio"):
             yield from (_shifted(chunk, start_ns) for chunk in blocks.feed(sound, t_ns))
         yield from (_shifted(chunk, start_ns) for chunk in blocks.flush())
+        self._warn_unread("audio")
 
-    def _decoded(self, kind: str) -> Iterator[tuple[Any, Any, int | None]]:
+    def _decoded(self, kind: str, gate: Gate | None = None, threads: int = 0) -> Iterator[tuple[Any, Any, int | None]]:
         """Yield the stream, each decoded frame and its time since the file's beginning in ns."""
         with self._opened() as container:
-            streams = [stream for stream in container.streams if stream.type == kind and _playable(stream)]
-            if not streams:
+            chosen = _first_of_each(container)
+            if (own := chosen.get(kind)) is None:
                 return
-            offset_ns = container.start_time * (NS_PER_S // av.time_base) if container.start_time else 0
-            for frame in self._survived(container, streams[0]):
-                t_ns = None if frame.pts is None else int(frame.pts * frame.time_base * NS_PER_S) - offset_ns
-                yield streams[0], frame, t_ns
+            if threads:
+                own.thread_type, own.codec_context.thread_count = "AUTO", threads
 
-    def _survived(self, container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN401 - PyAV's own types
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets)
-                if packet.is_corrupt:
-                    self._warn(f"damaged {stream.type} data")
+            def warn(where: str, problem: str) -> None:
+                if where in {"", kind}:  # whoever reads the other stream says what is wrong with it
+                    self._warn(kind, problem)
+
+            packets = Packets(container, list(chosen.values()), warn)
+            for packet in packets:
+                if packet.stream.index != own.index or (gate is not None and not _let_through(packet, own, gate)):
                     continue
-                frames = packet.decode()
-            except StopIteration:
-                return
-            except EOFError:
-                return
-            except FFmpegError as error:
-                self._warn(error.strerror or type(error).__name__)
-                if isinstance(error, OSError) and not isinstance(error, ValueError):
-                    return  # reading failed; after a decoder's complaint the next packet may be fine
-                continue
-            yield from frames
+                for frame in self._survived(packet):
+                    t_ns = None if frame.pts is None else int(frame.pts * frame.time_base * NS_PER_S)
+                    yield own, frame, t_ns
+            self._unread[kind] = packets.unread()
+
+    def _survived(self, packet: Any) -> Any:  # noqa: ANN401 - PyAV's own types
+        if packet.is_corrupt:
+            self._warn(packet.stream.type, f"damaged {packet.stream.type} data")
+            return []
+        try:
+            return packet.decode()
+        except EOFError:
+            return []
+        except (FFmpegError, IndexError) as error:  # the next packet may be fine
+            problem = error.strerror if isinstance(error, FFmpegError) else None
+            self._warn(packet.stream.type, problem or type(error).__name__)
+            return []
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -153,8 +192,16 @@ class MediaFile:
         if self.path.stat().st_size == 0:
             raise SourceError(f"{self.path}: is empty (0 bytes); copy or record it again")
 
-    def _warn(self, problem: str) -> None:
-        self.warning = self.warning or f"{self.path.name}: {problem}; the rest that could be read was used"
+    def _warn_unread(self, kind: str) -> None:
+        """Say what is missing at the end, after the last item."""
+        if (unread := self._unread.pop(kind, None)) is not None:
+            self._warn(kind, unread)
+
+    def _warn(self, kind: str, problem: str) -> None:
+        cause = f"{self.path.name}: {problem}; the rest that could be read was used"
+        self.warning = self.warning or cause
+        if self.on_warning is not None:
+            self.on_warning(kind, cause)
 
 
 def due_ns(item: Frame | Chunk) -> int:
@@ -162,10 +209,28 @@ def due_ns(item: Frame | Chunk) -> int:
     return item.t_ns if isinstance(item, Frame) else item.end_ns
 
 
+def _first_of_each(container: Any) -> dict[str, Any]:  # noqa: ANN401 - PyAV's own type
+    chosen: dict[str, Any] = {}
+    for stream in container.streams:
+        if stream.type in {"video", "audio"} and _playable(stream):
+            chosen.setdefault(stream.type, stream)
+    return chosen
+
+
 def _playable(stream: Any) -> bool:  # noqa: ANN401 - PyAV's own type
     from av.stream import Disposition  # noqa: PLC0415
 
     return stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
+
+
+def _let_through(packet: Any, stream: Any, gate: Gate) -> bool:  # noqa: ANN401 - PyAV's own types
+    ticks = packet.dts if packet.pts is None else packet.pts
+    if ticks is None:
+        return True
+    passes = gate.decodes(int(ticks * packet.time_base * NS_PER_S), key=packet.is_keyframe)
+    if stream.codec_context.skip_frame != gate.skip:
+        stream.codec_context.skip_frame = gate.skip
+    return passes
 
 
 def _shifted(chunk: Chunk, start_ns: int) -> Chunk:

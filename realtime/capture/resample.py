@@ -38,7 +38,7 @@ class Resampler:
         mono = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32)[None, :])
         if rate_hz == SAMPLE_RATE_HZ:
             return _clipped(mono[0])
-        frame = av.AudioFrame.from_ndarray(mono, format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(mono, format="flt", layout="mono")
         frame.sample_rate = rate_hz
         return self.feed(frame)
 
@@ -49,13 +49,20 @@ class Resampler:
         return rest
 
     def _make(self) -> None:
-        # The layout is kept and mixed below: swresample's own stereo mix may leave [-1, 1].
-        self._resampler: Any = av.AudioResampler(format="fltp", rate=SAMPLE_RATE_HZ)
+        # The layout is kept and mixed below: swresample's own stereo mix may leave [-1, 1]. Packed, since PyAV gives
+        # planar frames fewer planes than they have channels: reading the eighth ended the process.
+        self._resampler: Any = av.AudioResampler(format="flt", rate=SAMPLE_RATE_HZ)
 
 
 def _mono(frames: Iterable[av.AudioFrame]) -> Floats:
-    parts = [frame.to_ndarray().mean(axis=0, dtype=np.float32) for frame in frames if frame.samples]
+    parts = [_mixed(frame) for frame in frames if frame.samples]
     return _clipped(np.concatenate(parts)) if parts else EMPTY
+
+
+def _mixed(frame: av.AudioFrame) -> Floats:
+    """Average the channels of a packed frame, each weighing the same."""
+    mixed: Floats = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).mean(axis=1, dtype=np.float32)
+    return mixed
 
 
 def _clipped(samples: Floats) -> Floats:

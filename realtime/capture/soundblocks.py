@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from realtime.types import Floats
 
 GAP_NS = 50_000_000
-"""A jump of presentation times beyond this is a hole; less is the rounding of the container (FLV counts in ms)."""
+"""A time so much after the counted one is a hole; less is the rounding of the container (FLV counts in ms)."""
+OVERLAP_NS = 100_000_000
+"""Sound that begins so much before the counted time has been heard already; less is jitter."""
 
 
 class SoundBlocks:
@@ -33,23 +35,39 @@ class SoundBlocks:
         self._pending: Floats = EMPTY
         self._anchor_ns: int | None = None
         self._given = 0
-        self._expected_ns = 0
+        self._fed = self._rate_hz = 0
+        self._cutting = False
         self._lost = 0
 
     def feed(self, frame: av.AudioFrame, t_ns: int | None) -> Iterator[Chunk]:
         """Take a decoded frame that begins at `t_ns` (None: where the last one ended)."""
-        t_ns = self._expected_ns if t_ns is None else max(t_ns, 0)
-        if self._anchor_ns is None or t_ns - self._expected_ns > GAP_NS:
-            hole_ns = 0 if self._anchor_ns is None else t_ns - self._expected_ns
-            yield from self._start_at(t_ns, hole_ns)
-        duration_ns = frame.samples * NS_PER_S // frame.sample_rate
+        counted_ns = self._counted_ns()
+        t_ns = counted_ns if t_ns is None else max(t_ns, 0)
+        if self._heard(frame, t_ns - counted_ns):
+            return
+        if self._anchor_ns is None or t_ns - counted_ns > GAP_NS:
+            yield from self._start_at(t_ns, 0 if self._anchor_ns is None else t_ns - counted_ns)
+        elif self._rate_hz not in {0, frame.sample_rate}:
+            yield from self._start_at(counted_ns, 0)
         try:
             samples = self._resampler.feed(frame)
-        except ValueError:  # rate or layout changed in the middle of the file
-            yield from self._start_at(max(t_ns, self._expected_ns), 0)
+        except ValueError:  # format or layout changed in the middle of the file
+            yield from self._start_at(self._counted_ns(), 0)
             samples = self._resampler.feed(frame)
-        self._expected_ns = max(t_ns, self._expected_ns) + duration_ns
+        self._fed, self._rate_hz = self._fed + frame.samples, frame.sample_rate
         yield from self._cut(samples, self._size)
+
+    def _counted_ns(self) -> int:
+        """Where the sound so far ends: not the time of the last frame and its length, whose holes would add up."""
+        if self._anchor_ns is None:
+            return 0
+        return self._anchor_ns + (self._fed * NS_PER_S // self._rate_hz if self._rate_hz else 0)
+
+    def _heard(self, frame: av.AudioFrame, early_ns: int) -> bool:
+        """Whether most of the frame lies in time that has been filled already, once that is more than jitter."""
+        middle_ns = early_ns + frame.samples * NS_PER_S // frame.sample_rate // 2
+        self._cutting = self._anchor_ns is not None and middle_ns < 0 and (self._cutting or early_ns < -OVERLAP_NS)
+        return self._cutting
 
     def flush(self) -> Iterator[Chunk]:
         """Return the rest, whose last block may be shorter."""
@@ -58,7 +76,7 @@ class SoundBlocks:
 
     def _start_at(self, t_ns: int, hole_ns: int) -> Iterator[Chunk]:
         yield from self.flush()
-        self._anchor_ns, self._given = t_ns, 0
+        self._anchor_ns, self._given, self._fed = t_ns, 0, 0
         self._lost = hole_ns * SAMPLE_RATE_HZ // NS_PER_S
 
     def _cut(self, samples: Floats, least: int) -> Iterator[Chunk]:

@@ -11,10 +11,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from realtime.channel import Channel, ChannelStats, ClosedError, Policy
 from realtime.errors import UsageError
-from realtime.logs import printable_json
-from realtime.privatefile import open_growing
+from realtime.runtime.channel import Channel, ChannelStats, ClosedError, Policy
+from realtime.system.logs import printable_json
+from realtime.system.private_file import open_growing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

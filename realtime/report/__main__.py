@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realtime.errors import AgfnError, UsageError
-from realtime.logs import printable, say_error
-from realtime.privatefile import private_file
+from realtime.system.logs import printable, say_error
+from realtime.system.private_file import private_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,9 +11,9 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from realtime.figures import signed
 from realtime.publish.messages import label_of
 from realtime.report.plot import Axes, clock, thinned
+from realtime.system.format import signed
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:

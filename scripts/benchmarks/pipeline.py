@@ -1,7 +1,7 @@
 """One stream in real time, from a file that talks and then is silent to a subscriber of its broker.
 
 `av` is the time from the newest sample of face and voice in a window to the message at the subscriber, beyond the
-configured lateness; the stages are those of the message. CPU is of the whole process, its embedded broker included.
+configured lateness; the stages are those of the message. CPU is of the whole process and its embedded broker.
 Medians of the runs.
 """
 
@@ -14,9 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.program import Heard, Program, median, quantiles, talk
-
-from realtime.config import Config
+from realtime.config.schema import Config
+from scripts.benchmarks.program import Heard, Program, median, quantiles, talk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
