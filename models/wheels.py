@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def download(package: Package, to: Path, progress: Callable[[int, int], None] | 
     said: list[str] = []
     with subprocess.Popen(  # noqa: S603 - pip of this very interpreter, with arguments of the catalogue
         [*command, package.requirement],
+        env=dict(os.environ),  # with the user's proxy, which native libraries of this process do not see
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -214,3 +215,11 @@ def test_more_streams_than_any_machine_analyses_are_refused(tmp_path):
     file.write_text("streams:\n" + "".join(f"  - {{name: s{n}}}\n" for n in range(65)))
     with pytest.raises(UsageError, match="at most 64"):
         load(file, environ={})
+
+
+@pytest.mark.parametrize("evil", ["\x1b[2J", "a\nb", "a\x9bb", "a\x7f", "\x07"])
+@pytest.mark.parametrize("key", ["mqtt.base", "homeassistant.prefix"])
+def test_a_topic_holds_no_control_characters(key, evil):
+    with pytest.raises(UsageError, match=key) as refused:
+        load(environ={f"AGFN_{key.upper().replace('.', '__')}": json.dumps(evil)})
+    assert str(refused.value).isprintable()

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import os
 import re
 import subprocess
@@ -121,6 +122,14 @@ class TestServer:
         with websocket(bridged, origin_of(bridged)) as page, pytest.raises(ConnectionClosed) as end:
             page.recv(5)
         assert end.value.rcvd.code == 1013
+
+    def test_a_page_that_keeps_knocking_does_not_fill_the_log(self, bridged, caplog):
+        caplog.set_level(logging.WARNING)
+        bridged._refusals_due_s = 0.0
+        for _ in range(40):
+            with pytest.raises(InvalidStatus):
+                websocket(bridged, "http://evil.example")
+        assert len([each for each in caplog.records if "another origin" in each.getMessage()]) == 1
 
     def test_a_port_that_is_taken_is_an_error_that_says_what_to_do(self, bridged):
         with pytest.raises(UsageError, match=f"--dashboard {bridged.port}: .*choose another port"):

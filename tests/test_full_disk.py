@@ -139,7 +139,7 @@ def test_the_program_on_a_full_disk_and_with_a_reader_that_leaves_and_a_terminal
     try:
         wait_until(lambda: "NO SIGNAL" in hung_up.text(), 60, "the first window")
         hung_up.process.send_signal(signal.SIGHUP)
-        assert hung_up.process.wait(10) == 0
+        assert hung_up.process.wait(60) == 0
         assert "ended" in hung_up.text()
     finally:
         hung_up.kill()

@@ -421,7 +421,8 @@ def test_a_disk_that_fills_is_an_event_and_the_analysis_goes_on(other_clip, tmp_
     command = [sys.executable, "-m", "realtime.run", "--no-view", "--mqtt", "off", *map(str, options)]
     limited = ["bash", "-c", 'ulimit -f 16; exec "$@"', "--", *command]
     done = subprocess.run(limited, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1] == "error: ended early: recording ended: File too large"
     messages = [json.loads(line) for line in done.stdout.splitlines()]
     [lost] = [message for message in messages if message.get("component") == "recording"]
     assert (lost["kind"], lost["cause"]) == ("lost", "recording ended: File too large")
