@@ -94,7 +94,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOutPredictions:
     """Predictions on held-out data: score, spread, target (N,), reliability (N, M), and the group of each row (N,)."""
 
     score: Array
@@ -103,9 +103,11 @@ class Held:
     target: Array
     group: NDArray[Any]
 
-    def take(self, rows: NDArray[Any]) -> Held:
+    def take(self, rows: NDArray[Any]) -> HeldOutPredictions:
         """Return the rows of a boolean mask or of indices."""
-        return Held(self.score[rows], self.spread[rows], self.reliability[rows], self.target[rows], self.group[rows])
+        return HeldOutPredictions(
+            self.score[rows], self.spread[rows], self.reliability[rows], self.target[rows], self.group[rows]
+        )
 
 
 def quantile(values: Array, level: float) -> float:
@@ -114,7 +116,7 @@ def quantile(values: Array, level: float) -> float:
     return float(np.sort(values)[min(rank, len(values)) - 1])
 
 
-def fit_method(method: str, held: Held, level: float = LEVEL) -> Calibration:
+def fit_method(method: str, held: HeldOutPredictions, level: float = LEVEL) -> Calibration:
     """Fit one of METHODS."""
     error = np.abs(held.target - held.score)
     count = held.reliability.shape[1]
@@ -130,7 +132,7 @@ def fit_method(method: str, held: Held, level: float = LEVEL) -> Calibration:
     return Calibration(method, factor, constant, slope, tuple(doubt.tolist()), blank, level)
 
 
-def _scale(error: Array, held: Held) -> tuple[float, float, Array]:
+def _scale(error: Array, held: HeldOutPredictions) -> tuple[float, float, Array]:
     from scipy.optimize import nnls  # noqa: PLC0415 - for training only, the live program has no scipy
 
     columns = np.column_stack([np.ones(len(error)), held.spread, 1.0 - held.reliability])
@@ -139,26 +141,26 @@ def _scale(error: Array, held: Held) -> tuple[float, float, Array]:
     return float(found[0]) + floor, float(found[1]), np.asarray(found[2:], np.float64)
 
 
-def interval_score(calibration: Calibration, held: Held) -> float:
+def interval_score(calibration: Calibration, held: HeldOutPredictions) -> float:
     """Mean interval score: the width plus 2 / (1 - level) times how far a target lies outside; smaller is better."""
     low, high = bounds(calibration, held)
     outside = np.maximum(low - held.target, 0) + np.maximum(held.target - high, 0)
     return float(np.mean(high - low + 2.0 / (1.0 - calibration.level) * outside))
 
 
-def bounds(calibration: Calibration, held: Held) -> tuple[Array, Array]:
+def bounds(calibration: Calibration, held: HeldOutPredictions) -> tuple[Array, Array]:
     """Clipped intervals (N,), (N,)."""
     half = calibration.half_width(held.spread, held.reliability)
     return np.maximum(-LIMIT, held.score - half), np.minimum(LIMIT, held.score + half)
 
 
-def coverage(calibration: Calibration, held: Held) -> float:
+def coverage(calibration: Calibration, held: HeldOutPredictions) -> float:
     """Share of the targets inside their interval."""
     low, high = bounds(calibration, held)
     return float(np.mean((low <= held.target) & (held.target <= high)))
 
 
-def compare(held: Held, folds: int = 5, level: float = LEVEL) -> dict[str, dict[str, float]]:
+def compare(held: HeldOutPredictions, folds: int = 5, level: float = LEVEL) -> dict[str, dict[str, float]]:
     """Every method in cross-validation over groups: mean `interval_score`, `coverage` and `width`."""
     groups = np.unique(held.group)
     parts = [groups[index :: min(folds, len(groups))] for index in range(min(folds, len(groups)))]
@@ -178,7 +180,9 @@ def compare(held: Held, folds: int = 5, level: float = LEVEL) -> dict[str, dict[
     return result
 
 
-def fit(held: Held, folds: int = 5, level: float = LEVEL) -> tuple[Calibration, dict[str, dict[str, float]]]:
+def fit(
+    held: HeldOutPredictions, folds: int = 5, level: float = LEVEL
+) -> tuple[Calibration, dict[str, dict[str, float]]]:
     """Choose among WIDENING by `compare`, fit on all rows; returns the calibration and the comparison.
 
     Raises:

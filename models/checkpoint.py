@@ -114,7 +114,7 @@ def _read(path: Path) -> bytes:
             raise CheckpointError(f"{path}: {path.stat().st_size} bytes, at most {MAX_BYTES} are read")
         return path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}; train with scripts/train.py") from None
+        raise CheckpointError(f"{path}: {error.strerror or error}; train with python -m scripts.train") from None
 
 
 def _header(path: Path | str, content: bytes) -> Mapping[str, str]:

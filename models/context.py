@@ -60,7 +60,7 @@ class Context:
         return made
 
 
-class Memory:
+class ContextState:
     """The running state of one stream.
 
     Args:

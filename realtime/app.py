@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from realtime.clock import MonotonicClock, VirtualClock
 from realtime.errors import UsageError
+from realtime.fuse.worker import fuser_of
 from realtime.overlay.child import OverlayProcess
-from realtime.parts import Parts, fuser_of
+from realtime.publish.access import Access, access_of
 from realtime.publish.jsonlines import JsonLines
-from realtime.publish.messages import Sentiment
 from realtime.publish.mqtt import MqttPublisher
-from realtime.publish.terminal import LogView, TerminalView
+from realtime.publish.outlet import KINDS, Outlet
 from realtime.recording.reader import is_recording, open_recordings
-from realtime.recording.replay import Playback, recorded_settings
-from realtime.services import Services
-from realtime.session import Live, Replay, open_media
+from realtime.session.files import open_media
+from realtime.session.live import Live
+from realtime.session.models import SharedModels
+from realtime.session.playback import RecordingReplay, recorded_settings
+from realtime.session.replay import OfflineRun
+from realtime.terminal.view import LogView, TerminalView
 
 if TYPE_CHECKING:
-    from realtime.config import Config
-    from realtime.publish.messages import Command, Message, PublisherHealth
+    import threading
+
+    from realtime.config.schema import Config
+    from realtime.publish.messages import Command, PublisherHealth
     from realtime.recording.reader import Recording
 
 log = logging.getLogger(__name__)
@@ -31,12 +37,8 @@ CONNECT_S = 3.0
 GOODBYE_S = 1.0
 
 
-class Sink(Protocol):
-    """Where messages go: `send` must not wait."""
-
-    def send(self, message: Message) -> None:
-        """Take a message."""
-        ...
+class Part(Protocol):
+    """Something that runs beside the analysis: a sink, a server, a process."""
 
     def close(self) -> None:
         """Write out what waits and end."""
@@ -80,35 +82,76 @@ class App:
         names = [stream.name for stream in config.streams]
         for stream in config.streams if recording is None else ():
             open_media(stream, config)  # a file that can't be read is said before models are loaded for seconds
-        self._sinks: list[Sink] = []
-        self._view: TerminalView | None = None
+        self._outlet = outlet = Outlet()
+        self._parts: list[Part] = []
+        consent = config.privacy.publish_text
         if output is not None:
-            self._sinks.append(JsonLines(output, lossless=pace == "fast"))
+            lines = JsonLines(output, lossless=pace == "fast")
+            outlet.subscribe(lines.send, *KINDS, words=consent)
+            self._parts.append(lines)
         self._mqtt = None if config.mqtt.url == "off" else MqttPublisher(config.mqtt, names, self._command, clock)
-        self._session: Live | Replay | Playback
+        self._session: Live | OfflineRun | RecordingReplay
         if recording is not None:
             virtual = VirtualClock()
-            self._session = Playback(
-                config, recording, fuser_of(config, virtual), virtual, self._send, fast=pace == "fast"
+            self._session = RecordingReplay(
+                config, recording, fuser_of(config, virtual), virtual, outlet, fast=pace == "fast"
             )
         elif pace == "fast":
             virtual = VirtualClock()
-            self._session = Replay(config, Parts(config, virtual), virtual, self._send)
+            self._session = OfflineRun(config, SharedModels(config, virtual), virtual, outlet)
         else:
-            self._session = Live(config, Parts(config, clock), clock, self._send, self._connection)
+            self._session = Live(config, SharedModels(config, clock), clock, outlet, self._connection)
+        try:
+            self._start(config, names, view=view and sys.stdout.isatty() and output != "-", overlay=overlay)
+        except BaseException:
+            self._close()
+            raise
+
+    def _start(self, config: Config, names: list[str], *, view: bool, overlay: bool) -> None:
+        """Connect to the broker and start what runs beside the analysis; a new sink is a line here."""
+        outlet, where = self._outlet, None
+        if config.metrics.port is not None:
+            self._start_metrics(config.metrics.port, names)
         if self._mqtt is not None:
             self._mqtt.start()
+            self._parts.append(self._mqtt)
             self._mqtt.wait_ready(CONNECT_S)
-            self._sinks.append(self._mqtt)
-        services = Services(config, names, self._mqtt.url if self._mqtt else None)
-        self._sinks.append(services)
-        where = services.where
-        if view and sys.stdout.isatty() and output != "-":
-            self._view = TerminalView(names, where, self.toggle_pause)
-        self._sinks.append(self._view or LogView(names, where))
-        self._overlay: OverlayProcess | None = None
+            outlet.subscribe(self._mqtt.send, *KINDS, words=config.privacy.publish_text)
+            where = self._mqtt.url
+            if config.homeassistant.enabled:
+                self._start_homeassistant(config, names, where)
+            if config.dashboard.port is not None:
+                where = f"{where}  {self._start_dashboard(config, config.dashboard.port, where)}"
+        # The screen is the user's own: words may be seen there.
+        shown = TerminalView(names, where, self.toggle_pause) if view else LogView(names, where)
+        shown.subscribe(outlet)
+        self._parts.append(shown)
         if overlay and self._mqtt is not None:
-            self._overlay = OverlayProcess(self._mqtt.url, config.mqtt, names[0] if len(names) == 1 else None)
+            self._parts.append(OverlayProcess(self._mqtt.url, config.mqtt, names[0] if len(names) == 1 else None))
+
+    def _start_metrics(self, port: int, names: list[str]) -> None:
+        from realtime.metrics.collector import Metrics  # noqa: PLC0415 - imported where asked for
+        from realtime.metrics.endpoint import Endpoint  # noqa: PLC0415
+
+        metrics = Metrics(names)
+        metrics.subscribe(self._outlet)
+        self._parts.append(Endpoint(metrics.registry, port))
+
+    def _start_homeassistant(self, config: Config, names: list[str], broker: str) -> None:
+        from realtime.homeassistant.sink import HomeAssistant  # noqa: PLC0415 - imported where asked for
+
+        sink = HomeAssistant(config.homeassistant, broker_access(config, broker), config.mqtt.base, names)
+        sink.subscribe(self._outlet)
+        self._parts.append(sink)
+
+    def _start_dashboard(self, config: Config, port: int, broker: str) -> str:
+        from realtime.dashboard.server import Dashboard  # noqa: PLC0415 - imported where asked for
+
+        inside = broker_access(config, broker) if config.dashboard.broker is None else None
+        bridge = None if inside is None else (inside.host, inside.port)
+        dashboard = Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker)
+        self._parts.append(dashboard)
+        return dashboard.url
 
     def run(self, stop: threading.Event, duration_s: float | None) -> None:
         """Run the session to its end, then say goodbye."""
@@ -120,17 +163,14 @@ class App:
         try:
             self._session.run(stop, duration_s)
         finally:
-            if self._overlay is not None:
-                self._overlay.close()
-            for sink in reversed(self._sinks):
-                sink.close()
+            self._close()
             for line in self._session.recorded():
                 log.info("%s", line)
 
     def toggle_pause(self) -> None:
         """Pause all streams, or resume them when they are paused. Returns at once."""
         if isinstance(self._session, Live):
-            threading.Thread(target=self._session.toggle_pause, name="pause", daemon=True).start()
+            self._session.toggle_pause()
 
     def _command(self, stream: str, command: Command) -> None:
         if isinstance(self._session, Live):
@@ -139,11 +179,16 @@ class App:
     def _connection(self, stream: str) -> PublisherHealth | None:
         return self._mqtt.stats(stream) if self._mqtt else None
 
-    def _send(self, message: Message) -> None:
-        if isinstance(message, Sentiment) and message.text is not None:
-            if self._view is not None:
-                self._view.hear(message.stream, message.text)
-            if not self._config.privacy.publish_text:
-                message = message.model_copy(update={"text": None})
-        for sink in self._sinks:
-            sink.send(message)
+    def _close(self) -> None:
+        """End what runs beside the analysis, the newest first."""
+        while self._parts:
+            with contextlib.suppress(OSError):
+                self._parts.pop().close()
+
+
+def broker_access(config: Config, broker: str) -> Access:
+    """How a further connection reaches the broker that the program uses: the embedded one may have another port."""
+    if config.mqtt.url != "embedded":
+        return access_of(config.mqtt)
+    parts = urlsplit(broker)
+    return Access(parts.hostname or "", parts.port or config.mqtt.port, speaks_v5=False)

@@ -28,7 +28,7 @@ from aiomqtt import MqttError
 from aiomqtt.exceptions import MqttConnectError
 from pydantic import ValidationError
 
-from realtime.config import MqttConfig
+from realtime.config.schema import MqttConfig
 from realtime.errors import AgfnError, BrokerError, UsageError
 from realtime.publish.access import access_of
 from realtime.publish.messages import Command, EventMessage, Health, Sentiment, topic

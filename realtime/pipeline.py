@@ -2,31 +2,31 @@
 
 camera  --Frame--> face ------------FaceFeatures-->
 mic     --Chunk--> voice -----------VoiceFeatures-> window --WindowView--> fusion --> messages
-           '-----> speech --SpeechFrame-----------> (session.py ticks)
+           '-----> speech --SpeechFrame-----------> (session/ ticks)
                       '---> transcribe --Transcript--> text --TextFeatures-->
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from realtime.channel import Policy
-from realtime.runner import fan_out
-from realtime.supervise import item_end_ns
-from realtime.types import SAMPLE_RATE_HZ
+from realtime.runtime.channel import Policy
+from realtime.runtime.runner import fan_out
+from realtime.types import SAMPLE_RATE_HZ, Chunk, Frame, item_end_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from realtime.capture.adapt import AnalysisRate
     from realtime.clock import Clock
-    from realtime.config import Config
-    from realtime.extract.pace import Measures
-    from realtime.extract.transcribe import Transcriber
+    from realtime.config.schema import Config
+    from realtime.extract.asr.decode_schedule import Measures
+    from realtime.extract.asr.transcriber import Transcriber
+    from realtime.extract.models import Extractors
     from realtime.fuse.window import Window
-    from realtime.parts import Extractors
-    from realtime.runner import Runner
+    from realtime.recording.media_tap import MediaTap
+    from realtime.runtime.runner import Runner
     from realtime.types import Chunk, Frame
 
 SPEECH_STEP = 512
@@ -96,3 +96,20 @@ def _seen(window: Window, device: str) -> Callable[[Any], None]:
         window.saw(device, item_end_ns(item))
 
     return note
+
+
+def tapped(inlets: Inlets, tap: MediaTap | None) -> Inlets:
+    """Return inlets that hand on to a tap too, if there is one, after the analysis."""
+    if tap is None:
+        return inlets
+    picture, sound = inlets.picture, inlets.sound
+
+    def seen(frame: Frame) -> None:
+        picture(frame)
+        tap.picture(frame)
+
+    def heard(chunk: Chunk) -> None:
+        sound(chunk)
+        tap.sound(chunk)
+
+    return replace(inlets, picture=seen, sound=heard)

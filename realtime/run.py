@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from realtime.errors import AgfnError, ModelError, UsageError
-from realtime.logs import say_error, set_up
-from realtime.memory import return_freed
-from realtime.threads import limit_pools
+from realtime.system.logs import say_error, set_up
+from realtime.system.malloc import return_freed
+from realtime.system.threads import limit_pools
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from realtime.config import Config
+    from realtime.config.schema import Config
 
 EPILOG = """exit codes: 0 ended or stopped, 1 error of the program, 2 wrong option or configuration, 3 unreadable file,
 4 the broker refuses, 5 model file missing or damaged.
@@ -160,7 +160,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         return 0
     if args.demo:
         args.source = _demo()
-    from realtime.layers import load, to_yaml  # noqa: PLC0415 - --help must answer at once
+    from realtime.config.load import load, to_yaml  # noqa: PLC0415 - --help must answer at once
 
     config, origins = load(args.config, args.set, options(args))
     if args.print_config:
@@ -172,7 +172,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         raise UsageError(
             "--record-media keeps what devices deliver; of a file at --pace fast there is the file: leave it out"
         )
-    from realtime.services import check  # noqa: PLC0415 - as above
+    from realtime.config.combinations import check  # noqa: PLC0415 - as above
 
     check(config)
     if args.remove_homeassistant:
@@ -188,7 +188,7 @@ def _dispatch(args: argparse.Namespace) -> int:
 
 def _demo() -> str:
     from models.zoo import ZooError  # noqa: PLC0415 - as below
-    from realtime.demo import clip  # noqa: PLC0415 - builds the clip on first use
+    from realtime.demo.clip import clip  # noqa: PLC0415 - builds the clip on first use
 
     try:
         return str(clip())
@@ -197,8 +197,8 @@ def _demo() -> str:
 
 
 def _remove_homeassistant(config: Config) -> int:
+    from realtime.homeassistant.sink import remove  # noqa: PLC0415
     from realtime.publish.access import access_of  # noqa: PLC0415 - asked for seldom
-    from realtime.publish.homeassistant import remove  # noqa: PLC0415
 
     if config.mqtt.url in {"off", "embedded"}:
         raise UsageError("--remove-homeassistant needs the broker: --mqtt mqtt://HOST")
@@ -209,7 +209,7 @@ def _remove_homeassistant(config: Config) -> int:
 
 def _run(args: argparse.Namespace, config: Config) -> int:
     from realtime.app import App  # noqa: PLC0415 - torch and the models take seconds to import
-    from realtime.chatter import without_chatter  # noqa: PLC0415 - only where something runs
+    from realtime.system.stderr import filtered_stderr  # noqa: PLC0415 - only where something runs
 
     stop = threading.Event()
     app = App(config, pace=args.pace, output=args.output, view=not args.no_view, overlay=args.overlay)
@@ -218,7 +218,7 @@ def _run(args: argparse.Namespace, config: Config) -> int:
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda *_: app.toggle_pause())
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    with without_chatter() if terminal or args.log_format == "json" else nullcontext():
+    with filtered_stderr() if terminal or args.log_format == "json" else nullcontext():
         app.run(stop, args.duration)
     return 0
 

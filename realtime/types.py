@@ -6,13 +6,14 @@ All times `*_ns` are monotonic nanoseconds of the one clock of the process (see 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
 
 SAMPLE_RATE_HZ = 16_000
 NS_PER_S = 1_000_000_000
@@ -158,6 +159,22 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A second look at an utterance that has ended: its words as they read when it is decoded as a whole.
+
+    `utterance` is that of its transcripts, whose committed words stay what they were. It covers the sound from
+    `start_ns` to `end_ns`: of a very long utterance only the end. `decode_s` and `doubt` as in Transcript.
+    """
+
+    utterance: int
+    start_ns: int
+    end_ns: int
+    words: tuple[Word, ...]
+    decode_s: float = 0.0
+    doubt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TextFeatures:
     """The words of the recent past with a contextual vector each: `values` is (len(words), TEXT_DIM) float32.
 
@@ -222,3 +239,8 @@ class WindowView:
     face_id: int = 0
     capture_ms: float = 0.0
     extract_ms: float = 0.0
+
+
+def item_end_ns(item: Any) -> int:  # noqa: ANN401 - any of the frozen values of types.py
+    """Time at which an item was complete: the end of sound, the moment of a picture."""
+    return int(item.end_ns) if hasattr(item, "end_ns") else int(item.t_ns)

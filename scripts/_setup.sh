@@ -97,7 +97,8 @@ ensure_installed() {
     fi
     say "installing agfn-live and what it needs (about 5 GB with PyTorch; a few minutes the first time)"
     rm -f "$venv"/.installed-*
-    if ! pip_install pip || ! pip_install --editable "$target"; then
+    # compat: the whole checkout can be imported, scripts/ too, wherever a command is called from.
+    if ! pip_install pip || ! pip_install --editable "$target" --config-settings editable_mode=compat; then
         fail "pip could not install the project: see its words above, check the network and pip's settings, run again"
     fi
     echo "$wanted" >"$venv/.installed-run"

@@ -1,6 +1,6 @@
 """Measure the program against its bars: each benchmark ends in one line of JSON, `all` in one with all their keys.
 
-python scripts/bench.py asr|pipeline|streams|fusion|face|memory|profile|all [options of the benchmark]
+python -m scripts.bench asr|pipeline|streams|fusion|face|memory|profile|all [options of the benchmark]
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
 BENCHMARKS = {
     "asr": "speech recognition: lag, words, decoder time",
@@ -36,7 +34,7 @@ def main() -> int:
     parser.add_argument("--page", type=Path, help="put the figures of --out into the tables of this page")
     arguments, rest = parser.parse_known_args()
     # As the program does: else numpy's second thread, which spins after each product, is counted as decoding.
-    importlib.import_module("realtime.threads").limit_pools()
+    importlib.import_module("realtime.system.threads").limit_pools()
     names = (
         [name for name in BENCHMARKS if name not in ASKED_FOR]
         if arguments.benchmark == "all"
@@ -44,9 +42,9 @@ def main() -> int:
     )
     found: dict[str, Any] = {}
     for name in names:
-        found |= importlib.import_module(f"benchmarks.{name}").main(rest) or {}
+        found |= importlib.import_module(f"scripts.benchmarks.{name}").main(rest) or {}
     if arguments.out is not None:
-        report = importlib.import_module("benchmarks.report")
+        report = importlib.import_module("scripts.benchmarks.report")
         kept = report.keep(arguments.out, found)
         if arguments.page is not None:
             report.fill(arguments.page, kept)

@@ -1,4 +1,4 @@
-"""Evaluations, one per subcommand: python scripts/evaluate.py NAME --help.
+"""Evaluations, one per subcommand: python -m scripts.evaluate NAME --help.
 
 Each lives in scripts/evaluation/NAME.py with `main(options)`; a new one is a new line in COMMANDS. Modules are imported
 only for the command that is asked for.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 COMMANDS = {
     "cross": "train on CMU-MOSI alone, try it on acted voices, faces and television",
@@ -34,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     cli.add_argument("name", choices=sorted(COMMANDS), help="NAME --help shows its options")
     args, options = cli.parse_known_args(argv)
-    importlib.import_module(f"evaluation.{args.name}").main(options)
+    importlib.import_module(f"scripts.evaluation.{args.name}").main(options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Write AGFN as an ONNX graph beside its weights, compare it with PyTorch, and say how fast both are.
 
-python scripts/export.py [--weights FILE.safetensors]
+python -m scripts.export [--weights FILE.safetensors]
 
 Run it after scripts/train.py: the live program uses a graph only with the weights it was made from.
 """
@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from models.checkpoint import CheckpointError, load
 from models.export import beside, digest, example, to_onnx
 from realtime.extract.schema import schema_hash
 from realtime.fuse.collate import MAX_STEPS, Batch
 from realtime.fuse.engine import OnnxEngine, TorchEngine
-from realtime.parts import WEIGHTS
+from realtime.fuse.worker import WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

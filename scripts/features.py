@@ -1,6 +1,6 @@
 """Compute features of the corpora with the live extractors, clean and deliberately damaged.
 
-python scripts/features.py [--data ../shared/data] [--cache DIR] [--corpora mosi_clips,ravdess,...] [--damage clean,...]
+python -m scripts.features [--data ../shared/data] [--cache DIR] [--corpora mosi_clips,ravdess,...] [--damage clean,...]
 
 Resumable: what is in the cache is not computed again. Two processes work in parallel, one per core.
 """
@@ -19,25 +19,24 @@ import cv2
 import numpy as np
 import yaml
 from tqdm import tqdm
-from training import corpora
-from training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged
-from training.paths import faces_path, tape_path
-from training.tape import Tape
-from training.tape import load as load_tape
 
 from models import zoo
 from realtime.capture.media import MediaFile
 from realtime.clock import VirtualClock
-from realtime.config import Config
-from realtime.extract.face import FaceExtractor
+from realtime.config.load import load
+from realtime.config.schema import Config
+from realtime.extract.face.extractor import FaceExtractor
+from realtime.extract.models import Extractors
 from realtime.extract.schema import FACE_DIM
-from realtime.layers import load
-from realtime.parts import Extractors
 from realtime.pipeline import connect
-from realtime.runner import InlineRunner
-from realtime.session import deliver
-from realtime.supervise import item_end_ns
-from realtime.types import FaceFeatures, Frame
+from realtime.runtime.runner import InlineRunner
+from realtime.session.files import deliver
+from realtime.types import FaceFeatures, Frame, item_end_ns
+from scripts.training import corpora
+from scripts.training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged
+from scripts.training.feature_track import FeatureTrack
+from scripts.training.feature_track import load as load_tape
+from scripts.training.paths import faces_path, tape_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,7 +85,7 @@ def tape_clip(example: corpora.Example, damage_text: str, cache: Path, words: bo
         _PARTS[words] = FeatureParts(config)
     damage = Damage.parse(damage_text)
     clock = VirtualClock()
-    tape = Tape(clock)
+    tape = FeatureTrack(clock)
     run = InlineRunner()
     parts: Any = _PARTS[words]
     window: Any = tape

@@ -1,6 +1,6 @@
-"""Measure the usual face at rest, and write realtime/extract/neutral.py.
+"""Measure the usual face at rest, and write realtime/extract/face/neutral_blendshapes.py.
 
-python scripts/neutral_face.py [--data ../shared/data] [--pictures 1500] [--out realtime/extract/neutral.py]
+python -m scripts.neutral_face [--data ../shared/data] [--pictures 1500] [--out FILE]
 
 The median blendshapes of FER2013's neutral faces. Medians, because a few faces that were read wrongly pull a mean.
 """
@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from models import zoo
-from realtime.config import FaceConfig
-from realtime.extract.face import FaceExtractor
-from realtime.extract.neutral import NEUTRAL
+from realtime.config.schema import FaceConfig
+from realtime.extract.face.extractor import FaceExtractor
+from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES
 from realtime.extract.schema import BLENDSHAPES
 from realtime.types import Frame
 
@@ -31,7 +28,7 @@ BORDER_PX = 80
 
 def neutral_shapes(archive_path: Path, pictures: int) -> np.ndarray:
     """Blendshapes (N, D) of the first neutral faces that are found."""
-    at_rest = np.array([NEUTRAL[name] for name in BLENDSHAPES], np.float32)
+    at_rest = np.array([NEUTRAL_BLENDSHAPES[name] for name in BLENDSHAPES], np.float32)
     extractor = FaceExtractor(FaceConfig(max_faces=1), zoo.path("face"), stills=True)
     rows = []
     with zipfile.ZipFile(archive_path) as archive:
@@ -52,7 +49,7 @@ def main() -> None:
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
     cli.add_argument("--pictures", type=int, default=1500)
-    cli.add_argument("--out", type=Path, default=Path("realtime/extract/neutral.py"))
+    cli.add_argument("--out", type=Path, default=Path("realtime/extract/face/neutral_blendshapes.py"))
     args = cli.parse_args()
     rows = neutral_shapes(args.data / "fer2013" / "fer2013_48.zip", args.pictures)
     lines = [f'    "{name}": {value:.3f},' for name, value in zip(BLENDSHAPES, np.median(rows, axis=0), strict=True)]

@@ -1,8 +1,8 @@
 """Run the whole program for minutes while its real devices, broker and stages fail at random; count what goes wrong.
 
-    python scripts/soak.py --minutes 30 --chaos 7
+    python -m scripts.soak --minutes 30 --chaos 7
 
-The parts are those of the tests (tests/parts), so it needs what scripts/test installs. The same seed gives the same
+The parts are those of the tests (scripts/harness), so it needs what scripts/test installs. The same seed gives the same
 faults in the same order. Ends with a table and one line of JSON; the exit code is 1 if there was any violation: a
 message that breaks a promise, a gap in the sequence, an event lost or delivered twice, a channel whose counts do not
 add up, a fault nobody was told of, a device that did not come back, or the end of the program.
@@ -20,19 +20,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
-
-from soaking import faults, verdict  # noqa: E402 - found by the line above, as the next ones
-from soaking.rig import STREAMS, Rig, healthy  # noqa: E402
-from soaking.verdict import Outcome, Silence, Usage, p95, seconds, table  # noqa: E402
+from scripts.soaking import faults, verdict
+from scripts.soaking.rig import STREAMS, Rig, healthy
+from scripts.soaking.verdict import Outcome, Silence, Usage, p95, seconds, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from parts.live import Heard
-    from soaking.faults import Fault
+    from scripts.harness.live_program import Heard
+    from scripts.soaking.faults import Fault
 
+ROOT = Path(__file__).resolve().parent.parent
 CLIP = "mosi_clips/03bSnISJMiM_1.mp4"
 START_S, NOTICE_S, RETURN_S = 90.0, 15.0, 20.0
 HOLD_S, REST_S = (1.5, 5.0), (0.5, 3.0)

@@ -1,6 +1,6 @@
 """Train the text adapter and one AGFN over all corpora, and write the weights file.
 
-python scripts/train.py [--data ../shared/data] [--cache DIR] [--folds N] [--out models/weights/agfn.safetensors]
+python -m scripts.train [--data ../shared/data] [--cache DIR] [--folds N] [--out models/weights/agfn.safetensors]
 
 Needs the features of scripts/features.py. First a cross-validation over the speakers of the clips (--folds): each fold
 adapts MiniLM without the held-out speakers' words and trains AGFN without their clips; the held-out predictions give
@@ -24,17 +24,17 @@ from typing import Any
 
 import torch
 import yaml
-from training.acted import Acted, Judged, figures
-from training.context import fit_context
-from training.held import calibration_rows, summary
-from training.held import save as save_held
-from training.trainer import Made, Trainer, speaker_folds
 
 from models import calibrate, zoo
 from models.checkpoint import Checkpoint, save
 from models.sentence import learned
 from realtime.extract.schema import schema_hash
-from realtime.parts import TEXT
+from realtime.session.models import TEXT
+from scripts.training.acted import Acted, Judged, figures
+from scripts.training.context import fit_context
+from scripts.training.held import calibration_rows, summary
+from scripts.training.held import save as save_held
+from scripts.training.trainer import Made, Trainer, speaker_folds
 
 EVERYONE = -1
 """Number of the part that holds nobody out."""

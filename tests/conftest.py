@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from parts import camera as cameras
-from parts import clips
-from parts.mosquitto import Mosquitto
-from parts.processes import absent
-from parts.sound import sound_server
+
+from scripts.harness import camera as cameras
+from scripts.harness import clips
+from scripts.harness.mosquitto import Mosquitto
+from scripts.harness.processes import absent
+from scripts.harness.sound import sound_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CLIP = "mosi_clips/03bSnISJMiM_1.mp4"

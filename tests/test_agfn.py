@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.agfn import AGFN, AgfnConfig
 from models.encoders import masked_softmax
-from models.gates import EntropyGate, feature_entropy
+from models.gates import CrossModal, EntropyGate, feature_entropy
 from models.losses import LossWeights, agfn_loss
 
 torch.set_num_threads(1)  # tiny tensors: threads would only wait for each other
@@ -335,3 +335,31 @@ def test_a_configuration_with_columns_travels_as_json():
     assert AgfnConfig.from_json(config.to_json()) == config
     with pytest.raises(ValueError, match="columns"):
         AgfnConfig.from_json('{"inputs": {"text": 3}, "columns": [1]}')
+
+
+def test_cross_modal_attention_equals_plain_attention_written_out():
+    torch.manual_seed(7)
+    batch, count, width, heads = 4, 3, 16, 4
+    cross = CrossModal(count, width, heads)
+    steps = [torch.randn(batch, length, width) for length in (5, 2, 7)]
+    seen = [torch.rand(batch, part.shape[1]) > 0.2 for part in steps]
+    seen[0][:, 0] = True
+    on = torch.stack([part.any(-1) for part in seen], 1)
+    trust = torch.rand(batch, count) * on
+    h = torch.randn(batch, count, width) * on.unsqueeze(-1)
+
+    size = width // heads
+    source = torch.cat([torch.full((part.shape[1],), index) for index, part in enumerate(steps)])
+    listened_to = torch.cat([part + cross.kind[index] for index, part in enumerate(steps)], 1)
+    query, key, value = (
+        f(x).view(batch, -1, heads, size).transpose(1, 2)
+        for f, x in ((cross.query, h + cross.kind), (cross.key, listened_to), (cross.value, listened_to))
+    )
+    logits = query @ key.transpose(2, 3) / size**0.5 + trust.clamp_min(1e-4).log()[:, None, None, source]
+    allowed = torch.cat(seen, 1)[:, None, None] & (source != torch.arange(count)[:, None]) & on[:, None, :, None]
+    attention = torch.nan_to_num(torch.softmax(logits.masked_fill(~allowed, -torch.inf), -1))
+    attention = attention * trust[:, None, None, source]
+    heard = cross.out((attention @ value).transpose(1, 2).reshape(batch, count, width))
+    expected = cross.norm(h + heard) * on.unsqueeze(-1)
+
+    torch.testing.assert_close(cross(h, steps, seen, on, trust)[0], expected, atol=1e-5, rtol=1e-5)

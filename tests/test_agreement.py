@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.extract.agreement import LocalAgreement, Spoken, common_prefix, in_order
+from realtime.extract.asr.local_agreement import LocalAgreement, Spoken, common_prefix, in_order
 
 words = st.lists(st.sampled_from(["one", "two", "three"]), max_size=6)
 

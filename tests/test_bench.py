@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
-from benchmarks import pipeline, profile, program, report, streams
-from benchmarks.fusion import summary
-from benchmarks.memory import Loop, Watch
-
 from realtime.capture.media import MediaFile
-from realtime.config import CameraConfig
+from realtime.config.schema import CameraConfig
 from realtime.types import Chunk, Frame
+from scripts.benchmarks import pipeline, profile, program, report, streams
+from scripts.benchmarks.fusion import summary
+from scripts.benchmarks.memory import Loop, Watch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,7 +27,7 @@ def talk(data_dir, tmp_path_factory):
 
 
 def bench(*options, timeout_s=240):
-    command = [sys.executable, "scripts/bench.py", *options]
+    command = [sys.executable, "-m", "scripts.bench", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -3,12 +3,12 @@ import socket
 import threading
 
 import pytest
-from parts.mosquitto import Subscriber, free_port, wait_for
 from test_messages import event, sentiment
 
-from realtime.config import MqttConfig
+from realtime.config.schema import MqttConfig
 from realtime.publish.broker import EmbeddedBroker
 from realtime.publish.mqtt import MqttPublisher
+from scripts.harness.mosquitto import Subscriber, free_port, wait_for
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import calibrate
-from models.calibrate import Calibration, Held
+from models.calibrate import Calibration, HeldOutPredictions
 
 
 def held(count=3000, seed=0, groups=20):
@@ -15,7 +15,7 @@ def held(count=3000, seed=0, groups=20):
     target = generator.uniform(-1.5, 1.5, count)
     scale = spread + 0.8 * (1 - reliability[:, 0])
     score = np.clip(target + 0.6 * generator.laplace(0, scale), -3, 3)
-    return Held(score, spread, reliability, target, np.arange(count) % groups)
+    return HeldOutPredictions(score, spread, reliability, target, np.arange(count) % groups)
 
 
 def test_the_interval_covers_nine_in_ten_of_new_data():

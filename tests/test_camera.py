@@ -11,19 +11,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from parts import clips
-from parts.camera import child_env
 
 from realtime.capture.camera import Camera
 from realtime.capture.devices import list_devices
 from realtime.capture.names import public_address
 from realtime.clock import MonotonicClock, VirtualClock
-from realtime.config import CameraConfig
+from realtime.config.schema import CameraConfig
 from realtime.errors import DeviceError
 from realtime.types import NS_PER_S
+from scripts.harness import clips
+from scripts.harness.camera import child_env
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WATCH = Path(__file__).parent / "parts" / "watch_camera.py"
+WATCH = ("-m", "scripts.harness.watch_camera")
 
 
 class Watcher:
@@ -31,7 +31,7 @@ class Watcher:
 
     def __init__(self, env, max_fps=15):
         self.process = subprocess.Popen(
-            [sys.executable, str(WATCH), "0", str(max_fps)],
+            [sys.executable, *WATCH, "0", str(max_fps)],
             env=env | {"PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

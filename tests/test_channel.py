@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.channel import Channel, ClosedError, Policy
+from realtime.runtime.channel import Channel, ClosedError, Policy
 
 
 @given(st.sampled_from([Policy.LATEST, Policy.DROP_OLDEST]), st.integers(1, 5), st.lists(st.sampled_from("+-*x")))

@@ -5,17 +5,17 @@ import subprocess
 import sys
 
 import pytest
-from parts.camera import child_env
 
-from realtime.chatter import CHATTER
+from realtime.system.stderr import CHATTER
+from scripts.harness.camera import child_env
 
 PORTAUDIO = "Expression 'PaAlsaStream_WaitForFrames( stream, &xrun )' failed in 'src/hostapi/alsa/pa.c', line: 4285"
 
 PRINTS = """
 import os, subprocess, sys
-from realtime.chatter import without_chatter
+from realtime.system.stderr import filtered_stderr
 print("before", file=sys.stderr)
-with without_chatter():
+with filtered_stderr():
     print("WARNING camera 0: went away", file=sys.stderr)
     os.write(2, b"{portaudio}\\nALSA lib pulse.c:242:(pulse_connect) refused\\nfree(): invalid pointer\\n")
     os.write(2, b"Expression 'no end of line'")
@@ -28,11 +28,11 @@ print("after", file=sys.stderr)
 LOSES_ITS_MICROPHONE = """
 import os, signal, sys, time
 from realtime.capture.microphone import Microphone
-from realtime.chatter import without_chatter
+from realtime.system.stderr import filtered_stderr
 from realtime.clock import MonotonicClock
 from realtime.config import MicrophoneConfig
 from realtime.errors import DeviceError
-with without_chatter():
+with filtered_stderr():
     microphone = Microphone("default", MicrophoneConfig(), MonotonicClock())
     microphone.open()
     try:

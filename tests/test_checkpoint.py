@@ -49,7 +49,7 @@ def test_weights_for_other_features_are_refused(weights):
 
 
 def test_a_missing_file_says_what_to_do(tmp_path):
-    with pytest.raises(CheckpointError, match=r"train with scripts/train\.py"):
+    with pytest.raises(CheckpointError, match=r"train with python -m scripts\.train"):
         load(tmp_path / "none.safetensors", "abc")
 
 

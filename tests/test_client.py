@@ -5,13 +5,13 @@ import json
 import subprocess
 
 import pytest
-from parts.mosquitto import Mosquitto, Subscriber, free_port, wait_for
 from test_messages import event, health, sentiment, silent
 
 from realtime.client import MAX_BYTES, WAITING, Client, ContractError
-from realtime.config import MqttConfig
+from realtime.config.schema import MqttConfig
 from realtime.errors import BrokerError, UsageError
 from realtime.publish.mqtt import MqttPublisher
+from scripts.harness.mosquitto import Mosquitto, Subscriber, free_port, wait_for
 
 pytestmark = pytest.mark.real
 TOPIC = "agfn/desk/sentiment"

@@ -5,9 +5,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.config import Config
+from realtime.config.load import load, to_yaml
+from realtime.config.schema import Config
 from realtime.errors import UsageError
-from realtime.layers import commented, load, to_yaml
+from scripts.default_config import commented
 
 
 def test_later_layers_win_and_every_value_knows_its_origin(tmp_path):

@@ -1,4 +1,4 @@
-"""The memory of what was said before: models/context.py and realtime/fuse/remember.py."""
+"""The memory of what was said before: models/context.py and realtime/fuse/context.py."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.context import DELAY_S, Context, Memory
-from realtime.fuse.remember import Remembering
+from models.context import DELAY_S, Context, ContextState
+from realtime.fuse.context import SpeakerContext
 from realtime.fuse.worker import NOTHING, Estimate
 from realtime.types import MODALITIES, NS_PER_S, Segment, WindowView
 
@@ -21,25 +21,25 @@ def say(memory, begin_s, end_s, raw, said=1.0):
 
 
 def test_nothing_is_leaned_on_before_anything_was_said():
-    memory = Memory(FOND)
+    memory = ContextState(FOND)
     assert memory.feed(0.25, 1.5, 1.0) == 1.5
     assert memory.mean() is None
 
 
 def test_a_neutral_word_after_praise_leans_towards_praise():
-    memory = Memory(FOND)
+    memory = ContextState(FOND)
     say(memory, 0, 10, 2.0)
     assert memory.mean() == pytest.approx(2.0)
     assert 0.3 < memory.feed(10.25, 0.0, 1.0) < 1.0
 
 
 def test_a_window_is_no_witness_for_itself():
-    memory = Memory(FOND)
+    memory = ContextState(FOND)
     assert say(memory, 0, DELAY_S - 0.25, 2.0) == 2.0
 
 
 def test_a_window_without_words_is_leaned_but_not_remembered():
-    memory = Memory(FOND)
+    memory = ContextState(FOND)
     say(memory, 0, 8, 2.0)
     before = memory.mean()
     assert say(memory, 8, 13, -1.0, said=0.0) > -1.0
@@ -47,27 +47,27 @@ def test_a_window_without_words_is_leaned_but_not_remembered():
 
 
 def test_a_long_pause_forgets():
-    memory = Memory(FOND)
+    memory = ContextState(FOND)
     say(memory, 0, 10, 2.0)
     assert memory.feed(21.0, -1.0, 1.0) == -1.0
 
 
 def test_older_words_count_less():
-    memory = Memory(replace(FOND, memory_s=5.0))
+    memory = ContextState(replace(FOND, memory_s=5.0))
     say(memory, 0, 10, 2.0)
     say(memory, 10, 20, -2.0)
     assert memory.mean() < -0.8
 
 
 def test_without_coefficients_nothing_changes():
-    memory = Memory(Context())
+    memory = ContextState(Context())
     say(memory, 0, 10, 2.0)
     assert memory.feed(10.25, -1.25, 1.0) == -1.25
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 40), st.floats(-3, 3), st.floats(0, 1)), max_size=40))
 def test_the_score_stays_in_its_range(windows):
-    memory, now_s = Memory(Context(1.0, 0.0, 0.1)), 0.0
+    memory, now_s = ContextState(Context(1.0, 0.0, 0.1)), 0.0
     for step_s, raw, said in windows:
         now_s += step_s
         assert -3 <= memory.feed(now_s, raw, said) <= 3
@@ -95,7 +95,7 @@ def tell(stream, numbers, raw, **how):
 
 
 def test_the_interval_moves_with_the_score_and_the_message_says_what_is_remembered():
-    stream = Remembering(FOND)
+    stream = SpeakerContext(FOND)
     tell(stream, range(40), 2.0)
     found = tell(stream, [40], 0.0)
     assert found.context == pytest.approx(2.0)
@@ -103,11 +103,11 @@ def test_the_interval_moves_with_the_score_and_the_message_says_what_is_remember
 
 
 def test_another_face_starts_afresh():
-    stream = Remembering(FOND)
+    stream = SpeakerContext(FOND)
     tell(stream, range(40), 2.0)
     assert tell(stream, [40], 0.0, face_id=0).raw > 0, "no face in sight is no other face"
     assert tell(stream, [41], 0.0, face_id=2) == Estimate(0.0, (-1.0, 1.0), 0.5, dict.fromkeys(MODALITIES, 1 / 3))
 
 
 def test_a_window_without_a_score_passes():
-    assert Remembering(FOND).feed(view(1), NOTHING) is NOTHING
+    assert SpeakerContext(FOND).feed(view(1), NOTHING) is NOTHING

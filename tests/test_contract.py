@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker
-from parts.mosquitto import Mosquitto, Subscriber
-from parts.processes import Program, need, wait_until
 
-from realtime.publish.contract import KINDS, MODELS, chosen, files, kind_of, read_examples, schema_of
+from scripts.contract import KINDS, MODELS, chosen, files, kind_of, read_examples, schema_of
+from scripts.harness.mosquitto import Mosquitto, Subscriber
+from scripts.harness.processes import Program, need, wait_until
 
 DOCS = Path(__file__).parent.parent / "docs"
 ASYNCAPI = yaml.safe_load((DOCS / "asyncapi.yaml").read_text())
@@ -33,14 +33,14 @@ def test_the_committed_files_are_what_the_code_generates():
 
     assert {path.name for path in (DOCS / "schema").iterdir()} == {p.name for p in generated if p.parts[0] == "schema"}
     for path, text in generated.items():
-        assert (DOCS / path).read_text() == text, f"{path}: run python -m realtime.publish.contract"
+        assert (DOCS / path).read_text() == text, f"{path}: run python -m scripts.contract"
 
 
 def test_the_command_writes_the_files_and_takes_new_examples(tmp_path):
     lines = tmp_path / "live.jsonl"
     first, *_ = read_examples(DOCS / "examples" / "messages.jsonl")
     lines.write_text(f"{json.dumps({**first, 'seq': 1})}\n{json.dumps({**first, 'seq': 2})}\n")
-    command = [sys.executable, "-m", "realtime.publish.contract", "--docs", str(tmp_path), "--examples", str(lines)]
+    command = [sys.executable, "-m", "scripts.contract", "--docs", str(tmp_path), "--examples", str(lines)]
     subprocess.run(command, check=True)
 
     assert [said["seq"] for said in read_examples(tmp_path / "examples" / "messages.jsonl")] == [2]
@@ -180,7 +180,7 @@ def test_the_examples_print_what_was_said(session):
 def test_retained_messages_are_the_status_only(mosquitto):
     from test_messages import event, health, sentiment  # noqa: PLC0415 - the only one here that makes messages
 
-    from realtime.config import MqttConfig  # noqa: PLC0415
+    from realtime.config.schema import MqttConfig  # noqa: PLC0415
     from realtime.publish.mqtt import MqttPublisher  # noqa: PLC0415
 
     publisher = MqttPublisher(MqttConfig(url=mosquitto.url), ["desk"], lambda *_: None)

@@ -9,19 +9,19 @@ import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from parts.browser import Tab, chromium
-from parts.camera import child_env
-from parts.mosquitto import Mosquitto, Subscriber, free_port, wait_for
-from parts.processes import Program, wait_until
 from test_messages import health, part, sentiment
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from realtime.config import Config
+from realtime.config.combinations import check
+from realtime.config.schema import Config
 from realtime.dashboard.server import MAX_MESSAGE_BYTES, Dashboard
 from realtime.errors import UsageError
 from realtime.publish.messages import EventMessage, RecordingHealth
-from realtime.services import check
+from scripts.harness.browser import Tab, chromium
+from scripts.harness.camera import child_env
+from scripts.harness.mosquitto import Mosquitto, Subscriber, free_port, wait_for
+from scripts.harness.processes import Program, wait_until
 
 CONNECT = bytes([16, 13, 0, 4, *b"MQTT", 4, 2, 0, 60, 0, 1, ord("x")])
 CONNACK = bytes([32, 2, 0, 0])

@@ -7,7 +7,8 @@ from mediapipe import Image, ImageFormat
 from mediapipe.tasks.python import BaseOptions, vision
 
 from models import zoo
-from realtime import demo, warp
+from realtime.demo import clip as demo
+from realtime.demo import warp
 
 RATE = 16_000
 

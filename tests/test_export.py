@@ -9,17 +9,16 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet
 import pytest
-from parts.session import SAID, session
 
 from realtime.clock import VirtualClock
-from realtime.export import main
-from realtime.fuse.worker import Fuser
-from realtime.parts import WEIGHTS
+from realtime.export.__main__ import main
+from realtime.export.columns import TABLES, described
+from realtime.fuse.worker import WEIGHTS, Fuser
 from realtime.publish.messages import EventMessage, Health, Sentiment
-from realtime.recording.columns import TABLES, described
 from realtime.recording.journal import Entry
 from realtime.recording.reader import open_recordings
 from realtime.recording.writer import Recorder
+from scripts.harness.session import SAID, session
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "recording.md"
 

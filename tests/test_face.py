@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import zoo
-from realtime.config import FaceConfig
-from realtime.extract.baseline import PULL_LIMIT, Baseline
-from realtime.extract.main_face import HOLD_S, TAKEOVER_S, Box, MainFace
+from realtime.config.schema import FaceConfig
+from realtime.extract.face.baseline import PULL_LIMIT, Baseline
+from realtime.extract.face.tracker import HOLD_S, TAKEOVER_S, Box, MainFace
 from realtime.extract.schema import BLENDSHAPES, FACE_COLUMNS, FACE_DIM
 from realtime.types import NS_PER_S, Frame
 
@@ -168,7 +168,7 @@ def portrait():
 
 @pytest.fixture
 def make():
-    from realtime.extract.face import FaceExtractor  # noqa: PLC0415 - MediaPipe only where it is used
+    from realtime.extract.face.extractor import FaceExtractor  # noqa: PLC0415 - MediaPipe only where it is used
 
     made = []
 
@@ -291,10 +291,10 @@ def test_a_still_is_compared_with_the_usual_face_however_many_came_before(make, 
 
 
 def test_the_usual_face_names_every_blendshape():
-    from realtime.extract.neutral import NEUTRAL  # noqa: PLC0415 - beside its only use
+    from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES  # noqa: PLC0415 - beside its only use
 
-    assert list(NEUTRAL) == list(BLENDSHAPES)
-    assert all(0 <= value <= 1 for value in NEUTRAL.values())
+    assert list(NEUTRAL_BLENDSHAPES) == list(BLENDSHAPES)
+    assert all(0 <= value <= 1 for value in NEUTRAL_BLENDSHAPES.values())
 
 
 # The native side
@@ -302,17 +302,17 @@ def test_the_usual_face_names_every_blendshape():
 
 @pytest.mark.models
 def test_the_terminal_stays_clean_and_what_others_print_is_passed_on(make, portrait, capfd):
-    from realtime.extract.native import quiet  # noqa: PLC0415 - MediaPipe only where it is used
+    from realtime.system.stderr import native_lines_to_log  # noqa: PLC0415 - MediaPipe only where it is used
 
     extractor = make()
     see(extractor, portrait)
     extractor.close()
-    with quiet():
+    with native_lines_to_log():
         os.write(2, b"INFO: chatter\nE0000 a real error\n")
     assert capfd.readouterr().err == "E0000 a real error\n"
 
 
 def test_no_model_is_given_certificates_to_report_its_use_with():
-    from realtime.extract.native import LocalOptions  # noqa: PLC0415 - MediaPipe only where it is used
+    from realtime.extract.face.mediapipe_options import LocalOptions  # noqa: PLC0415 - MediaPipe only where it is used
 
     assert LocalOptions(model_asset_path="x").to_ctypes().ca_bundle_path == os.devnull.encode()

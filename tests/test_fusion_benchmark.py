@@ -1,23 +1,18 @@
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
-import evaluate
-from evaluation import fusion, fusion_report, fusion_runs
-from evaluation.ensemble import Ensemble, Recipe, Rows
-from evaluation.fusion_damage import Condition, apply, augment, conditions
-from evaluation.fusion_data import Fold, FusionData, _by_group
-from evaluation.fusion_methods import METHODS, plain_loss
-from evaluation.fusion_runs import run
-from evaluation.psc import psc
-
-from models.peers import Concat
+from scripts import evaluate
+from scripts.evaluation import fusion, fusion_report, fusion_runs
+from scripts.evaluation.baselines import Concat
+from scripts.evaluation.ensemble import Ensemble, Recipe, Rows
+from scripts.evaluation.fusion_damage import Condition, apply, augment, conditions
+from scripts.evaluation.fusion_data import Fold, FusionData, _by_group
+from scripts.evaluation.fusion_methods import METHODS, plain_loss
+from scripts.evaluation.fusion_runs import run
+from scripts.evaluation.psc import psc
 
 torch.set_num_threads(1)  # tiny tensors: threads would only wait for each other
 

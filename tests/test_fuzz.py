@@ -20,20 +20,21 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from parts.camera import HttpCamera
 from test_messages import event
 
 from realtime import run
 from realtime.capture.camera import Camera
 from realtime.capture.media import MediaFile, due_ns
 from realtime.clock import MonotonicClock, VirtualClock
-from realtime.config import CameraConfig, Config, MqttConfig
+from realtime.config.load import load
+from realtime.config.schema import CameraConfig, Config, MqttConfig
 from realtime.errors import DeviceError, SourceError, UsageError
-from realtime.layers import commented, load
 from realtime.publish import link
 from realtime.publish.commands import Commands
 from realtime.publish.mqtt import MqttPublisher
 from realtime.types import Chunk
+from scripts.default_config import commented
+from scripts.harness.camera import HttpCamera
 
 TIMES = int(os.environ.get("AGFN_FUZZ", "1"))
 DEFAULTS = commented()

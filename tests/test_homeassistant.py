@@ -7,17 +7,18 @@ import sys
 
 import jsonschema
 import pytest
-from parts import homeassistant
-from parts.mosquitto import Subscriber, wait_for
-from parts.processes import Program
 from test_messages import part, sentiment
 
 from realtime.clock import VirtualClock
-from realtime.config import HomeAssistantConfig
+from realtime.config.schema import HomeAssistantConfig
+from realtime.homeassistant.discovery import config_topic, device_id, payload
+from realtime.homeassistant.sink import HomeAssistant, remove
 from realtime.publish.access import Access
-from realtime.publish.discovery import config_topic, device_id, payload
-from realtime.publish.homeassistant import HomeAssistant, remove
 from realtime.publish.messages import LABELS, Words
+from realtime.publish.outlet import Outlet
+from scripts.harness import homeassistant
+from scripts.harness.mosquitto import Subscriber, wait_for
+from scripts.harness.processes import Program
 
 OFF = {name: part(state="off", cause="paused") for name in ("text", "voice", "face")}
 NOTHING = {"score": None, "raw": None, "label": None, "interval": None, "modalities": OFF}
@@ -155,22 +156,24 @@ class TestSink:
         wait_for(lambda: len(home.payloads(CONFIG)) == 2, what="the second announcement")
 
     def test_values_come_now_and_then_but_a_new_state_at_once(self, sink, home):
-        made = sink(every_s=5)
+        said = Outlet()
+        sink(every_s=5).subscribe(said)
         wait_for(lambda: home.payloads(CONFIG), what="the announcement")
         for seq in range(8):  # 4 s
-            made.send(sentiment(seq=seq))
+            said.send(sentiment(seq=seq))
             sink.clock.advance_to(sink.clock.now_ns() + 500_000_000)
-        made.send(sentiment(seq=8, state="no_signal", **NOTHING))
+        said.send(sentiment(seq=8, state="no_signal", **NOTHING))
         sink.clock.advance_to(sink.clock.now_ns() + 5_000_000_000)
-        made.send(sentiment(seq=9, state="no_signal", **NOTHING))
+        said.send(sentiment(seq=9, state="no_signal", **NOTHING))
         wait_for(lambda: len(home.payloads("desk/homeassistant")) >= 3, what="the values")
         got = [json.loads(each)["seq"] for each in home.payloads("desk/homeassistant")]
         assert got == [0, 8, 9]
 
     def test_words_never_go_there(self, sink, home):
-        made = sink()
+        said = Outlet()
+        sink().subscribe(said)
         wait_for(lambda: home.payloads(CONFIG), what="the announcement")
-        made.send(sentiment(text=Words(committed="a secret", tentative="")))
+        said.send(sentiment(text=Words(committed="a secret", tentative="")))
         wait_for(lambda: home.payloads("desk/homeassistant"), what="the values")
         assert b"secret" not in home.payloads("desk/homeassistant")[0]
 

@@ -42,11 +42,18 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
 
 def test_standard_output_carries_the_lines():
     program = (
-        "import sys; sys.path.insert(0, 'tests')\n"
+        ""
         "from test_messages import sentiment; from realtime.publish.jsonlines import JsonLines\n"
         "sink = JsonLines('-'); sink.send(sentiment()); sink.close()"
     )
-    out = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(["tests", "."])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
     assert json.loads(out.stdout)["seq"] == 1
     assert out.stderr == ""

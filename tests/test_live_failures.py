@@ -8,11 +8,12 @@ from time import monotonic
 
 import numpy as np
 import pytest
-from parts import clips
-from parts.camera import HttpCamera, V4l2Camera
-from parts.desk import BACK_S, FROZEN_S, NETWORK_BACK_S, SOUND_OF, desk_with
-from parts.live import LATENESS_S
-from parts.processes import wait_until
+
+from scripts.harness import clips
+from scripts.harness.camera import HttpCamera, V4l2Camera
+from scripts.harness.desk import BACK_S, FROZEN_S, NETWORK_BACK_S, SOUND_OF, desk_with
+from scripts.harness.live_program import LATENESS_S
+from scripts.harness.processes import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(120)]
 

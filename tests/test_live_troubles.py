@@ -1,6 +1,5 @@
 """The running program while its recogniser or its face extractor fails, and while the wall clock jumps."""
 
-import os
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -9,15 +8,15 @@ from time import monotonic
 
 import psutil
 import pytest
-from parts.camera import V4l2Camera, built
-from parts.desk import BACK_S, Desk, desk_with
-from parts.processes import wait_until
 
-from realtime.supervise import MAX_LEFT_BEHIND
+from realtime.runtime.worker import MAX_LEFT_BEHIND
+from scripts.harness.camera import V4l2Camera, built
+from scripts.harness.desk import BACK_S, Desk, desk_with
+from scripts.harness.processes import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(150)]
 
-PROGRAM = Path(__file__).parent / "parts" / "troubled.py"
+PROGRAM = ("-m", "scripts.harness.troubled")
 HANG_S, RENEW_S = 10.0, 8.0
 """When a call counts as hung, and how long a fresh model may take to load."""
 
@@ -60,9 +59,9 @@ def running(v4l2_library, webcam_jpegs, speech, tmp_path_factory):
         "AGFN_TROUBLE": str(trouble),
         "AGFN_WALLCLOCK": str(off_s),
         "LD_PRELOAD": f"{v4l2_library}:{built(folder, 'wallclock')}",
-        "PYTHONPATH": os.pathsep.join(["tests", "."]),
+        "PYTHONPATH": ".",
     }
-    with desk_with(camera, "0", folder, speech, [str(PROGRAM)], **env) as desk:
+    with desk_with(camera, "0", folder, speech, PROGRAM, **env) as desk:
         desk.live.first(lambda heard: heard.part("text")["weight"] > 0, 0.0, "words", timeout_s=30)
         yield Troubled(desk, trouble, off_s)
         assert "Traceback" not in desk.live.program.text()

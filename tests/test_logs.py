@@ -3,7 +3,7 @@ import logging
 import subprocess
 import sys
 
-from realtime.logs import JsonFormatter
+from realtime.system.logs import JsonFormatter
 
 
 def line_of(message, *args, **extra):

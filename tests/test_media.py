@@ -7,15 +7,15 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import clips
 
 from realtime.capture.media import MediaFile, due_ns
 from realtime.capture.resample import Resampler
 from realtime.capture.soundblocks import SoundBlocks
 from realtime.capture.thin import RateLimit
-from realtime.config import CameraConfig
+from realtime.config.schema import CameraConfig
 from realtime.errors import SourceError
 from realtime.types import NS_PER_S, Chunk, Frame
+from scripts.harness import clips
 
 START_NS = 5 * NS_PER_S
 MS = 1_000_000

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts.films import CODECS, FLASH_S, Film, joined, perceive, time_fields, write
 
 from realtime.capture.timeline import LONGEST_GAP_NS, Stamp, Timeline
 from realtime.types import NS_PER_S
+from scripts.harness.films import CODECS, FLASH_S, Film, joined, perceive, time_fields, write
 
 MS = 1_000_000
 MARKS_S = (0.4, 1.0, 1.6)

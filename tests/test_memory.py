@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from realtime.memory import return_freed
+from realtime.system.malloc import return_freed
 
 WORK = """
 import sys, threading
 import numpy as np, psutil
-from realtime.memory import return_freed
+from realtime.system.malloc import return_freed
 assert not {ours} or return_freed()
 rng, kept = np.random.default_rng(0), []
 def work():
@@ -45,7 +45,7 @@ def test_what_the_user_has_set_stays(monkeypatch, name):
 
 HOLES = """
 import psutil
-from realtime.memory import trim
+from realtime.system.malloc import trim
 blocks = [bytes(2000) for _ in range(50_000)]
 pin = bytes(2000)  # above all of them: without trimming nothing below it goes back
 rss = psutil.Process().memory_info

@@ -17,7 +17,7 @@ from realtime.capture.devices import list_devices
 from realtime.capture.microphone import Block, Microphone
 from realtime.capture.sampleclock import SampleClock
 from realtime.clock import MonotonicClock, VirtualClock
-from realtime.config import MicrophoneConfig
+from realtime.config.schema import MicrophoneConfig
 from realtime.errors import DeviceError
 from realtime.types import NS_PER_S
 

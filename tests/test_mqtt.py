@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
-from parts.mosquitto import Mosquitto, Subscriber, free_port, wait_for
 from test_messages import event, sentiment
 
-from realtime.config import MqttConfig
+from realtime.config.schema import MqttConfig
 from realtime.errors import BrokerError, UsageError
 from realtime.publish import link
 from realtime.publish.access import access_of
 from realtime.publish.messages import EventMessage, Sentiment
 from realtime.publish.mqtt import MqttPublisher
+from scripts.harness.mosquitto import Mosquitto, Subscriber, free_port, wait_for
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from realtime.notice import Notices
+from realtime.session.device_alerts import DeviceAlerts
 from realtime.types import MODALITIES, Segment, WindowView
 
 HOP_NS = 250_000_000
@@ -28,7 +28,7 @@ def views(name, *troubles):
 
 
 def told(name, *troubles):
-    notices = Notices({"face": "camera", "voice": "microphone"})
+    notices = DeviceAlerts({"face": "camera", "voice": "microphone"})
     return [event for view in views(name, *troubles) for event in notices.feed(view)]
 
 

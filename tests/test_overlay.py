@@ -2,7 +2,6 @@ import os
 import sys
 
 import pytest
-from parts.mosquitto import Mosquitto, Subscriber, wait_for
 from test_messages import health, part, sentiment
 
 from realtime.errors import UsageError
@@ -13,6 +12,7 @@ from realtime.overlay.watch import TRACE_S, Watch
 from realtime.publish.access import Access
 from realtime.publish.messages import RecordingHealth
 from realtime.run import main as run
+from scripts.harness.mosquitto import Mosquitto, Subscriber, wait_for
 
 SECOND = 1_000_000_000
 WHERE = "mqtt://127.0.0.1:1883"

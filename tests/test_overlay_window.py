@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from parts.mosquitto import Subscriber
-from parts.processes import Program, wait_until
-from parts.screen import Screen
 from test_messages import health, part, sentiment
 
-from realtime.config import MqttConfig
+from realtime.config.schema import MqttConfig
 from realtime.overlay.child import OverlayProcess
 from realtime.publish.messages import RecordingHealth, label_of
+from scripts.harness.mosquitto import Subscriber
+from scripts.harness.processes import Program, wait_until
+from scripts.harness.screen import Screen
 
 pytestmark = pytest.mark.real
 
@@ -27,7 +27,7 @@ YELLOW, VERMILLION, RED = (240, 228, 66), (213, 94, 0), (235, 64, 52)
 FINE = {"text": part(0.6, 0.9), "voice": part(0.3, 0.9), "face": part(0.1, 0.9)}
 SILENT = {"score": None, "raw": None, "label": None, "interval": None}
 OFF = {"text": part(state="off"), "voice": part(state="off"), "face": part(state="off")}
-DESKTOP = Path(__file__).parent / "parts" / "desktop.py"
+DESKTOP = ("-m", "scripts.harness.desktop")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def screen(tmp_path_factory):
 def desktop(screen, tmp_path):
     """A window below that prints its clicks."""
     colour = "#{:02x}{:02x}{:02x}".format(*BELOW)
-    program = Program([sys.executable, str(DESKTOP), colour], tmp_path / "desktop.log", screen.env)
+    program = Program([sys.executable, *DESKTOP, colour], tmp_path / "desktop.log", screen.env)
     screen.place_of("desktop below")
     yield program
     program.kill()

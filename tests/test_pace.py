@@ -2,11 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.extract.pace import Pace
+from realtime.extract.asr.decode_schedule import DecodeSchedule
 
 
 def test_a_fast_machine_keeps_the_configured_step():
-    pace = Pace(0.4)
+    pace = DecodeSchedule(0.4)
     for _ in range(20):
         pace.decoded(0.1)
     assert pace.step_s == 0.4
@@ -14,7 +14,7 @@ def test_a_fast_machine_keeps_the_configured_step():
 
 
 def test_a_slow_machine_decodes_rarer_and_says_why():
-    pace = Pace(0.4)
+    pace = DecodeSchedule(0.4)
     for _ in range(20):
         pace.decoded(1.0)
     assert pace.step_s == pytest.approx(1.2)
@@ -22,7 +22,7 @@ def test_a_slow_machine_decodes_rarer_and_says_why():
 
 
 def test_the_step_recovers_when_the_machine_is_free_again():
-    pace = Pace(0.4)
+    pace = DecodeSchedule(0.4)
     for _ in range(100):
         pace.decoded(2.0)
     for _ in range(100):
@@ -31,7 +31,7 @@ def test_the_step_recovers_when_the_machine_is_free_again():
 
 
 def test_the_real_time_factor_is_that_of_the_last_minute():
-    pace = Pace(0.4)
+    pace = DecodeSchedule(0.4)
     for _ in range(120):
         pace.heard(1.0)
         pace.decoded(0.5)
@@ -42,7 +42,7 @@ def test_the_real_time_factor_is_that_of_the_last_minute():
 
 
 def test_lags_are_kept_apart_and_missing_ones_are_none():
-    pace = Pace(0.4)
+    pace = DecodeSchedule(0.4)
     pace.lag(0.5, committed=False)
     measures = pace.measures()
     assert measures.tentative_lag_p50_s == 0.5
@@ -51,7 +51,7 @@ def test_lags_are_kept_apart_and_missing_ones_are_none():
 
 @given(st.lists(st.floats(0, 10), max_size=60))
 def test_the_step_is_never_shorter_than_configured_nor_than_the_decodes_need(decodes_s):
-    pace = Pace(0.4)
+    pace = DecodeSchedule(0.4)
     for decode_s in decodes_s:
         pace.decoded(decode_s)
     assert pace.step_s >= max(0.4, 1.2 * pace.decode_p95_s) - 1e-9

@@ -1,7 +1,18 @@
 import pytest
 import torch
 
-from models.peers import Concat, EfLstm, LateFusion, Lmf, Misa, MulT, Single, Tfn, moment_discrepancy, orthogonality
+from scripts.evaluation.baselines import (
+    Concat,
+    EfLstm,
+    LateFusion,
+    Lmf,
+    Misa,
+    MulT,
+    Single,
+    Tfn,
+    moment_discrepancy,
+    orthogonality,
+)
 
 torch.set_num_threads(1)  # tiny tensors: threads would only wait for each other
 

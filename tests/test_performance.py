@@ -17,14 +17,14 @@ import torch
 from realtime.capture.adapt import IDLE_AFTER_S, AnalysisRate
 from realtime.capture.thin import RateLimit
 from realtime.clock import VirtualClock
-from realtime.config import CameraConfig, Config, MqttConfig
-from realtime.extract.asr_pool import DecodeQueue
+from realtime.config.load import load
+from realtime.config.schema import CameraConfig, Config, MqttConfig
+from realtime.extract.asr.decode_queue import DecodeQueue
+from realtime.extract.asr.whisper import Hypothesis
 from realtime.extract.schema import FACE_DIM
-from realtime.extract.whisper import Hypothesis
-from realtime.layers import load
 from realtime.publish import link
 from realtime.publish.mqtt import MqttPublisher
-from realtime.threads import POOLS, name_thread, starting_threads
+from realtime.system.threads import POOLS, name_thread, starting_threads
 from realtime.types import NS_PER_S, FaceFeatures, SpeechFrame
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

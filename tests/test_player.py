@@ -5,15 +5,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from parts.films import Film, write
 
 from realtime.capture.media import MediaFile, due_ns
 from realtime.capture.player import AGAIN_NS, LATE_NS, STEADY_NS, FilePlayer, KeepUp, Playhead
 from realtime.capture.thin import RateLimit
 from realtime.clock import MonotonicClock, VirtualClock
-from realtime.config import CameraConfig
-from realtime.session import LiveStream
+from realtime.config.schema import CameraConfig
+from realtime.session.live import LiveStream
 from realtime.types import NS_PER_S, Chunk, Frame
+from scripts.harness.films import Film, write
 
 MS = 1_000_000
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from parts.camera import V4l2Camera, child_env
-from parts.live import Live
-from parts.mosquitto import Mosquitto
-from parts.processes import wait_until
-from parts.sound import sound_server
 
-from realtime.config import Config
+from realtime.config.schema import Config
+from scripts.harness.camera import V4l2Camera, child_env
+from scripts.harness.live_program import Live
+from scripts.harness.mosquitto import Mosquitto
+from scripts.harness.processes import wait_until
+from scripts.harness.sound import sound_server
 
 SILENCERS = {"CI", "ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"}
 """Variables that keep libraries from reporting: the program must do that by itself, wherever it runs."""

@@ -8,16 +8,17 @@ import urllib.request
 from datetime import datetime, timezone
 
 import pytest
-from parts.mosquitto import free_port
-from parts.processes import Program, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 from test_messages import part, sentiment
 
-from realtime.cost import Cost
 from realtime.errors import UsageError
-from realtime.metrics import Metrics
+from realtime.metrics.collector import Metrics
+from realtime.metrics.cost import Cost
+from realtime.metrics.endpoint import Endpoint
 from realtime.publish.messages import ChannelHealth, ComponentHealth, EventMessage, Health, ProcessHealth
-from realtime.scrape import Endpoint
+from realtime.publish.outlet import Outlet
+from scripts.harness.mosquitto import free_port
+from scripts.harness.processes import Program, wait_until
 
 NOW = datetime(2026, 11, 23, 18, tzinfo=timezone.utc)
 OFF = {name: part(weight=0, state="off") for name in ("text", "voice", "face")}
@@ -84,15 +85,23 @@ def read(metrics):
     endpoint.close()
 
 
+@pytest.fixture
+def said(metrics):
+    """What the streams say, with the metrics listening."""
+    outlet = Outlet()
+    metrics.subscribe(outlet)
+    return outlet
+
+
 def test_counters_are_there_from_the_start_at_zero(read):
     assert read("agfn_messages_total", stream="desk") == 0
     assert read("agfn_faults_total", stream="desk") == 0
     assert read("agfn_stage_latency_seconds_count", stream="desk", stage="total") == 0
 
 
-def test_a_sentiment_gives_score_gates_states_and_latencies(metrics, read):
+def test_a_sentiment_gives_score_gates_states_and_latencies(said, read):
     message = sentiment()
-    metrics.send(message)
+    said.send(message)
 
     assert read("agfn_score", stream="desk") == message.score
     assert read("agfn_interval_width", stream="desk") == pytest.approx(message.interval[1] - message.interval[0])
@@ -107,31 +116,31 @@ def test_a_sentiment_gives_score_gates_states_and_latencies(metrics, read):
     assert read("agfn_text_lag_seconds_count", stream="desk") == 1
 
 
-def test_without_a_signal_there_is_no_score_to_read(metrics, read):
-    metrics.send(sentiment())
-    metrics.send(sentiment(state="no_signal", **NOTHING))
+def test_without_a_signal_there_is_no_score_to_read(said, read):
+    said.send(sentiment())
+    said.send(sentiment(state="no_signal", **NOTHING))
 
     assert read("agfn_score", stream="desk") is None
     assert read("agfn_stream_state", stream="desk", state="no_signal") == 1
 
 
-def test_a_paused_stream_has_no_latency(metrics, read):
-    metrics.send(sentiment(state="paused", **NOTHING))
+def test_a_paused_stream_has_no_latency(said, read):
+    said.send(sentiment(state="paused", **NOTHING))
 
     assert read("agfn_stage_latency_seconds_count", stream="desk", stage="total") == 0
     assert read("agfn_messages_total", stream="desk") == 1
 
 
-def test_faults_are_counted_and_recoveries_are_not_faults(metrics, read):
+def test_faults_are_counted_and_recoveries_are_not_faults(said, read):
     for number, kind in enumerate(("started", "lost", "recovered", "frozen")):
-        metrics.send(event(kind, number))
+        said.send(event(kind, number))
 
     assert read("agfn_faults_total", stream="desk") == 2
     assert read("agfn_events_total", stream="desk", component="camera", kind="recovered") == 1
 
 
-def test_drops_and_restarts_are_told_per_component(metrics, read):
-    metrics.send(health(face=component(0.2, dropped=7, restarts=2), voice=component(0.1)))
+def test_drops_and_restarts_are_told_per_component(said, read):
+    said.send(health(face=component(0.2, dropped=7, restarts=2), voice=component(0.1)))
 
     assert read("agfn_channel_dropped_total", stream="desk", component="face") == 7
     assert read("agfn_channel_pushed_total", stream="desk", component="face") == 17

@@ -12,18 +12,18 @@ import cv2
 import numpy as np
 import pytest
 
-from realtime.config import Config, WindowConfig
+from realtime.config.load import load
+from realtime.config.schema import Config, WindowConfig
 from realtime.errors import UsageError
-from realtime.export import main as export
-from realtime.layers import load
-from realtime.pipeline import Inlets
-from realtime.recording import media
+from realtime.export.__main__ import main as export
+from realtime.pipeline import Inlets, tapped
+from realtime.recording import media_tap
 from realtime.recording.journal import Entry
-from realtime.recording.media import MediaTap, decode_media, tapped
+from realtime.recording.media_tap import MediaTap, decode_media
 from realtime.recording.reader import open_recordings
-from realtime.recording.start import tap_of
 from realtime.recording.writer import Recorder
 from realtime.run import main as run
+from realtime.session.recorder import tap_of
 from realtime.types import NS_PER_S, Chunk, Frame
 
 S = NS_PER_S
@@ -125,8 +125,8 @@ def test_without_consent_no_picture_and_no_sound_reaches_the_file(tmp_path):
 
 def test_a_stuck_encoder_never_holds_up_a_device_and_what_goes_is_counted(tmp_path, monkeypatch):
     recorder, let_go = recorder_in(tmp_path / "session"), threading.Event()
-    honest = media.encode_picture
-    monkeypatch.setattr(media, "encode_picture", lambda frame: (let_go.wait(30), honest(frame))[1])
+    honest = media_tap.encode_picture
+    monkeypatch.setattr(media_tap, "encode_picture", lambda frame: (let_go.wait(30), honest(frame))[1])
     tap = MediaTap(recorder, "desk", threading.Event())
     recorder.media_dropped = tap.dropped
     analysed = []
@@ -155,7 +155,7 @@ def test_media_goes_before_the_numbers_when_the_disk_is_behind(tmp_path, monkeyp
     threading.Event().wait(1.0)  # the writer is at its first sync by now
     for number in range(2000):
         recorder.note(Entry(T0 + number, "tick", 2000 + number))
-    assert recorder.keep(T0, "video", media.encode_picture(picture(T0))) is False
+    assert recorder.keep(T0, "video", media_tap.encode_picture(picture(T0))) is False
     let_go.set()
     recorder.close()
     [recording] = open_recordings(tmp_path / "session")
@@ -163,9 +163,9 @@ def test_media_goes_before_the_numbers_when_the_disk_is_behind(tmp_path, monkeyp
 
 
 def test_large_pictures_are_made_smaller_and_bad_ones_are_refused():
-    _, jpeg = decode_media(media.encode_picture(picture(T0, shape=(1080, 1920, 3))))
+    _, jpeg = decode_media(media_tap.encode_picture(picture(T0, shape=(1080, 1920, 3))))
     assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (360, 640, 3)
-    _, pcm = decode_media(media.encode_sound(T0, np.array([0.0, 2.0, -2.0, np.nan], np.float32)))
+    _, pcm = decode_media(media_tap.encode_sound(T0, np.array([0.0, 2.0, -2.0, np.nan], np.float32)))
     assert np.frombuffer(pcm, "<i2").tolist() == [0, 32767, -32767, 0]
     for damaged in (b"[]", b"{}", b"\xff", b'{"timestamp":{"sec":-1,"nsec":0},"data":""}', b'{"timestamp":3,"data":3}'):
         with pytest.raises(ValueError, match=r"."):
@@ -176,7 +176,7 @@ WRITES = """
 import sys, threading, time
 from pathlib import Path
 import numpy as np
-from realtime.recording.media import MediaTap
+from realtime.recording.media_tap import MediaTap
 from realtime.recording.writer import Recorder
 from realtime.types import Chunk, Frame
 recorder = Recorder(Path(sys.argv[1]), "desk", {"stream": "desk"}, words=False, media=True, failed=print)
@@ -237,8 +237,8 @@ def test_a_recording_without_media_says_what_it_needs(tmp_path, capsys):
 def test_damaged_media_is_said_in_one_line_and_leaves_no_half_files(tmp_path, capsys):
     recorder = recorder_in(tmp_path / "session")
     recorder.note(Entry(T0, "begin", T0))
-    recorder.keep(T0, "audio", media.encode_sound(T0, TONE))
-    recorder.keep(T0 + 60 * 3600 * S, "audio", media.encode_sound(T0 + 60 * 3600 * S, TONE))
+    recorder.keep(T0, "audio", media_tap.encode_sound(T0, TONE))
+    recorder.keep(T0 + 60 * 3600 * S, "audio", media_tap.encode_sound(T0 + 60 * 3600 * S, TONE))
     recorder.close()
     assert export([str(tmp_path / "session"), "-o", str(tmp_path / "out"), "--media"]) == 3
     [line] = capsys.readouterr().err.splitlines()

@@ -14,21 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
-from parts.session import session
 
 from realtime.clock import VirtualClock
-from realtime.config import WindowConfig
+from realtime.config.schema import WindowConfig
 from realtime.errors import AgfnError, SourceError, UsageError
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
 from realtime.fuse.window import Window
-from realtime.fuse.worker import Fuser
-from realtime.parts import WEIGHTS
+from realtime.fuse.worker import WEIGHTS, Fuser
 from realtime.recording import writer
 from realtime.recording.journal import MESSAGES, TOPICS, VERSION, Entry, decode, encode
 from realtime.recording.reader import is_recording, open_recordings
 from realtime.recording.window import RecordedWindow
 from realtime.recording.writer import Recorder
 from realtime.types import FaceFeatures, SpeechFrame, TextFeatures, VoiceFeatures, Word
+from scripts.harness.session import session
 
 RNG = np.random.default_rng(0)
 DEVICES = {"face": "picture", "voice": "sound", "text": "sound"}

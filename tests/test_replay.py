@@ -9,22 +9,22 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts.session import session
 
 from models import checkpoint
 from realtime.clock import VirtualClock
-from realtime.config import Config
+from realtime.config.schema import Config
 from realtime.errors import AgfnError, SourceError
 from realtime.extract.schema import schema_hash
-from realtime.fuse.worker import Fuser
-from realtime.parts import WEIGHTS
+from realtime.fuse.worker import WEIGHTS, Fuser
 from realtime.publish.messages import Sentiment
+from realtime.publish.outlet import Outlet
 from realtime.recording import writer
 from realtime.recording.journal import Entry
 from realtime.recording.reader import open_recordings
-from realtime.recording.replay import Playback, recorded_settings
 from realtime.recording.writer import Recorder
 from realtime.run import main
+from realtime.session.playback import RecordingReplay, recorded_settings
+from scripts.harness.session import session
 
 CLIP = "mosi_clips/03bSnISJMiM_12.mp4"
 WALL_CLOCK = {"utc", "id"}
@@ -48,7 +48,9 @@ def play(path, fuser, stop=None):
     """The messages of a replay."""
     [recording] = open_recordings(path)
     clock, sent = VirtualClock(), []
-    playback = Playback(recorded_settings(Config(), recording), recording, fuser, clock, sent.append, fast=True)
+    playback = RecordingReplay(
+        recorded_settings(Config(), recording), recording, fuser, clock, Outlet.into(sent.append), fast=True
+    )
     playback.run(stop or threading.Event())
     return sent
 
@@ -106,7 +108,7 @@ def test_new_weights_give_an_old_session_new_scores(recorded, fuser, tmp_path, c
     for config, said in ((old, False), (new, True)):
         caplog.clear()
         with caplog.at_level(logging.INFO):
-            Playback(config, recording, fuser, VirtualClock(), [].append, fast=True)
+            RecordingReplay(config, recording, fuser, VirtualClock(), Outlet(), fast=True)
         assert ("other weights" in caplog.text) == said
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from parts.browser import Tab, chromium
 
 from realtime.report.__main__ import main
 from realtime.report.page import page
 from realtime.report.plot import COLUMNS, clock, runs, thinned
 from realtime.report.session import Session
 from realtime.types import MODALITIES
+from scripts.harness.browser import Tab, chromium
 
 EVIL = "<script>document.title='owned'</script>"
 

@@ -10,11 +10,11 @@ import sys
 import time
 
 import pytest
-from parts import clips
-from parts.mosquitto import Mosquitto
-from parts.processes import need, wait_until
 
 from realtime.publish.messages import json_schema
+from scripts.harness import clips
+from scripts.harness.mosquitto import Mosquitto
+from scripts.harness.processes import need, wait_until
 
 MOSI = "mosi_clips/03bSnISJMiM_12.mp4"
 CREMAD = "cremad/1001_DFA_HAP_XX.flv"

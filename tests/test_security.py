@@ -10,16 +10,16 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from parts.mosquitto import Mosquitto, Subscriber, wait_for
 from test_messages import event, sentiment
 from test_mqtt import certificates, certify, tls_broker  # noqa: F401 - certificates is a fixture
 
-from realtime.config import MqttConfig
+from realtime.config.load import load
+from realtime.config.schema import MqttConfig
 from realtime.errors import UsageError
-from realtime.layers import load
 from realtime.publish.access import Access
 from realtime.publish.commands import BURST
 from realtime.publish.mqtt import MqttPublisher
+from scripts.harness.mosquitto import Mosquitto, Subscriber, wait_for
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "mosquitto"
 USERS = ("publisher", "viewer", "commander")

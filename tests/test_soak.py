@@ -1,6 +1,5 @@
 """The soak, for half a minute: that it breaks things, survives, and says so in the promised line."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "soak.py"
+from scripts import soak
+
+ROOT = Path(__file__).resolve().parent.parent
 KEYS = {
     "minutes",
     "faults",
@@ -24,17 +25,7 @@ KEYS = {
 }
 
 
-@pytest.fixture(scope="module")
-def soak():
-    spec = importlib.util.spec_from_file_location("soak", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["soak"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["soak"]
-
-
-def test_growth_is_what_comes_after_the_warm_up(soak):
+def test_growth_is_what_comes_after_the_warm_up():
     usage = soak.Usage()
     for second in range(400):
         warm = min(second, 100)
@@ -44,7 +35,7 @@ def test_growth_is_what_comes_after_the_warm_up(soak):
     assert (threads, descriptors) == (1, 0)
 
 
-def test_the_table_has_a_row_per_kind_of_fault(soak):
+def test_the_table_has_a_row_per_kind_of_fault():
     outcomes = [soak.Outcome("b", 1.0, 2.0), soak.Outcome("a"), soak.Outcome("b", 3.0, 4.0)]
     first, second = soak.table(outcomes).splitlines()[2:]
     assert first == "| a | 1 | - | - | - | - |"
@@ -56,7 +47,8 @@ def test_the_table_has_a_row_per_kind_of_fault(soak):
 @pytest.mark.usefixtures("v4l2_library", "sound", "mosquitto")  # says so, and skips, where a part is missing
 def test_a_short_soak_breaks_things_and_nothing_else_breaks(data_dir):
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--minutes", "0.3", "--chaos", "3", "--data", str(data_dir)],
+        [sys.executable, "-m", "scripts.soak", "--minutes", "0.3", "--chaos", "3", "--data", str(data_dir)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.extract.speech import FRAME_SAMPLES, SnrEstimate, SpeechDetector
+from realtime.extract.vad import FRAME_SAMPLES, SnrEstimate, SpeechDetector
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk
 
 RANDOM = np.random.default_rng(0)

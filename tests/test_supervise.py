@@ -6,14 +6,18 @@ import time
 import numpy as np
 import pytest
 
-from realtime import supervise
-from realtime.channel import Channel, Policy
 from realtime.clock import MonotonicClock
 from realtime.errors import DeviceError, ModelError
-from realtime.extract import asr_pool
-from realtime.extract.asr_pool import DecodeQueue
-from realtime.extract.whisper import Hypothesis
-from realtime.supervise import MAX_LEFT_BEHIND, Pace, SourceWorker, StageWorker, Watchdog, backoff_s
+from realtime.extract.asr import decode_queue
+from realtime.extract.asr.decode_queue import DecodeQueue
+from realtime.extract.asr.whisper import Hypothesis
+from realtime.runtime import source as sources
+from realtime.runtime import stage as stages
+from realtime.runtime import worker as supervise
+from realtime.runtime.channel import Channel, Policy
+from realtime.runtime.source import RateMonitor, SourceWorker
+from realtime.runtime.stage import StageWorker
+from realtime.runtime.worker import MAX_LEFT_BEHIND, Watchdog, backoff_s
 from realtime.types import Chunk, Frame
 
 
@@ -203,7 +207,7 @@ def test_a_stage_that_only_listens_has_not_recovered_before_it_gave_something_or
     worker.push(Item(101))
     wait_until(lambda: len(events) == 3)
     assert (events[2].kind, events[2].since_ns) == ("recovered", events[1].t_ns)
-    monkeypatch.setattr(supervise, "PROVEN_AFTER_S", 0.0)
+    monkeypatch.setattr(stages, "PROVEN_AFTER_S", 0.0)
     for number in range(3):
         worker.push(Item(number))
     wait_until(lambda: len(events) == 5)
@@ -247,7 +251,7 @@ def test_backoff_grows_is_jittered_and_capped(monkeypatch):
 
 def paced(least_hz, *stretches):
     """Return (second, rate) of each change, for stretches of (rate in Hz, seconds)."""
-    pace, t_s, changes = Pace(least_hz), 0.0, []
+    pace, t_s, changes = RateMonitor(least_hz), 0.0, []
     for rate_hz, length_s in stretches:
         for _ in range(round(rate_hz * length_s)):
             t_s += 1 / rate_hz
@@ -284,7 +288,7 @@ class Slow(Script):
 
 
 def test_a_slow_device_is_told_of_with_its_rate_and_again_when_it_is_faster(monkeypatch):
-    monkeypatch.setattr(supervise, "SLOW_OVER_S", 0.2)
+    monkeypatch.setattr(sources, "SLOW_OVER_S", 0.2)
     device, events = Slow([]), []
     worker = SourceWorker(
         "camera", lambda: device, lambda _: None, MonotonicClock(), events.append, open_s=1, read_s=1, least_hz=40
@@ -336,7 +340,7 @@ def decoded(queue):
 
 
 def test_a_decode_that_hangs_is_given_up_with_its_model_and_a_fresh_one_takes_over(monkeypatch):
-    monkeypatch.setattr(asr_pool, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(decode_queue, "LOOK_EVERY_S", 0.02)
     stuck, fresh = Stuck(), []
     queue = DecodeQueue(stuck, renew=lambda: fresh.append(Stuck(hangs=False)) or fresh[-1], hang_s=0.1)
     thread = decoding(queue)
@@ -350,16 +354,16 @@ def test_a_decode_that_hangs_is_given_up_with_its_model_and_a_fresh_one_takes_ov
 
 
 def test_models_that_hang_one_after_the_other_are_bounded_and_one_that_returns_makes_room(monkeypatch):
-    monkeypatch.setattr(asr_pool, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(decode_queue, "LOOK_EVERY_S", 0.02)
     made = [Stuck()]
     queue = DecodeQueue(made[0], renew=lambda: made.append(Stuck()) or made[-1], hang_s=0.1)
-    for number in range(asr_pool.MOST_HUNG + 1):
+    for number in range(decode_queue.MOST_HUNG + 1):
         decoding(queue)
         wait_until(lambda: len(made) == number + 1 and made[-1].entered.is_set())  # noqa: B023
     time.sleep(0.2)
     with pytest.raises(ModelError, match="again and again"):
         decoded(queue)
-    assert len(made) == asr_pool.MOST_HUNG + 1
+    assert len(made) == decode_queue.MOST_HUNG + 1
     made[0].release.set()
     made[-1].hangs = False
     made[-1].release.set()

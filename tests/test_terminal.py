@@ -10,15 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
-from parts.mosquitto import wait_for
 from rich.console import Console
 from test_messages import event, health, part, sentiment, silent
 
 from realtime.clock import VirtualClock
-from realtime.figures import signed
 from realtime.publish.messages import RecordingHealth, Words
-from realtime.publish.picture import ASCII, UNICODE, Snapshot, draw
-from realtime.publish.terminal import LogView, Memory, TerminalView
+from realtime.publish.outlet import Outlet
+from realtime.system.format import signed
+from realtime.terminal.render import ASCII, UNICODE, Snapshot, draw
+from realtime.terminal.view import LogView, StreamHistory, TerminalView
+from scripts.harness.mosquitto import wait_for
 
 SECOND = 1_000_000_000
 
@@ -98,10 +99,10 @@ def test_while_it_records_the_screen_says_so_and_how_much():
 
 
 def test_the_view_learns_of_the_recording_from_the_health_messages():
-    memory = Memory("desk")
-    memory.note(health().model_copy(update={"recording": RecordingHealth(bytes=5, dropped=0, writing=True)}), 0)
+    memory = StreamHistory("desk")
+    memory.health(health().model_copy(update={"recording": RecordingHealth(bytes=5, dropped=0, writing=True)}))
     assert memory.snapshot(0).recording.bytes == 5
-    memory.note(health(), 0)
+    memory.health(health())
     assert memory.snapshot(0).recording is None
 
 
@@ -194,9 +195,9 @@ def test_a_terminal_without_unicode_gets_ascii():
 
 
 def test_memory_keeps_one_score_a_second_for_a_minute():
-    memory = Memory("desk")
+    memory = StreamHistory("desk")
     for quarter in range(4 * 100):
-        memory.note(sentiment(score=quarter / 400), quarter * SECOND // 4)
+        memory.sentiment(sentiment(score=quarter / 400), quarter * SECOND // 4)
     history = memory.snapshot(100 * SECOND).history
 
     assert len(history) == 61
@@ -207,11 +208,12 @@ def test_memory_keeps_one_score_a_second_for_a_minute():
 def test_the_log_gets_a_line_a_second_at_most(caplog):
     clock = VirtualClock()
     with caplog.at_level(logging.INFO):
-        view = LogView(["desk"], None, clock)
+        view, outlet = LogView(["desk"], None, clock), Outlet()
+        view.subscribe(outlet)
         caplog.clear()
         for quarter in range(12):
             clock.advance_to(quarter * SECOND // 4)
-            view.send(trouble())
+            outlet.send(trouble())
 
     assert len(caplog.records) == 3
     assert "face 0.00 (lost: camera 0: no frame for 2 s)" in caplog.text
@@ -220,8 +222,10 @@ def test_the_log_gets_a_line_a_second_at_most(caplog):
 def test_the_live_view_draws_gives_the_screen_back_and_ignores_strangers():
     out = io.StringIO()
     view = TerminalView(["desk"], None, lambda: None, Console(file=out, force_terminal=True, width=80, height=24))
-    view.send(trouble())
-    view.send(sentiment(stream="stranger"))
+    outlet = Outlet()
+    view.subscribe(outlet)
+    outlet.send(trouble())
+    outlet.send(sentiment(stream="stranger"))
     logging.getLogger("camera").warning("camera 0 is gone")
     wait_for(lambda: "camera 0 is gone" in out.getvalue())
     view.close()
@@ -238,7 +242,7 @@ def test_in_a_real_terminal_p_pauses_and_q_ends_and_the_terminal_is_restored():
     pty, termios = (importlib.import_module(name) for name in ("pty", "termios"))
     program = (
         "import signal, time\n"
-        "from realtime.publish.terminal import TerminalView\n"
+        "from realtime.terminal.view import TerminalView\n"
         "over = []\n"
         "signal.signal(signal.SIGINT, lambda *_: over.append(1))\n"
         "presses = []\n"

@@ -4,9 +4,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from parts.processes import wait_until
 
-from realtime.extract.together import Together
+from realtime.extract.voice.batcher import MicroBatcher
+from scripts.harness.processes import wait_until
 
 
 class Slow:
@@ -39,34 +39,34 @@ def crowd(work, together, items):
 def test_a_call_alone_runs_at_once_by_itself():
     work = Slow()
     work.go.set()
-    together = Together(work)
+    together = MicroBatcher(work)
     assert [together(3), together(4)] == [6, 8]
     assert work.sizes == [1, 1]
 
 
 def test_calls_that_come_meanwhile_are_worked_off_in_one_pass_each_with_its_own_result():
     work = Slow()
-    assert crowd(work, Together(work), [1, 2, 3, 4, 5]) == [2, 4, 6, 8, 10]
+    assert crowd(work, MicroBatcher(work), [1, 2, 3, 4, 5]) == [2, 4, 6, 8, 10]
     assert work.sizes == [1, 4]
 
 
 def test_an_error_is_raised_for_the_item_that_caused_it_and_no_other():
     work = Slow(bad={3})
-    found = crowd(work, Together(work), [1, 2, 3, 4])
+    found = crowd(work, MicroBatcher(work), [1, 2, 3, 4])
     assert [found[0], found[1], found[3]] == [2, 4, 8]
     assert isinstance(found[2], ValueError)
     assert str(found[2]) == "bad among [3]"
 
 
 def test_after_an_error_the_next_call_works():
-    together = Together(lambda items: [1 / item for item in items])
+    together = MicroBatcher(lambda items: [1 / item for item in items])
     with pytest.raises(ZeroDivisionError):
         together(0)
     assert together(4) == 0.25
 
 
 def test_a_crowd_of_threads_loses_no_call_and_swaps_no_result():
-    together = Together(lambda items: [item + 1000 for item in items])
+    together = MicroBatcher(lambda items: [item + 1000 for item in items])
 
     def many(thread):
         return all(together(100 * thread + number) == 1000 + 100 * thread + number for number in range(100))

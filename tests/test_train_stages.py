@@ -1,19 +1,13 @@
 """What the stages of training teach: voices shown first are understood though no later sample has one."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
-from training.fusion import Recipe, Sample, predict, train
-from training.windows import DIMS, absent
-
 from models.agfn import AgfnConfig
 from realtime.types import NS_PER_S, Segment, WindowView
+from scripts.training.fusion import Recipe, Sample, predict, train
+from scripts.training.windows import DIMS, absent
 
 RNG = np.random.default_rng(3)
 TILT = {name: RNG.normal(0, 1, size) for name, size in DIMS.items()}

@@ -1,33 +1,21 @@
 """What training is made of: damage that can be repeated, tapes that give the live windows back, samples that mix."""
 
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
-import features
-from evaluation import damage as damage_report
-from evaluation.live import Clip, Playlist, damages_of
-from evaluation.temporal import anytime
-from training import held
-from training.context import fit_context
-from training.corpora import Example
-from training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged, mixed
-from training.fusion import Mixer, Recipe, Sample
-from training.tape import Tape, load
-from training.trainer import balanced, speaker_folds
-from training.windows import DIMS, absent, replay
-
+from models.context import Context
 from realtime.clock import VirtualClock
-from realtime.config import Config
+from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
-from realtime.parts import Parts
-from realtime.session import Replay
+from realtime.fuse.worker import NOTHING
+from realtime.publish.outlet import Outlet
+from realtime.session.models import SharedModels
+from realtime.session.replay import OfflineRun
 from realtime.types import (
     NS_PER_S,
     Chunk,
@@ -40,6 +28,18 @@ from realtime.types import (
     WindowView,
     Word,
 )
+from scripts import features
+from scripts.evaluation import damage as damage_report
+from scripts.evaluation.live import Clip, Playlist, damages_of
+from scripts.evaluation.temporal import anytime
+from scripts.training import held
+from scripts.training.context import fit_context
+from scripts.training.corpora import Example
+from scripts.training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged, mixed
+from scripts.training.feature_track import FeatureTrack, load
+from scripts.training.fusion import Mixer, Recipe, Sample
+from scripts.training.trainer import balanced, speaker_folds
+from scripts.training.windows import DIMS, absent, replay
 
 RNG = np.random.default_rng(5)
 SOUND = [Chunk(i * 20_000_000, RNG.normal(0, 0.1, 320).astype(np.float32)) for i in range(200)]
@@ -100,7 +100,7 @@ def test_an_evaluation_can_do_two_damages_at_once(clip):
 
 def test_a_tape_is_read_as_it_was_written(tmp_path):
     clock = VirtualClock(7)
-    tape = Tape(clock)
+    tape = FeatureTrack(clock)
     tape.saw("picture", 5)
     tape.add_face(FaceFeatures(5, np.ones(DIMS["face"], np.float32), True, 2, 0.5, 30.0, 0.25, 0.125))
     tape.add_voice(VoiceFeatures(6, np.ones(DIMS["voice"], np.float32)))
@@ -122,11 +122,11 @@ def test_a_tape_gives_the_windows_of_the_live_pipeline_back(clip, tmp_path):
 
     config = Config.model_validate({"streams": [{"source": str(clip)}]})
     clock = VirtualClock()
-    parts = Parts(config, clock)
+    parts = SharedModels(config, clock)
     live = []
     fuse = parts.fuser.fuse
     parts.fuser.fuse = lambda views: live.extend(views) or fuse(views)
-    Replay(config, parts, clock, lambda _: None).run(threading.Event())
+    OfflineRun(config, parts, clock, Outlet()).run(threading.Event())
     path = features.tape_clip(Example("mosi_clips", clip.stem, "x", 0.0, path=clip), "clean", tmp_path, words=True)
     again = [view for view, _ in replay(load(path), TextExtractor(parts.encoder), config)]
     assert [view.end_ns for view in again] == [view.end_ns for view in live]
@@ -134,6 +134,51 @@ def test_a_tape_gives_the_windows_of_the_live_pipeline_back(clip, tmp_path):
         for name, segment in one.segments.items():
             assert segment.reliability == pytest.approx(two.segments[name].reliability, abs=1e-5)
             assert np.allclose(segment.values, two.segments[name].values, atol=1e-4)
+
+
+class Playing:
+    """Media of a tape's faces: pictures at given times."""
+
+    path, has_picture, has_sound = Path("made.mp4"), True, False
+
+    def __init__(self, times_ns):
+        self.times_ns = times_ns
+
+    def items(self, start_ns):
+        return (Frame(start_ns + t_ns, np.zeros((2, 2, 3), np.uint8)) for t_ns in self.times_ns)
+
+
+class Seen:
+    """A face extractor that sees a face in anything, at once."""
+
+    def feed(self, frame):
+        return [FaceFeatures(frame.t_ns, np.ones(DIMS["face"], np.float32), True, 1, 1.0, 300.0, 0.5, 0.0)]
+
+    def flush(self):
+        return []
+
+    def close(self):
+        """Nothing is held."""
+
+
+def test_what_comes_just_when_a_window_is_due_comes_after_it_in_training_as_in_a_session():
+    # A picture whose time lies in the window, but which comes at its deadline: the lateness is nought.
+    config = Config.model_validate(
+        {"window": {"lateness_s": 0.0}, "asr": {"enabled": False}, "streams": [{"source": "made.mp4"}]}
+    )
+    times_ns = [i * NS_PER_S // 20 for i in range(1, 41)]
+    clock, live = VirtualClock(), []
+    fuser = SimpleNamespace(
+        checkpoint=SimpleNamespace(context=Context()), fuse=lambda views: live.extend(views) or [NOTHING]
+    )
+    parts = SimpleNamespace(fuser=fuser, face=Seen, voice=Seen, speech=Seen)
+    OfflineRun(config, parts, clock, Outlet(), Playing(times_ns)).run(threading.Event())
+    faces = [(t_ns, Seen().feed(Frame(t_ns, None))[0]) for t_ns in times_ns]
+    taught = [view for view, _ in replay((faces, {"picture": times_ns}), None, config)]
+    counts = [len(view.segments["face"].times_s) for view in live]
+    assert [view.end_ns for view in taught] == [view.end_ns for view in live]
+    assert [len(view.segments["face"].times_s) for view in taught[:-1]] == counts[:-1]
+    assert counts[0] == 4  # of the five pictures up to 0.25 s the one at the deadline is still to come
 
 
 def sample(label, *names):
@@ -191,7 +236,7 @@ def test_held_out_predictions_come_back_from_their_file(tmp_path):
     example = Example("mosi_clips", "a_1", "a", 1.5)
     rows = {name: RNG.random((4, 3) if name in {"weights", "own", "reliability"} else 4) for name in held.ARRAYS}
     rows["present"] = np.array([True, True, False, True])
-    said = held.Held(example, "noise:0", **rows)
+    said = held.HeldOutPredictions(example, "noise:0", **rows)
     held.save([said], tmp_path / "held.npz")
     [back] = held.load(tmp_path / "held.npz", [example])
     assert back.mean() == said.mean() == pytest.approx(rows["score"][rows["present"]].mean())
@@ -202,7 +247,7 @@ def test_what_is_known_of_a_clip_so_far_is_judged_by_its_first_windows_and_the_l
     def said(name, label, score):
         rows = {key: np.zeros((4, 3)) for key in held.ARRAYS}
         rows |= {"score": np.array(score), "present": np.array([False, True, True, True])}
-        return held.Held(Example("mosi_clips", name, name, label), "clean", **rows)
+        return held.HeldOutPredictions(Example("mosi_clips", name, name, label), "clean", **rows)
 
     found = anytime([said("a", 2.0, [9, 0, 1, 2]), said("b", -1.0, [9, 0, 0, -2])])
     assert found["25%"]["mae"] == pytest.approx(1.5)
@@ -213,7 +258,7 @@ def test_what_is_known_of_a_clip_so_far_is_judged_by_its_first_windows_and_the_l
 def test_what_a_speaker_said_before_helps_where_speakers_differ():
     def clip(speaker, number, label):
         count = 12
-        return held.Held(
+        return held.HeldOutPredictions(
             Example("mosi_clips", f"{speaker}_{number}", speaker, label),
             "clean",
             score=np.full(count, 0.4 * label),
@@ -238,7 +283,7 @@ def damaged_clips(gates):
             spread = 0.3 + (damage == "noise:0") * 0.6
             share = gate + 0.001 * number
             ones = np.ones(8)
-            yield held.Held(
+            yield held.HeldOutPredictions(
                 *(example, damage, ones * (example.label + spread), ones * spread),
                 *(np.outer(ones, [1 - share, share, 0]), np.zeros((8, 3)), ones > 0, np.outer(ones, [1, gate, 0])),
             )

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime.clock import VirtualClock
-from realtime.config import AsrConfig
-from realtime.extract.transcribe import ALARM_S, Transcriber
-from realtime.extract.whisper import Hypothesis, Timed
+from realtime.config.schema import AsrConfig
+from realtime.extract.asr.transcriber import ALARM_S, Transcriber
+from realtime.extract.asr.whisper import Hypothesis, Timed
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, SpeechFrame
 
 FRAME = 512
@@ -237,6 +237,20 @@ def test_nothing_is_committed_when_the_guards_refuse():
         )
         assert texts(updates) == []
         assert all(update.doubt for update in updates)
+
+
+def test_words_that_the_last_decode_takes_back_are_taken_back_from_the_reader():
+    class Doubter:
+        said = iter([(Timed(0.1, 0.3, " so", 0.9, (1,)), Timed(0.3, 0.5, " good", 0.9, (2,)))])
+
+        def decode(self, *_):
+            return Hypothesis(next(self.said, ())), "en"
+
+    transcriber = recogniser(Doubter())
+    updates = [update for index in range(20) for update in transcriber.feed(frame(index, 0.1))]
+    assert [word.text for word in updates[-1].tentative] == ["so", "good"]
+    updates = [*transcriber.flush()]
+    assert [(update.committed, update.tentative) for update in updates] == [((), ())]
 
 
 def test_speech_without_a_word_raises_an_alarm_once(caplog):

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.extract.pitch import PitchTracker
-from realtime.extract.prosody import BLOCK, PAST, Block, OwnVoice, alone, prosody
 from realtime.extract.schema import VOICE_COLUMNS, VOICE_DIM
-from realtime.extract.voice import VoiceExtractor
+from realtime.extract.voice.extractor import VoiceExtractor
+from realtime.extract.voice.pitch import PitchTracker
+from realtime.extract.voice.prosody import BLOCK, PAST, Block, OwnVoice, alone, prosody
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk
 
 

@@ -10,18 +10,17 @@ import torch
 
 from models.checkpoint import MAX_BYTES, load
 from realtime.clock import VirtualClock
-from realtime.config import Config
+from realtime.config.schema import Config
 from realtime.errors import ModelError
 from realtime.extract.schema import schema_hash
-from realtime.fuse.worker import Fuser
-from realtime.parts import WEIGHTS
+from realtime.fuse.worker import WEIGHTS, Fuser
 
 
 def test_the_file_is_small_and_made_for_the_features_of_this_program():
     assert WEIGHTS.stat().st_size <= MAX_BYTES
     checkpoint = load(WEIGHTS, schema_hash())
     assert checkpoint.model.config.variant == "robust"
-    assert checkpoint.metadata["command"].startswith("python scripts/train.py")
+    assert checkpoint.metadata["command"].startswith(("python -m scripts.train", "python scripts/train.py"))
 
 
 def test_on_speakers_it_has_not_seen_it_beats_a_constant(data_dir):

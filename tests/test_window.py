@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.clock import VirtualClock
-from realtime.config import WindowConfig
+from realtime.config.schema import WindowConfig
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
 from realtime.fuse.reliability import coverage, ramp
 from realtime.fuse.window import Window

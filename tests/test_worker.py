@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime.clock import MonotonicClock, VirtualClock
-from realtime.config import FusionConfig
+from realtime.config.schema import FusionConfig
 from realtime.fuse.collate import MAX_STEPS, collate
 from realtime.fuse.smooth import Smoother
 from realtime.fuse.window import DIMS
-from realtime.fuse.worker import NOTHING, Fuser, FusionWorker
-from realtime.parts import WEIGHTS
+from realtime.fuse.worker import NOTHING, WEIGHTS, Fuser, FusionWorker
 from realtime.types import MODALITIES, NS_PER_S, Segment, WindowView
 
 RNG = np.random.default_rng(3)

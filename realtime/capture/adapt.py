@@ -19,7 +19,7 @@ from realtime.types import NS_PER_S
 
 if TYPE_CHECKING:
     from realtime.clock import Clock
-    from realtime.config import CameraConfig
+    from realtime.config.schema import CameraConfig
     from realtime.types import FaceFeatures, Floats, SpeechFrame
 
 IDLE_AFTER_S = 1.5

@@ -17,7 +17,7 @@ from realtime.types import NS_PER_S, Frame
 
 if TYPE_CHECKING:
     from realtime.clock import Clock
-    from realtime.config import CameraConfig
+    from realtime.config.schema import CameraConfig
 
 # OpenCV reads these once. The first is in whole seconds (its default of 10 would hide a stall for as long).
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")

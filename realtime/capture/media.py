@@ -24,7 +24,7 @@ from realtime.types import NS_PER_S, Chunk, Frame
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from realtime.config import CameraConfig
+    from realtime.config.schema import CameraConfig
 
 FALLBACK_FPS = 25
 LARGE_PX = 1920 * 1080

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from realtime.capture import portaudio
 from realtime.capture.resample import Resampler
 from realtime.capture.sampleclock import SampleClock
-from realtime.channel import Channel, ClosedError, Policy
 from realtime.errors import DeviceError
+from realtime.runtime.channel import Channel, ClosedError, Policy
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk, Floats
 
 if TYPE_CHECKING:
     from realtime.clock import Clock
-    from realtime.config import MicrophoneConfig
+    from realtime.config.schema import MicrophoneConfig
 
 LONGEST_DELAY_S = 2.0
 """A block that claims to be older than this comes from a backend that does not tell the time."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from realtime.capture.media import due_ns
-from realtime.channel import ChannelStats
-from realtime.supervise import Gauge
-from realtime.threads import name_thread
+from realtime.runtime.channel import ChannelStats
+from realtime.runtime.worker import WorkerStats
+from realtime.system.threads import name_thread
 from realtime.types import NS_PER_S, Event
 
 if TYPE_CHECKING:
@@ -266,10 +266,10 @@ class FilePlayer:
         """End playing soon; returns at once."""
         self.playhead.stopped.set()
 
-    def gauges(self) -> dict[str, Gauge]:
+    def gauges(self) -> dict[str, WorkerStats]:
         """Return the counts of sound and picture; what was dropped are pictures left out."""
         sound, picture = (
-            Gauge(track.items, 0, int(track.left_behind), track.delay_ms, track.busy_ns / 1e9, track.left_behind)
+            WorkerStats(track.items, 0, int(track.left_behind), track.delay_ms, track.busy_ns / 1e9, track.left_behind)
             for track in self._tracks
         )
         given, left_out = picture.items, self._gate.left_out

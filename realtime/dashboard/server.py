@@ -23,7 +23,7 @@ from websockets.typing import Subprotocol
 
 from realtime.dashboard.site import Answer, Site
 from realtime.errors import UsageError
-from realtime.loopback import HOST, same_origin
+from realtime.system.loopback import HOST, same_origin
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter

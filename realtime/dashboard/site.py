@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from models import zoo
 from realtime.errors import ModelError
-from realtime.loopback import is_local
+from realtime.system.loopback import is_local
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from realtime.figures import unsigned_zero
+from realtime.system.format import unsigned_zero
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ SPEECH_P = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class ModalityQuality:
     """The verdict on one modality. `idle` means healthy, with nothing to judge (silence); `trouble` as in Segment."""
 
     value: float
@@ -80,16 +80,16 @@ def coverage(times_s: NDArray[np.float64], start_s: float, end_s: float, gap_s: 
     return float(max(0.0, 1.0 - holes / (end_s - start_s)))
 
 
-def delivered(delivery: Delivery) -> Trust | None:
+def delivered(delivery: Delivery) -> ModalityQuality | None:
     """The verdict when nothing usable comes in: the device is lost or the extractor far behind; else None."""
     if delivery.lost_cause is not None:
-        return Trust(0.0, "lost", delivery.lost_cause)
+        return ModalityQuality(0.0, "lost", delivery.lost_cause)
     if delivery.device_age_s is None:
-        return Trust(0.0, "lost", f"{delivery.device}: nothing yet")
+        return ModalityQuality(0.0, "lost", f"{delivery.device}: nothing yet")
     if delivery.device_age_s > LOST_AFTER_S:
-        return Trust(0.0, "lost", f"{delivery.device}: nothing for {delivery.device_age_s:.1f} s")
+        return ModalityQuality(0.0, "lost", f"{delivery.device}: nothing for {delivery.device_age_s:.1f} s")
     if delivery.age_s is None or delivery.age_s > LATE_AFTER_S:
-        return Trust(0.0, "stale", f"{delivery.device}: analysis is behind")
+        return ModalityQuality(0.0, "stale", f"{delivery.device}: analysis is behind")
     return None
 
 
@@ -98,7 +98,7 @@ def freshness(age_s: float) -> float:
     return 1.0 - ramp(age_s, 0.2, LATE_AFTER_S)
 
 
-def face_trust(faces: Sequence[FaceFeatures], delivery: Delivery, end_ns: int) -> Trust:
+def face_trust(faces: Sequence[FaceFeatures], delivery: Delivery, end_ns: int) -> ModalityQuality:
     """Judge the face: found, detector score, sharpness, exposure, frame rate, and a picture that moves.
 
     Args:
@@ -115,14 +115,14 @@ def face_trust(faces: Sequence[FaceFeatures], delivery: Delivery, end_ns: int) -
         still_since = face.t_ns
     still_s = (end_ns - still_since) / 1e9
     if still_s >= FROZEN_AFTER_S:
-        return Trust(0.0, "lost", f"{delivery.device}: frozen picture for {still_s:.1f} s", trouble="frozen")
+        return ModalityQuality(0.0, "lost", f"{delivery.device}: frozen picture for {still_s:.1f} s", trouble="frozen")
     recent = [face for face in faces if end_ns - face.t_ns <= RECENT_S * 1e9]
     found = [face for face in recent if face.found]
     if not recent:
-        return Trust(0.0, "stale", f"{delivery.device}: analysis is behind")
+        return ModalityQuality(0.0, "stale", f"{delivery.device}: analysis is behind")
     if not found:
         brightness = float(np.mean([face.brightness for face in recent]))
-        return Trust(
+        return ModalityQuality(
             0.0, "stale", f"{delivery.device}: no face" if brightness > 0.04 else f"{delivery.device}: dark picture"
         )
     parts = {
@@ -145,15 +145,15 @@ def recent_snr_db(speech: Sequence[SpeechFrame]) -> float | None:
     return next((frame.snr_db for frame in reversed(speech) if frame.snr_db is not None), None)
 
 
-def muted(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) -> Trust | None:
+def muted(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) -> ModalityQuality | None:
     """The verdict when the microphone delivers digital silence: its mute key, or a device that was pulled out."""
     recent = [frame for frame in speech if end_ns - frame.t_ns <= RECENT_S * 1e9]
     if len(recent) > 8 and max(frame.level_db for frame in recent) < MUTED_BELOW_DB:
-        return Trust(0.0, "lost", f"{delivery.device}: muted, no sound at all", trouble="frozen")
+        return ModalityQuality(0.0, "lost", f"{delivery.device}: muted, no sound at all", trouble="frozen")
     return None
 
 
-def voice_trust(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) -> Trust:
+def voice_trust(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) -> ModalityQuality:
     """Judge the voice: speech present, signal-to-noise ratio, clipping, and a microphone that isn't muted.
 
     Args:
@@ -174,11 +174,11 @@ def voice_trust(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) 
     trust = _weigh(parts, freshness(delivery.age_s or 0.0) * delivery.coverage)
     if spoken_s < 0.1:
         return (
-            Trust(0.0, trust.state, trust.cause)
+            ModalityQuality(0.0, trust.state, trust.cause)
             if trust.state == "noisy"
-            else Trust(0.0, "stale", "silence", idle=True)
+            else ModalityQuality(0.0, "stale", "silence", idle=True)
         )
-    return Trust(trust.value * ramp(spoken_s, 0.0, 0.8), trust.state, trust.cause)
+    return ModalityQuality(trust.value * ramp(spoken_s, 0.0, 0.8), trust.state, trust.cause)
 
 
 def text_trust(
@@ -187,7 +187,7 @@ def text_trust(
     doubt: str | None,
     delivery: Delivery,
     end_ns: int,
-) -> Trust:
+) -> ModalityQuality:
     """Judge the words of the window: their probability, the recogniser's doubts, the noise they were heard in, age.
 
     Args:
@@ -203,8 +203,8 @@ def text_trust(
     if not words:
         spoken_s = sum(len(f.samples) for f in speech if f.probability >= SPEECH_P) / 16_000
         if snr_trust(snr_db, -5.0, 10.0) < NOISY_BELOW:
-            return Trust(0.0, "noisy", f"{_snr(_known(snr_db, 30.0))}, no words")
-        return Trust(0.0, "stale", "no words yet" if spoken_s >= 0.3 else "silence", idle=True)
+            return ModalityQuality(0.0, "noisy", f"{_snr(_known(snr_db, 30.0))}, no words")
+        return ModalityQuality(0.0, "stale", "no words yet" if spoken_s >= 0.3 else "silence", idle=True)
     age_s = max(0.0, (end_ns - words[-1].end_ns) / 1e9)
     probability, snr_db = float(np.mean([word.probability for word in words])), _known(snr_db, 30.0)
     parts = {
@@ -212,7 +212,7 @@ def text_trust(
         _snr(snr_db): (snr_db, -5.0, 10.0),
     }
     trust = _weigh(parts, (1.0 - 0.5 * ramp(age_s, 1.0, 4.0)) * (0.5 if doubt else 1.0))
-    return Trust(trust.value, trust.state, trust.cause or doubt)
+    return ModalityQuality(trust.value, trust.state, trust.cause or doubt)
 
 
 def _known(value: float | None, otherwise: float) -> float:
@@ -223,13 +223,13 @@ def _snr(snr_db: float) -> str:
     return f"snr {unsigned_zero(snr_db, 0):.0f} dB"
 
 
-def _weigh(parts: dict[str, tuple[float, float, float]], delivery: float) -> Trust:
+def _weigh(parts: dict[str, tuple[float, float, float]], delivery: float) -> ModalityQuality:
     """Multiply the quality ramps; below NOISY_BELOW the worst of them is the cause."""
     ramps = {cause.format(measured[0]): ramp(*measured) for cause, measured in parts.items()}
     quality = float(np.prod(list(ramps.values())))
     value = quality * delivery
     if quality < NOISY_BELOW:
-        return Trust(value, "noisy", min(ramps, key=lambda cause: ramps[cause]))
+        return ModalityQuality(value, "noisy", min(ramps, key=lambda cause: ramps[cause]))
     if delivery < NOISY_BELOW:
-        return Trust(value, "stale", f"{1 - delivery:.0%} of the window is missing or late")
-    return Trust(value, "ok")
+        return ModalityQuality(value, "stale", f"{1 - delivery:.0%} of the window is missing or late")
+    return ModalityQuality(value, "ok")

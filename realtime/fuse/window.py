@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
-from realtime.fuse.reliability import LOST_AFTER_S, Delivery, Trust, coverage, face_trust, text_trust, voice_trust
+from realtime.fuse.reliability import (
+    LOST_AFTER_S,
+    Delivery,
+    ModalityQuality,
+    coverage,
+    face_trust,
+    text_trust,
+    voice_trust,
+)
 from realtime.types import MODALITIES, NS_PER_S, Modality, Segment, WindowView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from realtime.clock import Clock
-    from realtime.config import WindowConfig
+    from realtime.config.schema import WindowConfig
     from realtime.types import FaceFeatures, Floats, SpeechFrame, TextFeatures, VoiceFeatures, Word
 
 T = TypeVar("T", "FaceFeatures", "VoiceFeatures", "SpeechFrame")
@@ -183,11 +191,16 @@ class Window:
         return [self._text.words[i] for i in keep], self._text.values[keep]
 
     def _trust(
-        self, name: Modality, judge: Callable[[Delivery], Trust], items: Sequence[Timed], start_ns: int, end_ns: int
-    ) -> Trust:
+        self,
+        name: Modality,
+        judge: Callable[[Delivery], ModalityQuality],
+        items: Sequence[Timed],
+        start_ns: int,
+        end_ns: int,
+    ) -> ModalityQuality:
         device = self._devices.get(name)
         if device is None:
-            return Trust(0.0, "off")
+            return ModalityQuality(0.0, "off")
         seen_ns = self._seen_ns.get(device)
         times_s = np.array([(item.t_ns - end_ns) / 1e9 for item in items])
         begin_ns = max(start_ns, self._first_ns.get(device, start_ns))
@@ -219,7 +232,7 @@ def _trim(items: deque[T], start_ns: int) -> None:
         items.popleft()
 
 
-def _segment(trust: Trust, values: list[Floats], times_ns: list[int], dim: int, end_ns: int) -> Segment:
+def _segment(trust: ModalityQuality, values: list[Floats], times_ns: list[int], dim: int, end_ns: int) -> Segment:
     newest_ns = times_ns[-1] if times_ns else None
     return Segment(
         values=np.stack(values).astype(np.float32) if values else np.zeros((0, dim), np.float32),

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from models.checkpoint import CheckpointError, load
-from realtime.channel import Channel, ClosedError, Policy
 from realtime.errors import ModelError
 from realtime.extract.schema import TEXT_DIM, schema_hash
 from realtime.fuse.collate import collate
 from realtime.fuse.engine import engine_of
-from realtime.supervise import Gauge
-from realtime.threads import name_thread
+from realtime.runtime.channel import Channel, ClosedError, Policy
+from realtime.runtime.worker import WorkerStats
+from realtime.system.threads import name_thread
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from realtime.clock import Clock
-    from realtime.config import FusionConfig
+    from realtime.config.schema import Config, FusionConfig
     from realtime.types import Modality, WindowView
 
 log = logging.getLogger(__name__)
@@ -152,10 +153,10 @@ class FusionWorker:
         """Hand in a closed window; never waits."""
         self._channel.push((self._clock.now_ns(), view))
 
-    def gauge(self) -> Gauge:
+    def gauge(self) -> WorkerStats:
         """Counts of the windows handed in, worked off and dropped."""
         stats = self._channel.stats()
-        return Gauge(stats.popped, 0, 0, self._delay_ms, self._busy_s, lost=False, channel=stats)
+        return WorkerStats(stats.popped, 0, 0, self._delay_ms, self._busy_s, lost=False, channel=stats)
 
     def close(self, timeout_s: float) -> None:
         """Work off what waits and end."""
@@ -201,3 +202,33 @@ class FusionWorker:
         except Exception as error:  # out of memory, a lost device, whatever: the next window may work
             log.exception("fusion of %d windows failed: %s", len(views), error)  # noqa: TRY401 - the one line must say it
             return [NOTHING] * len(views)
+
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "weights" / "agfn.safetensors"
+
+
+def weights_of(config: Config) -> Path:
+    """Return the weights file that the configuration names."""
+    return WEIGHTS if config.fusion.weights == "default" else Path(config.fusion.weights)
+
+
+def fuser_of(config: Config, clock: Clock) -> Fuser:
+    """Load AGFN as the configuration says.
+
+    Raises:
+        ModelError: the weights file is missing, damaged or of another schema.
+    """
+    return Fuser(weights_of(config), config.fusion.device, clock, config.fusion.threads, config.fusion.backend)
+
+
+def digest_of(config: Config) -> str:
+    """Return the sha256 of the weights file, in hex: it tells a replay whether its scores must be the same.
+
+    Raises:
+        ModelError: the file can't be read.
+    """
+    path = weights_of(config)
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}") from None

@@ -13,7 +13,7 @@ from realtime.overlay.needs import check_needs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from realtime.config import MqttConfig
+    from realtime.config.schema import MqttConfig
     from realtime.publish.access import Access
 
 EPILOG = """Hold Ctrl+Shift with the pointer over the overlay, or use its tray icon, to move it, to make it larger, to
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = cli.parse_args(argv)
     try:
         check_needs()
-        from realtime.layers import load  # noqa: PLC0415 - --help must answer at once
+        from realtime.config.load import load  # noqa: PLC0415 - --help must answer at once
 
         config = load(args.config, (), {"mqtt": _options(args)})[0].mqtt
         access = _access(config)

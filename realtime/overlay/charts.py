@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QLinearGradient, QPainter, QPen, QPolygonF
 
-from realtime.figures import signed
 from realtime.overlay import style
 from realtime.overlay.watch import TRACE_S, Point
+from realtime.system.format import signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from realtime.config import MqttConfig
+    from realtime.config.schema import MqttConfig
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from realtime.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from realtime.config import MqttConfig
+    from realtime.config.schema import MqttConfig
 
 PASSWORD_VARIABLE = "AGFN_MQTT_PASSWORD"  # noqa: S105 - the name of a variable, not a password
 PORTS = {"mqtt": 1883, "mqtts": 8883}

@@ -15,11 +15,11 @@ from realtime.publish.messages import AsrHealth, ChannelHealth, ComponentHealth,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from realtime.channel import ChannelStats
     from realtime.clock import Clock
-    from realtime.extract.pace import Measures
+    from realtime.extract.asr.decode_schedule import Measures
     from realtime.publish.messages import PublisherHealth, RecordingHealth, Sentiment
-    from realtime.supervise import Gauge
+    from realtime.runtime.channel import ChannelStats
+    from realtime.runtime.worker import WorkerStats
 
 
 class HealthReporter:
@@ -45,7 +45,7 @@ class HealthReporter:
         self._recording = recording
         self._begin_ns = self._last_ns = clock.now_ns()
         self._last_cpu_s = time.process_time()
-        self._last: dict[str, Gauge] = {}
+        self._last: dict[str, WorkerStats] = {}
         self._state: StreamState = "no_signal"
         self._messages = self._late = 0
         self._totals_ms: list[int] = []
@@ -62,7 +62,7 @@ class HealthReporter:
         """Note a tick that came more than a hop late."""
         self._late += 1
 
-    def report(self, gauges: dict[str, Gauge]) -> Health:
+    def report(self, gauges: dict[str, WorkerStats]) -> Health:
         """Compose the message of the time since the last one."""
         now_ns, cpu_s = self._clock.now_ns(), time.process_time()
         elapsed_s = max(1e-3, (now_ns - self._last_ns) / 1e9)
@@ -88,7 +88,7 @@ class HealthReporter:
         self._last, self._last_ns, self._last_cpu_s = gauges, now_ns, cpu_s
         return message
 
-    def _component(self, name: str, gauge: Gauge, elapsed_s: float) -> ComponentHealth:
+    def _component(self, name: str, gauge: WorkerStats, elapsed_s: float) -> ComponentHealth:
         last = self._last.get(name)
         return ComponentHealth(
             rate_hz=max(0, gauge.items - (last.items if last else 0)) / elapsed_s,

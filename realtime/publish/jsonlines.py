@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from realtime.channel import Channel, ChannelStats, ClosedError, Policy
 from realtime.errors import UsageError
+from realtime.runtime.channel import Channel, ChannelStats, ClosedError, Policy
 
 if TYPE_CHECKING:
     from realtime.publish.messages import Message

@@ -28,8 +28,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from realtime.channel import Channel, Policy
 from realtime.publish.messages import ChannelHealth, EventMessage, PublisherHealth, Status, topic
+from realtime.runtime.channel import Channel, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

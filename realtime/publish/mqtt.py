@@ -14,21 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from aiomqtt import MqttError
 
-from realtime.channel import ClosedError
 from realtime.clock import MonotonicClock
 from realtime.errors import BrokerError
 from realtime.publish.access import Access, access_of
 from realtime.publish.broker import HOST, EmbeddedBroker
 from realtime.publish.commands import Commands
 from realtime.publish.link import Link
-from realtime.publish.messages import EventMessage, Health, Sentiment
+from realtime.runtime.channel import ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from realtime.clock import Clock
-    from realtime.config import MqttConfig
-    from realtime.publish.messages import Command, Message, PublisherHealth
+    from realtime.config.schema import MqttConfig
+    from realtime.publish.messages import Command, EventMessage, Health, PublisherHealth, Sentiment
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +112,9 @@ class MqttPublisher:
             raise BrokerError(self._refusal)
         return self._settled.is_set()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Sentiment | Health | EventMessage) -> None:
         """Hand over a sentiment, a health or an event message; never waits. Ignored once closed."""
-        if self._loop is None or self._stopping or not isinstance(message, Sentiment | Health | EventMessage):
+        if self._loop is None or self._stopping:
             return
         link = self._links[message.stream]
         # Closed between the check and here: the message has nowhere to go any more.

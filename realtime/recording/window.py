@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from realtime.clock import Clock
-    from realtime.config import WindowConfig
+    from realtime.config.schema import WindowConfig
     from realtime.recording.journal import Topic
     from realtime.types import FaceFeatures, Modality, SpeechFrame, TextFeatures, VoiceFeatures, WindowView
 

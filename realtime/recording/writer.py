@@ -13,22 +13,24 @@ import logging
 import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mcap.writer import CompressionType, Writer
 
-from realtime.channel import Channel, ChannelStats, ClosedError, Policy
 from realtime.errors import UsageError
-from realtime.publish.messages import RecordingHealth
-from realtime.recording.journal import MESSAGES, TOPICS, VERSION, Entry, encode
-from realtime.recording.media import MEDIA
+from realtime.publish.messages import EventMessage, Health, RecordingHealth, Sentiment
+from realtime.recording.journal import MEDIA, MESSAGES, TOPICS, VERSION, Entry, encode
 from realtime.recording.schema import name_of, schema_of
+from realtime.runtime.channel import Channel, ChannelStats, ClosedError, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from realtime.clock import Clock
     from realtime.publish.messages import Message
+    from realtime.publish.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ MEDIA_BACKLOG = 500
 """While more entries wait, no pictures and no sound are taken: the numbers go first."""
 CLOSE_S = 5.0
 SUFFIX = ".mcap"
+SAID: dict[str, type[Message]] = {"sentiment": Sentiment, "event": EventMessage, "health": Health}
+"""Messages by the topic of a recording that keeps them."""
 
 
 class Recorder:
@@ -68,6 +72,7 @@ class Recorder:
     ) -> None:
         self.path = folder / f"{stream}{SUFFIX}"
         self._words, self._media, self._failed = words, media, failed
+        self._stream = stream
         self.media_dropped: Callable[[], int] = lambda: 0
         """Counts the media that did not get here; set by whoever takes it from the devices."""
         try:
@@ -94,11 +99,14 @@ class Recorder:
         """Take what the window took; never waits."""
         self._push(entry.at_ns, entry.topic, entry)
 
-    def send(self, message: Message, at_ns: int, kind: str) -> None:
-        """Take a message that goes out, without its words unless they may be kept."""
-        if not self._words and getattr(message, "text", None) is not None:
-            message = message.model_copy(update={"text": None})
-        self._push(at_ns, kind, message.to_json())
+    def subscribe(self, outlet: Outlet, clock: Clock) -> None:
+        """Keep what the stream says too, at the time of the clock; with its words if they may be kept."""
+
+        def keep(topic: str, message: Message) -> None:
+            self._push(clock.now_ns(), topic, message.to_json())
+
+        for topic, kind in SAID.items():
+            outlet.subscribe(partial(keep, topic), kind, words=self._words, stream=self._stream)
 
     def keep(self, at_ns: int, topic: str, data: bytes) -> bool:
         """Take a picture or some sound; False when it may not be kept, or the disk is behind."""

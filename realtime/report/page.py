@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from realtime.figures import signed
 from realtime.publish.messages import label_of
 from realtime.report.plot import Axes, clock, thinned
+from realtime.system.format import signed
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:

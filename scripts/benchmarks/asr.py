@@ -1,6 +1,6 @@
 """Speech recognition against its bars.
 
-python scripts/bench.py asr [--data DIR] [--quick] [--rest | --stream | --busy | --contexts | --voice | --simulate]
+python -m scripts.bench asr [--data DIR] [--quick] [--rest | --stream | --busy | --contexts | --voice | --simulate]
 
 The stream runs in real time beside camera, voice and fusion of the program (beside.py); with --quick its idle times are
 skipped (live.py). Decoder times are CPU times, compared with a plain loop in the same run (plain.py).
@@ -15,22 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmarks import asr_contexts, asr_simulated, asr_voice, live, plain, sound
-from benchmarks.beside import rest_of_the_program
-from benchmarks.busy import busy_core
-from benchmarks.lag import percentiles, slope_ms_per_min, word_lags
-from benchmarks.words import ErrorRate, normal
 
-from realtime.config import AsrConfig
-from realtime.extract.transcribe import AsrModel
+from realtime.config.schema import AsrConfig
+from realtime.extract.asr.transcriber import AsrModel
 from realtime.types import SAMPLE_RATE_HZ
+from scripts.benchmarks import asr_contexts, asr_simulated, asr_voice, live, plain, sound
+from scripts.benchmarks.beside import rest_of_the_program
+from scripts.benchmarks.busy import busy_core
+from scripts.benchmarks.lag import percentiles, slope_ms_per_min, word_lags
+from scripts.benchmarks.words import ErrorRate
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
-    from benchmarks.sound import Clip
     from faster_whisper import WhisperModel
+
+    from scripts.benchmarks.sound import Clip
 
 PAUSES_S = (0.6, 2.5, 1.0, 8.0, 0.3)
 COMPARED_S = 60.0
@@ -99,7 +100,7 @@ def errors(config: AsrConfig, model: AsrModel, whisper: WhisperModel, clips: Seq
     """Word error rates of the committed text, and of decoding each clip whole."""
     rate = ErrorRate()
     for clip in clips:
-        rate.add(normal(clip.text), normal(live.run(clip.sound, config, model).text))
+        rate.add(clip.text, live.run(clip.sound, config, model).text)
     offline = plain.offline_wer(whisper, clips)
     print(f"WER over {len(clips)} clips ({rate.words} words): committed {rate.value:.4f}, offline {offline:.4f}")
     return {"wer_committed": rate.value, "wer_offline": offline}

@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.lag import percentiles
-from benchmarks.sound import spoken_words
-from benchmarks.words import ErrorRate, normal, pair
-
-from realtime.extract.guards import max_tokens
-from realtime.extract.whisper import AsrModel
+from realtime.extract.asr.hallucination import max_tokens
+from realtime.extract.asr.whisper import AsrModel
 from realtime.types import SAMPLE_RATE_HZ
+from scripts.benchmarks.lag import percentiles
+from scripts.benchmarks.sound import spoken_words
+from scripts.benchmarks.words import ErrorRate, normal, pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.sound import Clip
-
-    from realtime.config import AsrConfig
+    from realtime.config.schema import AsrConfig
+    from scripts.benchmarks.sound import Clip
 
 CONTEXTS_S = (30.0, 15.0, 12.0, 10.0, 8.0, 7.0, 6.0)
 MARGIN_S = 1.0
@@ -44,7 +42,7 @@ def compare(config: AsrConfig, clips: Sequence[Clip], grid: Sequence[Clip]) -> d
                 _, same = pair([word.text for word in spoken], [text for text, _ in heard])
                 errors_s += [abs(spoken[i].start_s - heard[j][1]) for i, j in same]
             else:
-                rate.add(normal(clip.text), [text for text, _ in heard])
+                rate.add(clip.text, [word.text for word in hypothesis.words])
         p50, p95 = percentiles(errors_s)
         ms = spent_s / (len(fitting) + len(grid)) * 1000
         print(f"{model.context_frames:6d}  {ms:9.0f}  {rate.value:6.3f}  {p50:11.2f}  {p95:5.2f}", flush=True)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks import live, plain, sound
-from benchmarks.lag import percentiles, word_lags
-from benchmarks.words import ErrorRate, normal
+from scripts.benchmarks import live, plain, sound
+from scripts.benchmarks.lag import percentiles, word_lags
+from scripts.benchmarks.words import ErrorRate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.sound import Clip
     from faster_whisper import WhisperModel
 
-    from realtime.config import AsrConfig
-    from realtime.extract.transcribe import AsrModel
+    from realtime.config.schema import AsrConfig
+    from realtime.extract.asr.transcriber import AsrModel
+    from scripts.benchmarks.sound import Clip
 
 DECODE_S = 0.12
 
@@ -26,7 +26,7 @@ def compare(config: AsrConfig, model: AsrModel, whisper: WhisperModel, clips: Se
     for clip in clips:
         aligned = sound.align(clip, whisper)
         run = live.run(clip.sound, config, model, decode_s=DECODE_S)
-        rate.add(normal(clip.text), normal(run.text))
+        rate.add(clip.text, run.text)
         lags += word_lags(aligned, run)
         decodes += run.decodes
     offline = plain.offline_wer(whisper, clips)

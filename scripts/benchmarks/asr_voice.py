@@ -18,8 +18,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from realtime.extract.voice import VoiceExtractor
-from realtime.extract.whisper import STATES_PER_S
+from realtime.extract.asr.whisper import STATES_PER_S
+from realtime.extract.voice.extractor import VoiceExtractor
 from realtime.types import SAMPLE_RATE_HZ, Chunk
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from faster_whisper import WhisperModel
 
-    from realtime.extract.transcribe import AsrModel
+    from realtime.extract.asr.transcriber import AsrModel
     from realtime.types import Floats
 
 VALENCES = {1: 0.0, 2: 0.5, 3: 2.0, 4: -2.0, 5: -2.5, 6: -2.5, 7: -2.0, 8: 0.5}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
-from benchmarks.program import Program, talk
+
+from scripts.benchmarks.program import Program, talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

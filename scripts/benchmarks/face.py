@@ -18,8 +18,8 @@ import numpy as np
 
 from models import zoo
 from realtime.capture.media import MediaFile
-from realtime.config import CameraConfig, FaceConfig
-from realtime.extract.face import FaceExtractor
+from realtime.config.schema import CameraConfig, FaceConfig
+from realtime.extract.face.extractor import FaceExtractor
 from realtime.types import Frame
 
 if TYPE_CHECKING:

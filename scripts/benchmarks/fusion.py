@@ -2,8 +2,8 @@
 
 AGFN runs as it does live, with padding and copying of the windows (`Fuser.fuse`): by the backend that the program
 chooses (`AGFN`), and by each. MulT gets the same sequences, of the same width, one cross-modal layer a pair instead
-of the paper's four, which is in its favour. TFN, LMF and MISA (models/peers.py) take one vector a modality, the mean
-over its steps. All on one thread, in turns: a busy machine meets all alike.
+of the paper's four, which is in its favour. TFN, LMF and MISA (scripts/evaluation/baselines.py) take one vector a
+modality, the mean over its steps. All on one thread, in turns: a busy machine meets all alike.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.peers import Lmf, Misa, Tfn
 from realtime.clock import MonotonicClock
+from realtime.config.load import load
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
 from realtime.fuse.collate import collate
-from realtime.layers import load
-from realtime.parts import fuser_of
+from realtime.fuse.worker import fuser_of
 from realtime.types import MODALITIES, Segment, WindowView
+from scripts.evaluation.baselines import Lmf, Misa, Tfn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
-    from realtime.config import Config
+    from realtime.config.schema import Config
     from realtime.types import Modality
 
 SHAPES: dict[Modality, tuple[int, int]] = {"text": (11, TEXT_DIM), "voice": (40, VOICE_DIM), "face": (60, FACE_DIM)}

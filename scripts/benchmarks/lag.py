@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from benchmarks.sound import spoken_words
-from benchmarks.words import TimedText, normal, pair
 
 from realtime.types import NS_PER_S
+from scripts.benchmarks.sound import spoken_words
+from scripts.benchmarks.words import TimedText, normal, pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.live import Run
-    from benchmarks.sound import Clip
+    from scripts.benchmarks.live import Run
+    from scripts.benchmarks.sound import Clip
 
 NEAR_S = 1.0
 """A tentative word counts as the first appearance of a spoken one if it is the same and not farther off."""

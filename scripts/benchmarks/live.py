@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from realtime.clock import VirtualClock
-from realtime.extract.speech import SpeechDetector
-from realtime.extract.transcribe import Transcriber
+from realtime.extract.asr.transcriber import Transcriber
+from realtime.extract.vad import SpeechDetector
 from realtime.types import NS_PER_S, Chunk, Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from realtime.config import AsrConfig
-    from realtime.extract.whisper import Decoder, Hypothesis
+    from realtime.config.schema import AsrConfig
+    from realtime.extract.asr.whisper import Decoder, Hypothesis
     from realtime.types import Floats, SpeechFrame, Word
 
 

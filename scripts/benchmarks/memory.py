@@ -18,20 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
-from benchmarks.program import talk
 
 from realtime.capture.media import MediaFile, due_ns
 from realtime.clock import VirtualClock
-from realtime.layers import load
-from realtime.parts import Parts
+from realtime.config.load import load
 from realtime.publish.messages import Sentiment
-from realtime.session import Replay
+from realtime.publish.outlet import Outlet
+from realtime.session.models import SharedModels
+from realtime.session.replay import OfflineRun
 from realtime.types import NS_PER_S
+from scripts.benchmarks.program import talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from realtime.config import CameraConfig
+    from realtime.config.schema import CameraConfig
     from realtime.publish.messages import Message
     from realtime.types import Chunk, Frame
 
@@ -99,7 +100,9 @@ def main(options: Sequence[str]) -> dict[str, Any]:
         clip = talk(clips, Path(folder) / "talk.mkv", SPEAK_S, SILENT_S, FPS)
         gc.collect()
         begin_s = time.monotonic()
-        Replay(config, Parts(config, clock), clock, watch.take, Loop(clip, config.camera, hours)).run(threading.Event())
+        OfflineRun(
+            config, SharedModels(config, clock), clock, Outlet.into(watch.take), Loop(clip, config.camera, hours)
+        ).run(threading.Event())
     result = {
         "memory_hours": round(watch.hours[-1], 3),
         "memory_rss_mb": [round(float(np.percentile(watch.rss_mb, share))) for share in (0, 50, 100)],

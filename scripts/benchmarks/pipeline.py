@@ -14,9 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.program import Heard, Program, median, quantiles, talk
-
-from realtime.config import Config
+from realtime.config.schema import Config
+from scripts.benchmarks.program import Heard, Program, median, quantiles, talk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,19 +8,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.words import ErrorRate, normal
 from faster_whisper import WhisperModel
 
-from realtime.extract.whisper import find
+from realtime.extract.asr.whisper import find
 from realtime.types import SAMPLE_RATE_HZ
+from scripts.benchmarks.words import ErrorRate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.sound import Clip
-
-    from realtime.config import AsrConfig
+    from realtime.config.schema import AsrConfig
     from realtime.types import Floats
+    from scripts.benchmarks.sound import Clip
 
 WINDOW_S = 5
 STEP_S = 1
@@ -54,5 +53,5 @@ def offline_wer(whisper: WhisperModel, clips: Sequence[Clip]) -> float:
     """Word error rate of decoding each clip whole."""
     rate = ErrorRate()
     for clip in clips:
-        rate.add(normal(clip.text), normal(transcribe(whisper, clip.sound)))
+        rate.add(clip.text, transcribe(whisper, clip.sound))
     return rate.value

@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.program import ROOT, STAGES, Program, talk, threads
+from scripts.benchmarks.program import ROOT, STAGES, Program, talk, threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,7 +26,7 @@ import psutil
 from paho.mqtt.enums import CallbackAPIVersion
 
 from realtime.capture.media import MediaFile
-from realtime.config import CameraConfig
+from realtime.config.schema import CameraConfig
 from realtime.types import SAMPLE_RATE_HZ, Chunk, Frame
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-from benchmarks.words import TimedText, normal
 from faster_whisper.audio import decode_audio, pad_or_trim
 from faster_whisper.tokenizer import Tokenizer
 
 from realtime.types import SAMPLE_RATE_HZ
+from scripts.benchmarks.words import TimedText, normal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmarks.pipeline import SETTLE_S, av_latency_ms, parse
-from benchmarks.program import Program, median, quantiles, talk
 
-from realtime.config import Config
+from realtime.config.schema import Config
+from scripts.benchmarks.pipeline import SETTLE_S, av_latency_ms, parse
+from scripts.benchmarks.program import Program, median, quantiles, talk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -1,9 +1,20 @@
-"""Comparing words: normalisation, edit distance, and which recognised word is which spoken one."""
+"""Comparing words: the error rate as the field counts it, and which recognised word is which spoken one.
+
+Two normalisations, for two purposes. The error rate takes Whisper's for English, so that it can be compared with
+published ones: spelling, contractions, numbers written out or not and filled pauses do not count. Times need the words
+as they were said, one for one: `normal` and `pair`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
+
+import jiwer
+from whisper_normalizer.english import EnglishTextNormalizer
+
+from realtime.extract.text import NO_WORD, normal_word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +41,7 @@ class TimedText:
 
 
 def normal(text: str) -> list[str]:
-    """Words without case and punctuation, small numbers spelled out."""
+    """Words without case and punctuation, small numbers spelled out: for `pair`."""
     plain = "".join(c if c.isalnum() or c.isspace() else "" if c in APOSTROPHES else " " for c in text.casefold())
     return [NUMBERS.get(int(word), word) if word.isdecimal() else word for word in plain.split()]
 
@@ -58,19 +69,47 @@ def pair(spoken: Sequence[str], heard: Sequence[str]) -> tuple[int, list[tuple[i
     return cost[-1][-1], same[::-1]
 
 
+def comparable(text: str) -> str:
+    """Text as the error rate compares it: Whisper's English normaliser.
+
+    Corpora write contractions without an apostrophe, which Whisper's knows nothing of, and XXX for what nobody could
+    understand, which is not counted.
+    """
+    words = (normal_word(word) if word.isalpha() else word for word in text.split())
+    return str(_normaliser()(" ".join(word for word in words if word != NO_WORD)))
+
+
 @dataclass
 class ErrorRate:
-    """Word error rate over many clips."""
+    """Word error rate over many clips, and its parts."""
 
-    edits: int = 0
     words: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
 
-    def add(self, spoken: Sequence[str], heard: Sequence[str]) -> None:
-        """Count a clip."""
-        self.edits += pair(spoken, heard)[0]
-        self.words += len(spoken)
+    def add(self, spoken: str | Sequence[str], heard: str | Sequence[str]) -> None:
+        """Count a clip, given as texts or as lists of words."""
+        reference, hypothesis = (
+            comparable(text if isinstance(text, str) else " ".join(text)) for text in (spoken, heard)
+        )
+        found = jiwer.process_words(reference, hypothesis)
+        self.words += found.hits + found.substitutions + found.deletions
+        self.substitutions += found.substitutions
+        self.deletions += found.deletions
+        self.insertions += found.insertions
+
+    @property
+    def edits(self) -> int:
+        """Substitutions, deletions and insertions."""
+        return self.substitutions + self.deletions + self.insertions
 
     @property
     def value(self) -> float:
         """Edits per spoken word."""
         return self.edits / max(1, self.words)
+
+
+@cache
+def _normaliser() -> EnglishTextNormalizer:
+    return EnglishTextNormalizer()

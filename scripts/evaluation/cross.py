@@ -19,24 +19,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
-from training import corpora
-from training.adapt import Adapted, Stage, fit, sentence
-from training.fusion import predict, train
-from training.trainer import Trainer, clip_samples, sentences
 
 from models import zoo
 from models.checkpoint import load
 from models.metrics import all_metrics, auc
 from realtime.extract.schema import schema_hash
-from realtime.parts import WEIGHTS
+from realtime.fuse.worker import WEIGHTS
+from scripts.training import corpora
+from scripts.training.adapt import Adapted, Stage, fit, sentence
+from scripts.training.fusion import predict, train
+from scripts.training.trainer import Trainer, clip_samples, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.adapt import Sentence
-    from training.trainer import Clip
-
     from models.agfn import AGFN
+    from scripts.training.adapt import Sentence
+    from scripts.training.trainer import Clip
 
 SENTIMENTS = {"negative": -1.0, "neutral": 0.0, "positive": 1.0}
 

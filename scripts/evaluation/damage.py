@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from scipy.stats import spearmanr
-from training import corpora
-from training.held import calibration_rows, load, summary
 
 from models import calibrate
 from realtime.types import MODALITIES
+from scripts.training import corpora
+from scripts.training.held import calibration_rows, load, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.held import Held
+    from scripts.training.held import HeldOutPredictions
 
 SERIES = {
     "noise": ("voice", ["clean", "noise:20", "noise:10", "noise:0"]),
@@ -36,7 +36,7 @@ SERIES = {
 FOLDS = 5
 
 
-def followed(held: Sequence[Held], name: str, damages: Sequence[str]) -> dict[str, Any]:
+def followed(held: Sequence[HeldOutPredictions], name: str, damages: Sequence[str]) -> dict[str, Any]:
     """Mean weight and reliability of a modality by level, and rank correlation of its gate with the level."""
     index = MODALITIES.index(name)
     levels, gates = [], []
@@ -54,7 +54,7 @@ def followed(held: Sequence[Held], name: str, damages: Sequence[str]) -> dict[st
     return table
 
 
-def intervals(held: Sequence[Held], damages: Sequence[str]) -> dict[str, dict[str, float]]:
+def intervals(held: Sequence[HeldOutPredictions], damages: Sequence[str]) -> dict[str, dict[str, float]]:
     """Coverage, mean width and mean confidence by damage, each speaker with a calibration of the others."""
     speakers = sorted({item.example.speaker for item in held})
     found: dict[str, list[np.ndarray]] = {}

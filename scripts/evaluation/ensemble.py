@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from evaluation.fusion_damage import augment
 from torch.func import functional_call, stack_module_state, vmap
+
+from scripts.evaluation.fusion_damage import augment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

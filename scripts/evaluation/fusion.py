@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from evaluation import fusion_plots as plots
-from evaluation import fusion_report
-from evaluation import fusion_stats as stats
-from evaluation.ensemble import Recipe
-from evaluation.fusion_data import DATA
-from evaluation.fusion_methods import METHODS
-from evaluation.fusion_runs import Run, cache_file, run, tested
-from evaluation.psc import over_seeds
 from platformdirs import user_cache_path
+
+from scripts.evaluation import fusion_plots as plots
+from scripts.evaluation import fusion_report
+from scripts.evaluation import fusion_stats as stats
+from scripts.evaluation.ensemble import Recipe
+from scripts.evaluation.fusion_data import DATA
+from scripts.evaluation.fusion_methods import METHODS
+from scripts.evaluation.fusion_runs import Run, cache_file, run, tested
+from scripts.evaluation.psc import over_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from evaluation.fusion_data import FusionData
+    from scripts.evaluation.fusion_data import FusionData
 
     Runs = dict[tuple[str, str], Run]
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from models.agfn import AGFN, AgfnConfig
 from models.losses import LossWeights, laplace_nll
-from models.peers import Concat, EfLstm, LateFusion, Lmf, Misa, MulT, Single, Tfn
 from models.vat import vat_loss
+from scripts.evaluation.baselines import Concat, EfLstm, LateFusion, Lmf, Misa, MulT, Single, Tfn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from evaluation.ensemble import Ensemble
+    from scripts.evaluation.ensemble import Ensemble
 
 WIDTH = 32
 DROPOUT = 0.3

@@ -9,7 +9,8 @@ import numpy as np
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-from evaluation.fusion_damage import RATES, SNRS_DB
+
+from scripts.evaluation.fusion_damage import RATES, SNRS_DB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from evaluation.fusion_stats import curves
-
 from models.metrics import KEYS
+from scripts.evaluation.fusion_stats import curves
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +25,7 @@ DIFFERENCES = (
     "Difference of AUILC MAE, negative where AGFN is better; paired bootstrap over speakers (10,000 draws), Holm over "
     "this table."
 )
-COMMAND = "python scripts/evaluate.py fusion"
+COMMAND = "python -m scripts.evaluate fusion"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from evaluation.ensemble import Ensemble, Recipe, Rows
-from evaluation.fusion_damage import Condition, apply, augment, conditions
+
+from scripts.evaluation.ensemble import Ensemble, Recipe, Rows
+from scripts.evaluation.fusion_damage import Condition, apply, augment, conditions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from evaluation.fusion_data import Fold, FusionData
-    from evaluation.fusion_methods import Method
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from scripts.evaluation.fusion_data import Fold, FusionData
+    from scripts.evaluation.fusion_methods import Method
 
 VERSION = 2
 """Raise it when a change makes cached runs wrong."""

@@ -6,18 +6,19 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from evaluation.fusion_damage import RATES, SNRS_DB, Condition
-from evaluation.fusion_runs import tested
 from scipy.stats import spearmanr
 
 from models.metrics import all_metrics, holm, paired_bootstrap
+from scripts.evaluation.fusion_damage import RATES, SNRS_DB, Condition
+from scripts.evaluation.fusion_runs import tested
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from evaluation.fusion_data import FusionData
-    from evaluation.fusion_runs import Run
     from numpy.typing import NDArray
+
+    from scripts.evaluation.fusion_data import FusionData
+    from scripts.evaluation.fusion_runs import Run
 
     Runs = dict[tuple[str, str], Run]
 

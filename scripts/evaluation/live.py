@@ -17,25 +17,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmarks.words import ErrorRate, normal
 from tqdm import tqdm
-from training.damage import Damage, damaged
 
 from models.metrics import all_metrics
 from realtime.capture.media import MediaFile
 from realtime.clock import VirtualClock
+from realtime.config.load import load
 from realtime.extract.text import TextExtractor
-from realtime.layers import load
-from realtime.parts import Parts
 from realtime.publish.messages import Sentiment
-from realtime.session import Replay
-from realtime.supervise import item_end_ns
-from realtime.types import MODALITIES, NS_PER_S, Chunk, Frame
+from realtime.publish.outlet import Outlet
+from realtime.session.models import SharedModels
+from realtime.session.replay import OfflineRun
+from realtime.types import MODALITIES, NS_PER_S, Chunk, Frame, item_end_ns
+from scripts.benchmarks.words import ErrorRate
+from scripts.training.damage import Damage, damaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from realtime.config import Config
+    from realtime.config.schema import Config
     from realtime.publish.messages import Message
     from realtime.types import TextFeatures, Transcript, Word
 
@@ -93,7 +93,7 @@ class Listening(TextExtractor):
         return super().feed(item)
 
 
-class ListeningParts(Parts):
+class ListeningParts(SharedModels):
     """The live models, with the words of the newest stream in `heard`."""
 
     heard: list[Word]
@@ -139,7 +139,7 @@ def play(
 
     playlist = Playlist(clips, damages, config)
     parts.heard = []
-    Replay(config, parts, VirtualClock(), take, playlist).run(threading.Event())
+    OfflineRun(config, parts, VirtualClock(), Outlet.into(take), playlist).run(threading.Event())
     hop_s = config.window.hop_s
     results = []
     for clip, (begin_ns, end_ns) in zip(clips, playlist.spans, strict=True):
@@ -168,7 +168,7 @@ def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     last = all_metrics(label, np.array([messages[-1].raw if messages else 0.0 for messages in scored], np.float64))
     errors = ErrorRate()
     for result in results:
-        errors.add(normal(result["clip"].text), normal(" ".join(result["words"])))
+        errors.add(result["clip"].text, result["words"])
     everything = [m for messages in scored for m in messages]
     return summary | {
         "coverage": round(float(np.mean(inside)), 4) if inside else None,

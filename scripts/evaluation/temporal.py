@@ -18,20 +18,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
-from training.fusion import predict, train
-from training.held import load
-from training.trainer import Trainer, clip_samples
 
 from models import zoo
 from models.metrics import all_metrics
+from scripts.training.fusion import predict, train
+from scripts.training.held import load
+from scripts.training.trainer import Trainer, clip_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from training.held import Held
-    from training.trainer import Clip
-
     from realtime.types import WindowView
+    from scripts.training.held import HeldOutPredictions
+    from scripts.training.trainer import Clip
 
 KINDS = ("mean", "tcn", "gru", "lstm")
 PREFIXES = (0.25, 0.5, 0.75, 1.0)
@@ -76,7 +75,7 @@ def voices(trainer: Trainer) -> dict[str, dict[str, dict[str, float]]]:
     return table
 
 
-def anytime(held: Sequence[Held]) -> dict[str, dict[str, float]]:
+def anytime(held: Sequence[HeldOutPredictions]) -> dict[str, dict[str, float]]:
     """Figures of the mean over the first part of each clip's windows, and of the last window alone (`final`)."""
     clean = [item for item in held if item.damage == "clean"]
     label = np.array([item.example.label for item in clean])

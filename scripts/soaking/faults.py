@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soaking.rig import healthy, hears, sees
+from scripts.soaking.rig import healthy, hears, sees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parts.live import Heard
-    from soaking.rig import Rig
+    from scripts.harness.live_program import Heard
+    from scripts.soaking.rig import Rig
 
 HANG_S = 10.0
 """When the supervisor gives up a call."""

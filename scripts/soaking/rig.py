@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
-from parts import clips
-from parts.camera import HttpCamera, V4l2Camera, built, child_env
-from parts.live import Live, Pacemaker
-from parts.mosquitto import Mosquitto
-from parts.sound import SoundServer, sound_server
+
+from scripts.harness import clips
+from scripts.harness.camera import HttpCamera, V4l2Camera, built, child_env
+from scripts.harness.live_program import Live, Pacemaker
+from scripts.harness.mosquitto import Mosquitto
+from scripts.harness.sound import SoundServer, sound_server
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from parts.live import Heard
+    from scripts.harness.live_program import Heard
 
-TESTS = Path(__file__).resolve().parents[2] / "tests"
+ROOT = Path(__file__).resolve().parents[2]
 STREAMS = ("desk", "hall")
 FPS = 10
 """Pictures a second that are looked at, of each camera: the breaking and listening happen on the same machine."""
@@ -67,12 +68,12 @@ class Rig:
         )
         env = child_env(self.camera, self.sound) | {
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": f"{TESTS.parent}:{TESTS}",
+            "PYTHONPATH": str(ROOT),
             "LD_PRELOAD": f"{self.camera.env['LD_PRELOAD']}:{built(folder, 'wallclock')}",
             "AGFN_TROUBLE": str(self._trouble),
             "AGFN_WALLCLOCK": str(self._off_s),
         }
-        program = [str(TESTS / "parts" / "troubled.py")]
+        program = ["-m", "scripts.harness.troubled"]
         self.live = Live(folder, self.broker.port, ["--config", str(config)], env, "soak", program)
         stack.callback(self.live.close)
         self.pacemaker = Pacemaker()
@@ -104,7 +105,7 @@ class Rig:
         self.sound.play(noise, name=self._mic)
 
     def trouble(self, *lines: str) -> None:
-        """Let stages fail, see parts/troubled.py."""
+        """Let stages fail, see scripts/harness/troubled.py."""
         fresh = self._trouble.with_suffix(".new")
         fresh.write_text("\n".join(lines))
         fresh.replace(self._trouble)

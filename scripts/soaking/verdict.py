@@ -9,14 +9,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
-from parts.live import HOP_S, breaks_in, faults_of
-from soaking.rig import STREAMS
+
+from scripts.harness.live_program import HOP_S, breaks_in, faults_of
+from scripts.soaking.rig import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import psutil
-    from soaking.rig import Rig
+
+    from scripts.soaking.rig import Rig
 
 WARM_UP = 0.25
 """Share of the run in which memory may still grow: caches and models fill."""

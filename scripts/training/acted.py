@@ -9,20 +9,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from training.fusion import predict
-from training.paths import faces_path
-from training.trainer import clip_samples
-from training.windows import face_view
 
 from models.metrics import all_metrics, auc
+from scripts.training.fusion import predict
+from scripts.training.paths import faces_path
+from scripts.training.trainer import clip_samples
+from scripts.training.windows import face_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.fusion import Sample
-    from training.trainer import Clip, Trainer
-
     from models.agfn import AGFN
+    from scripts.training.fusion import Sample
+    from scripts.training.trainer import Clip, Trainer
 
 
 @dataclass(frozen=True, slots=True)

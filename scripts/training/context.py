@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.context import Context, Memory
+from models.context import Context, ContextState
 from models.metrics import all_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.held import Held
+    from scripts.training.held import HeldOutPredictions
 
 HOP_S = 0.25
 GAP_S = 4.25
@@ -35,7 +35,7 @@ class Fitted:
     figures: dict[str, float]
 
 
-def fit_context(held: Sequence[Held]) -> Fitted:
+def fit_context(held: Sequence[HeldOutPredictions]) -> Fitted:
     """Choose the coefficients with the smallest error of the clips' means; `held` of any damage, clean ones count."""
     videos = in_order([item for item in held if item.damage == "clean"])
     speakers = sorted(videos)
@@ -55,9 +55,9 @@ def fit_context(held: Sequence[Held]) -> Fitted:
     return Fitted(best, {key: round(float(value), 4) for key, value in figures.items()})
 
 
-def play(clips: Sequence[Held], context: Context) -> list[float]:
+def play(clips: Sequence[HeldOutPredictions], context: Context) -> list[float]:
     """Means over the windows of the clips of one video, played as one stream."""
-    memory, now_s, means = Memory(context), 0.0, []
+    memory, now_s, means = ContextState(context), 0.0, []
     for clip in clips:
         scores = []
         for score, present, trust in zip(clip.score, clip.present, clip.reliability[:, 0], strict=True):
@@ -69,9 +69,9 @@ def play(clips: Sequence[Held], context: Context) -> list[float]:
     return means
 
 
-def in_order(held: Sequence[Held]) -> dict[str, list[Held]]:
+def in_order(held: Sequence[HeldOutPredictions]) -> dict[str, list[HeldOutPredictions]]:
     """Clips of each speaker in the order they were said."""
-    videos: dict[str, list[Held]] = {}
+    videos: dict[str, list[HeldOutPredictions]] = {}
     for item in held:
         videos.setdefault(item.example.speaker, []).append(item)
     return {

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from realtime.supervise import item_end_ns
-from realtime.types import NS_PER_S, Chunk, Frame
+from realtime.types import NS_PER_S, Chunk, Frame, item_end_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from training import corpora
+    from scripts.training import corpora
 
 
 ARRAYS = ("score", "spread", "weights", "own", "present", "reliability")
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldOutPredictions:
     """Held-out predictions of one clip: a value per window."""
 
     example: corpora.Example
@@ -44,7 +44,7 @@ class Held:
         return float(self.own[self.present, modality].mean()) if self.present.any() else 0.0
 
 
-def save(held: Sequence[Held], path: Path) -> None:
+def save(held: Sequence[HeldOutPredictions], path: Path) -> None:
     """Write predictions to an .npz: a clip's arrays under its number, damage and name."""
     arrays = {
         f"{number}/{item.damage}/{item.example.id}/{name}": getattr(item, name)
@@ -54,7 +54,7 @@ def save(held: Sequence[Held], path: Path) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def load(path: Path, examples: Sequence[corpora.Example]) -> list[Held]:
+def load(path: Path, examples: Sequence[corpora.Example]) -> list[HeldOutPredictions]:
     """Read what `save` wrote; `examples` are the clips it was about."""
     known = {example.id: example for example in examples}
     parts: dict[tuple[str, str, str], dict[str, np.ndarray]] = {}
@@ -62,10 +62,10 @@ def load(path: Path, examples: Sequence[corpora.Example]) -> list[Held]:
         for key in arrays.files:
             number, damage, name, field = key.split("/")
             parts.setdefault((number, damage, name), {})[field] = arrays[key]
-    return [Held(known[name], damage, **fields) for (_, damage, name), fields in parts.items()]
+    return [HeldOutPredictions(known[name], damage, **fields) for (_, damage, name), fields in parts.items()]
 
 
-def summary(held: Sequence[Held]) -> dict[str, Any]:
+def summary(held: Sequence[HeldOutPredictions]) -> dict[str, Any]:
     """Figures over clips per damage: the mean over a clip's windows against its label."""
     table = {}
     for damage in sorted({item.damage for item in held}):
@@ -82,11 +82,11 @@ def summary(held: Sequence[Held]) -> dict[str, Any]:
     return table
 
 
-def calibration_rows(held: Sequence[Held], damages: Sequence[str]) -> calibrate.Held:
+def calibration_rows(held: Sequence[HeldOutPredictions], damages: Sequence[str]) -> calibrate.HeldOutPredictions:
     """Every fourth window of the held-out clips under these damages, as the calibration wants them."""
     kept = [item for item in held if item.damage in damages]
     rows = [(item, index) for item in kept for index in range(0, len(item.score), 4) if item.present[index]]
-    return calibrate.Held(
+    return calibrate.HeldOutPredictions(
         score=np.array([item.score[index] for item, index in rows]),
         spread=np.array([item.spread[index] for item, index in rows]),
         reliability=np.array([item.reliability[index] for item, index in rows]),

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
-from training import corpora
-from training.adapt import Adapted, Sentence, Stage, average, fit, learned_names, sentence
-from training.fusion import Recipe, Sample, predict, train
-from training.held import Held
-from training.paths import faces_path, tape_path
-from training.tape import load as load_tape
-from training.windows import DIMS, absent, face_view, replay, sentence_view
 
 from models import zoo
 from models.agfn import AGFN, AgfnConfig
-from realtime.config import Config
+from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
 from realtime.types import MODALITIES, FaceFeatures
+from scripts.training import corpora
+from scripts.training.adapt import Adapted, Sentence, Stage, average, fit, learned_names, sentence
+from scripts.training.feature_track import load as load_tape
+from scripts.training.fusion import Recipe, Sample, predict, train
+from scripts.training.held import HeldOutPredictions
+from scripts.training.paths import faces_path, tape_path
+from scripts.training.windows import DIMS, absent, face_view, replay, sentence_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ class Made:
 
     model: AGFN
     adapted: Adapted
-    held: list[Held]
+    held: list[HeldOutPredictions]
 
 
 class Trainer:
@@ -198,9 +198,9 @@ class Trainer:
         return Made(model, adapted, judge(model, self.windows(outside, self.judged, encoder, 1)))
 
 
-def judge(model: AGFN, clips: Sequence[Clip]) -> list[Held]:
+def judge(model: AGFN, clips: Sequence[Clip]) -> list[HeldOutPredictions]:
     """Let a model say what it thinks of clips."""
-    return [Held(clip.example, clip.damage, **predict(model, clip.views)) for clip in clips]
+    return [HeldOutPredictions(clip.example, clip.damage, **predict(model, clip.views)) for clip in clips]
 
 
 def clip_samples(clips: Sequence[Clip], weight: float) -> list[Sample]:

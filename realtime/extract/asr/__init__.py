@@ -1,0 +1,1 @@
+"""Incremental speech recognition: words while the person speaks, committed once and for all."""

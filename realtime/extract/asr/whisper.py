@@ -1,0 +1,318 @@
+"""One decode step of Whisper at a short audio context.
+
+- The encoder of CTranslate2 takes mel inputs of any length; its cost falls faster than its length. Sound and the
+  silence after it are laid into `context_frames` (10 ms each), or more for longer sound, instead of Whisper's 30 s; see
+  docs/asr.md.
+- Feature extraction, encode, generate and align are called one by one, on the same encoder states.
+- Words that are committed already and still in the buffer go in as a forced prefix: they cost no decoding steps and the
+  new text cannot contradict them. Nothing else of the past conditions the decoder.
+- A narrow beam: greedy decoding loses words at a short context, and most of a decode is the encoder (docs/asr.md).
+- Without timestamps: the time of a word comes from the alignment.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from realtime.errors import ModelError
+from realtime.types import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from realtime.config.schema import AsrConfig
+    from realtime.types import Floats
+
+MEL_FRAMES_PER_S = 100
+STATES_PER_S = 50
+MEL_TAIL_SAMPLES = 200
+"""Half an FFT window of silence, so that the last samples are seen in full."""
+LEAST_PROBABILITY = 1e-6
+BEAM = 3
+"""Hypotheses that are followed at once."""
+MARGIN_FRAMES = 90
+"""Silence that follows the sound at least: cut tight, Whisper runs away."""
+LONGEST_FRAMES = 3000
+"""What Whisper was trained on."""
+MEL_FLOOR = 2.0
+"""Whisper clips its log-mel at 8 below the maximum and divides by 4: silence lies 2.0 under the loudest cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A word with its times in seconds from the beginning of the sound that was decoded.
+
+    `tokens` are those of the word itself, `marks` those of the punctuation after it.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
+    probability: float
+    tokens: tuple[int, ...]
+    marks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What the decoder made of a buffer: the words after the prefix, and the evidence that it heard speech.
+
+    `no_speech` is the probability of Whisper's no-speech token, `mean_logprob` that of a token of the new words;
+    `compression` the ratio of zlib over the text (high: repetitive); `cut_short`: the token limit was hit.
+    """
+
+    words: tuple[Timed, ...]
+    no_speech: float = 0.0
+    mean_logprob: float = 0.0
+    compression: float = 1.0
+    cut_short: bool = False
+
+
+class Decoder(Protocol):
+    """What the recogniser needs of a model."""
+
+    def decode(
+        self, sound: Floats, prefix: Sequence[int], max_tokens: int, language: str | None
+    ) -> tuple[Hypothesis, str]:
+        """Return the hypothesis and the language, see AsrModel.decode."""
+        ...
+
+
+class AsrModel:
+    """A Whisper model, loaded once and shared by all streams; CTranslate2 queues calls of several threads.
+
+    Args:
+        config: names the model, its device, precision and threads, language and context.
+        beam: hypotheses that are followed at once.
+
+    Raises:
+        ModelError: the model cannot be found or loaded, or its device is not there.
+    """
+
+    def __init__(self, config: AsrConfig, beam: int = BEAM) -> None:
+        import ctranslate2  # noqa: PLC0415 - heavy: loaded when there is something to transcribe
+
+        self._storage = ctranslate2.StorageView.from_array
+        self._whisper = _load(config)
+        self._mel = self._whisper.feature_extractor
+        self._model = self._whisper.model
+        self.context_frames = round(config.context_s * MEL_FRAMES_PER_S) // 2 * 2
+        self._language, self._beam = config.language, beam
+        self._tokenizers: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def decode(
+        self, sound: Floats, prefix: Sequence[int], max_tokens: int, language: str | None
+    ) -> tuple[Hypothesis, str]:
+        """Decode mono sound at 16 kHz, (N,) float32, of at most 30 s.
+
+        Args:
+            sound: what was heard; if it does not fit the context with a margin of silence, the context grows.
+            prefix: tokens of the words at its beginning that are certain.
+            max_tokens: most new tokens; the runaway guard.
+            language: its code, or None to detect it now.
+
+        Returns:
+            The hypothesis (words after the prefix) and the language it was decoded in.
+        """
+        states = self._model.encode(self._storage(self.features(sound)))
+        language = language or self._choose_language(states)
+        tokenizer = self._tokenizer(language)
+        prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *prefix]
+        result = self._model.generate(
+            states,
+            [prompt],
+            beam_size=self._beam,
+            # CTranslate2 halves this, as Whisper leaves half of its context to the prompt, and counts the prefix in.
+            max_length=min(2 * (len(prefix) + max_tokens), self._whisper.max_length),
+            return_no_speech_prob=True,
+        )[0]
+        # CTranslate2 repeats a forced prefix in its result.
+        tokens = [token for token in result.sequences_ids[0][len(prefix) :] if token < tokenizer.eot]
+        words, probabilities = self._align(states, tokenizer, list(prefix), tokens, len(sound))
+        return Hypothesis(
+            words=words,
+            no_speech=float(result.no_speech_prob),
+            mean_logprob=float(np.mean(np.log(np.maximum(probabilities, LEAST_PROBABILITY)))) if tokens else 0.0,
+            compression=compression_ratio(tokenizer.decode(tokens)),
+            cut_short=len(tokens) >= max_tokens,
+        ), language
+
+    def features(self, sound: Floats) -> Floats:
+        """Log-mel features of the sound laid into the context, (1, mels, frames) float32."""
+        most = self._context(len(sound))
+        mel = self._mel(sound[: most * SAMPLE_RATE_HZ // MEL_FRAMES_PER_S], padding=MEL_TAIL_SAMPLES)
+        context = np.full((1, mel.shape[0], most), mel.max() - MEL_FLOOR, np.float32)
+        frames = min(mel.shape[1], most)
+        context[0, :, :frames] = mel[:, :frames]
+        return context
+
+    def _context(self, samples: int) -> int:
+        """Frames of the context for so much sound, an even number."""
+        needed = math.ceil(samples / SAMPLE_RATE_HZ * MEL_FRAMES_PER_S) + MARGIN_FRAMES
+        return min(max(self.context_frames, needed), LONGEST_FRAMES) // 2 * 2
+
+    def _choose_language(self, states: Any) -> str:  # noqa: ANN401 - a ctranslate2.StorageView
+        if not self._model.is_multilingual:
+            return "en"
+        if self._language != "auto":
+            return self._language
+        token, _ = self._model.detect_language(states)[0][0]
+        return str(token).strip("<|>")
+
+    def _tokenizer(self, language: str) -> Any:  # noqa: ANN401 - a faster_whisper Tokenizer
+        from faster_whisper.tokenizer import Tokenizer  # noqa: PLC0415 - heavy
+
+        with self._lock:
+            if language not in self._tokenizers:
+                self._tokenizers[language] = Tokenizer(
+                    self._whisper.hf_tokenizer, self._model.is_multilingual, task="transcribe", language=language
+                )
+            return self._tokenizers[language]
+
+    def _align(
+        self,
+        states: Any,  # noqa: ANN401 - a ctranslate2.StorageView
+        tokenizer: Any,  # noqa: ANN401 - a faster_whisper Tokenizer
+        prefix: list[int],
+        tokens: list[int],
+        samples: int,
+    ) -> tuple[tuple[Timed, ...], Sequence[float]]:
+        """Return the words of `tokens` with their times, and the probability of each token.
+
+        The prefix takes part in the alignment but not in the result.
+        """
+        if not tokens:
+            return (), ()
+        everything = [*prefix, *tokens]
+        heard = math.ceil(samples / SAMPLE_RATE_HZ * MEL_FRAMES_PER_S) + MEL_FRAMES_PER_S
+        result = self._model.align(states, tokenizer.sot_sequence, [everything], min(self._context(samples), heard))[0]
+        texts, words = tokenizer.split_to_word_tokens(everything)
+        probabilities = result.text_token_probs
+        return join_words(texts, words, result.alignments, probabilities, len(prefix)), probabilities[len(prefix) :]
+
+
+def join_words(
+    texts: Sequence[str],
+    tokens: Sequence[Sequence[int]],
+    path: Sequence[tuple[int, int]],
+    probabilities: Sequence[float],
+    skip_tokens: int = 0,
+) -> tuple[Timed, ...]:
+    """Turn an alignment into words.
+
+    Punctuation is joined to the word before it but lends it no time: in the alignment it spans the pause that follows.
+
+    Args:
+        texts: the words and marks, in order.
+        tokens: tokens of each.
+        path: (token, encoder state) pairs, rising; one past the last token is the end of the text.
+        probabilities: of each token.
+        skip_tokens: the words among the first so many tokens are left out.
+    """
+    begins: dict[int, int] = {}
+    for token, state in path:
+        begins.setdefault(token, state)
+    last = max((state for _, state in path), default=0)
+    words: list[Timed] = []
+    at = 0
+    for text, own in zip(texts, tokens, strict=True):
+        start, end = at, at + len(own)
+        at = end
+        if start < skip_tokens:
+            continue
+        mark = not any(letter.isalnum() for letter in text)
+        if mark and words:
+            words[-1] = _with_mark(words[-1], text, own)
+        elif not mark:
+            begin_s = begins.get(start, last) / STATES_PER_S
+            end_s = begins.get(end, last) / STATES_PER_S
+            words.append(Timed(begin_s, end_s, text, float(np.mean(probabilities[start:end])), tuple(own)))
+    return tuple(words)
+
+
+def compression_ratio(text: str) -> float:
+    """Length of the text over that of its zlib; about 1 for a sentence, over 2.4 for a loop."""
+    raw = text.encode()
+    return len(raw) / len(zlib.compress(raw)) if raw else 1.0
+
+
+def _with_mark(word: Timed, mark: str, tokens: Sequence[int]) -> Timed:
+    return replace(word, text=word.text + mark, marks=(*word.marks, *tokens))
+
+
+def pick_device(name: str) -> tuple[str, int]:
+    """Return the device of a name, and its number: auto takes CUDA where there is one.
+
+    Raises:
+        ModelError: CUDA, or that one of its devices, is asked for and not there.
+    """
+    import ctranslate2  # noqa: PLC0415 - heavy
+
+    there = ctranslate2.get_cuda_device_count()
+    kind, _, number = name.partition(":")
+    if name == "auto":
+        return ("cuda" if there else "cpu"), 0
+    if kind == "cuda" and not there:
+        raise ModelError(f"asr.device {name}: no CUDA device here; use auto or cpu")
+    if int(number or 0) >= max(there, 1):
+        raise ModelError(f"asr.device {name}: the last CUDA device here is cuda:{there - 1}")
+    return kind, int(number or 0)
+
+
+def pick_compute_type(name: str, device: str, number: int) -> str:
+    """Return the compute type of a name; auto takes what is fastest there without loss that is heard."""
+    import ctranslate2  # noqa: PLC0415 - heavy
+
+    if name != "auto":
+        return name
+    if device == "cpu":
+        return "int8"
+    return "float16" if "float16" in ctranslate2.get_supported_compute_types(device, number) else "float32"
+
+
+def _load(config: AsrConfig) -> Any:  # noqa: ANN401 - a faster_whisper.WhisperModel
+    from faster_whisper import WhisperModel  # noqa: PLC0415 - heavy
+
+    device, number = pick_device(config.device)
+    try:
+        return WhisperModel(
+            str(find(config.model)),
+            device=device,
+            device_index=number,
+            compute_type=pick_compute_type(config.compute_type, device, number),
+            cpu_threads=config.threads,
+            num_workers=config.workers,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise ModelError(
+            f"speech model {config.model!r} does not load ({problem}); give tiny.en, a folder of a CTranslate2 Whisper "
+            "model, or a hub name with a network"
+        ) from error
+
+
+def find(name: str) -> Path | str:
+    """Return the folder of a model: as given, or from the zoo; any other name is left to the hub.
+
+    Raises:
+        ModelError: the zoo knows the name but cannot provide the model.
+    """
+    if (Path(name) / "model.bin").is_file():
+        return Path(name)
+    from models import zoo  # noqa: PLC0415 - knows the network, which a folder does not need
+    from models.catalogue import CATALOGUE  # noqa: PLC0415 - as above
+
+    if f"asr-{name}" not in CATALOGUE:
+        return name
+    try:
+        return zoo.path(f"asr-{name}")
+    except zoo.ZooError as error:
+        raise ModelError(str(error)) from error

@@ -1,0 +1,1 @@
+"""Features of the main face in each picture."""

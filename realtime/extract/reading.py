@@ -1,0 +1,123 @@
+"""Second reading: an utterance that has ended is decoded once more, as a whole and without haste.
+
+While somebody speaks, words are committed from the little that was heard, and committed words never change. A decode
+that knows the end of the sentence, by a larger model, reads it better; above all it keeps negations. It gives a Reading
+beside the transcripts, for whoever judges the sentence.
+
+Transcriber --Utterance--> [channel, drops the oldest] --> Reader --> Reading
+
+It must not delay the words to come: the model is loaded in threads of low priority, apart from the live one's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from realtime.extract.asr import hallucination
+from realtime.extract.asr.audio_buffer import SoundBuffer
+from realtime.extract.asr.local_agreement import in_order
+from realtime.extract.asr.whisper import AsrModel
+from realtime.system.threads import started_low, starting_threads
+from realtime.types import NS_PER_S, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from realtime.clock import Clock
+    from realtime.config.schema import AsrConfig
+    from realtime.extract.asr.whisper import Decoder
+    from realtime.types import SpeechFrame
+
+LONGEST_S = 28.0
+"""Of a longer utterance the end is read: Whisper takes 30 s."""
+BEAM = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """The sound of an utterance that has ended; its number is that of its transcripts."""
+
+    number: int
+    sound: SoundBuffer
+
+    @property
+    def end_ns(self) -> int:
+        """Time just after the last sample."""
+        return self.sound.end_ns
+
+
+class WholeUtterance:
+    """Keeps the sound of an utterance while it goes on; its last 28 s.
+
+    Args:
+        ended: takes it when it has ended; must not block.
+    """
+
+    def __init__(self, ended: Callable[[Utterance], None]) -> None:
+        self._ended = ended
+        self._sound = SoundBuffer()
+
+    def append(self, frame: SpeechFrame, *, speech: bool) -> None:
+        """Add a frame."""
+        self._sound.append(frame, speech=speech)
+        if frame.end_ns - self._sound.start_ns > LONGEST_S * NS_PER_S:
+            self._sound.cut(frame.end_ns - int(LONGEST_S * NS_PER_S))
+
+    def end(self, number: int | None) -> None:
+        """Hand the sound over if anything was said in it, and begin anew."""
+        sound, self._sound = self._sound, SoundBuffer()
+        if number is not None and sound:
+            self._ended(Utterance(number, sound))
+
+
+class Reader:
+    """A stage that reads utterances.
+
+    Args:
+        model: what decodes; see `load`.
+        clock: measures the decodes.
+        language: of the speech, or None for the model to decide.
+    """
+
+    def __init__(self, model: Decoder, clock: Clock, language: str | None = None) -> None:
+        self._model, self._clock, self._language = model, clock, language
+
+    def feed(self, item: Utterance, /) -> Iterable[Reading]:
+        """Decode an utterance as a whole."""
+        sound = item.sound
+        began_ns = self._clock.now_ns()
+        heard, _ = self._model.decode(sound.samples(), (), hallucination.max_tokens(sound.duration_s), self._language)
+        evidence = hallucination.Evidence(
+            sound.speech(0), sound.end_ns, heard.no_speech, heard.mean_logprob, heard.compression, in_talk=True
+        )
+        verdict = hallucination.judge(sound.place(heard.words), (), evidence)
+        yield Reading(
+            utterance=item.number,
+            start_ns=sound.start_ns,
+            end_ns=sound.end_ns,
+            words=tuple(word.word(committed=True) for word in in_order(verdict.words, sound.start_ns)),
+            decode_s=(self._clock.now_ns() - began_ns) / NS_PER_S,
+            doubt=verdict.doubt,
+        )
+
+    def flush(self) -> Iterable[Reading]:
+        """Every utterance was read at once."""
+        return ()
+
+    def close(self) -> None:
+        """Nothing is held; the shared model stays loaded."""
+
+
+def load(config: AsrConfig, name: str) -> AsrModel:
+    """Load a model for reading: the live one's settings, with threads that give way to all others.
+
+    Raises:
+        ModelError: the model cannot be found or loaded.
+    """
+
+    def model() -> AsrModel:
+        with starting_threads("reading"):
+            return AsrModel(config.model_copy(update={"model": name, "threads": 1, "workers": 1}), BEAM)
+
+    return started_low(model)

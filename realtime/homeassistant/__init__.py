@@ -1,0 +1,1 @@
+"""Streams as devices of Home Assistant, over MQTT."""

@@ -1,0 +1,126 @@
+"""An extractor in a watched thread of its own, behind a bounded channel."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from realtime.runtime.channel import Channel, ClosedError, Policy
+from realtime.runtime.worker import Worker, WorkerStats
+from realtime.system import malloc
+from realtime.types import Chunk, Event, SpeechFrame, item_end_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from realtime.clock import Clock
+    from realtime.types import Stage
+
+
+PROVEN_AFTER_S = 3.0
+"""A stage that gives nothing out counts as recovered once it has worked for so long: it may fail at the next decode."""
+
+
+class StageWorker(Worker):
+    """An extractor in a thread behind a bounded channel.
+
+    Args:
+        name: of the component.
+        make: builds the stage, in its thread; called again after a failure.
+        sink: takes what the stage gives out.
+        channel: where items wait; sound that is dropped is marked in the next item as a gap.
+        clock: for ages and time-outs.
+        on_event: called with each event.
+        hang_s: how long one item may take.
+        coalesce: hand all that waits to `feed_batch` at once instead of one by one to `feed`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Stage[Any, Any]],
+        sink: Callable[[Any], None],
+        channel: Channel[Any],
+        clock: Clock,
+        on_event: Callable[[Event], None],
+        hang_s: float = 10.0,
+        *,
+        coalesce: bool = False,
+    ) -> None:
+        super().__init__(name, clock, on_event, hang_s)
+        self._make, self._sink, self._coalesce = make, sink, coalesce
+        self._channel = channel
+        self._lost_samples = 0
+        self._flushed = threading.Event()
+
+    def push(self, item: Any) -> None:  # noqa: ANN401 - what the stage eats
+        """Hand over an item; never raises when the worker has been stopped."""
+        try:
+            victim = self._channel.push(item, timeout_s=self.hang_s)
+        except (ClosedError, TimeoutError):
+            return
+        if isinstance(victim, Chunk | SpeechFrame):
+            self._lost_samples += len(victim.samples) + victim.lost_samples
+
+    def finish(self, timeout_s: float) -> None:
+        """Let the stage work off what waits, flush it, and end."""
+        self._channel.close()
+        self._flushed.wait(timeout_s)
+
+    def stop(self) -> None:
+        """Ask the thread to end without working off what waits."""
+        super().stop()
+        self._channel.close()
+
+    def gauge(self) -> WorkerStats:
+        """Return the counts of this moment, with the channel's."""
+        return replace(super().gauge(), channel=self._channel.stats())
+
+    def _run(self, generation: int) -> None:
+        stage = self._make()
+        self.ready.set()
+        begun_ns = self._clock.now_ns()
+        try:
+            while self._current(generation):
+                try:
+                    items = self._take()
+                except TimeoutError:
+                    continue
+                except ClosedError:
+                    self._give(generation, stage.flush())
+                    self._flushed.set()
+                    return
+                self._enter()
+                if self._coalesce:
+                    given = self._give(generation, stage.feed_batch(items))  # type: ignore[attr-defined]
+                else:
+                    given = self._give(generation, stage.feed(items[0]))
+                if self._current(generation):
+                    self._leave()
+                    worked_s = (self._clock.now_ns() - begun_ns) / 1e9
+                    self._delivered(item_end_ns(items[-1]), proven=given > 0 or worked_s > PROVEN_AFTER_S)
+        finally:
+            stage.close()
+            del stage
+            malloc.trim()
+
+    def _take(self) -> list[Any]:
+        items = self._channel.pop_all(0.2) if self._coalesce else [self._channel.pop(0.2)]
+        lost, self._lost_samples = self._lost_samples, 0
+        if lost:
+            items[0] = replace(items[0], lost_samples=items[0].lost_samples + lost)
+        return items
+
+    def _give(self, generation: int, outputs: Iterable[Any]) -> int:
+        given = 0
+        for output in outputs:
+            if generation == self._generation:
+                self._sink(output)
+                given += 1
+        return given
+
+
+def channel_for(policy: Policy, capacity: int = 1) -> Channel[Any]:
+    """Return a channel of a wire whose items the type checker does not follow."""
+    return Channel(policy, capacity)

@@ -1,0 +1,1 @@
+"""Sessions: live devices, files at full speed, and recordings played again."""

@@ -1,0 +1,327 @@
+"""A session: streams, the tick that closes their windows, the fusion worker, and an orderly end.
+
+`Live` runs devices and files at real pace, every stage in a thread. `Replay` runs one file at full speed on a virtual
+clock, all in line and deterministic. Both use the same wiring (pipeline.py), windows and fusion.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from realtime.capture.adapt import AnalysisRate
+from realtime.capture.camera import Camera
+from realtime.capture.microphone import Microphone
+from realtime.capture.player import FilePlayer
+from realtime.fuse.worker import FusionWorker
+from realtime.pipeline import connect, tapped
+from realtime.publish.health import HealthReporter, asr_health
+from realtime.publish.messages import Sentiment
+from realtime.runtime.runner import ThreadedRunner
+from realtime.session.files import note_missing, open_media
+from realtime.session.inbox import Inbox, Order
+from realtime.session.recorder import recorder_of, tap_of
+from realtime.session.stream import Stream
+from realtime.session.ticks import Ticks
+from realtime.types import NS_PER_S, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from realtime.clock import Clock
+    from realtime.config.schema import Config, StreamConfig
+    from realtime.fuse.worker import Estimate
+    from realtime.publish.messages import PublisherHealth, RecordingHealth
+    from realtime.publish.outlet import Outlet
+    from realtime.runtime.worker import WorkerStats
+    from realtime.session.models import SharedModels
+    from realtime.types import WindowView
+
+log = logging.getLogger(__name__)
+
+HEALTH_EVERY_S = 1.0
+NOTHING_AFTER_S = 2.0
+END_WAIT_S = 1.0
+FLUSH_WAIT_S = 5.0
+STOP_LOOK_S = 0.1
+"""While it waits for commands the tick looks so often whether it is to stop."""
+SLOW_BELOW_FPS = 5.0
+"""A webcam that delivers less, for lack of light or bandwidth, misses most expressions."""
+
+
+class LiveStream:
+    """A stream with its threads: devices, or a file at real pace."""
+
+    def __init__(
+        self,
+        config: Config,
+        stream: StreamConfig,
+        parts: SharedModels,
+        clock: Clock,
+        outlet: Outlet,
+        connection: Callable[[str], PublisherHealth | None],
+    ) -> None:
+        self._recorder = recorder_of(config, stream, self._not_recorded)
+        self.stream = Stream(config, stream, clock, outlet, parts.fuser.checkpoint.context, self._recorder)
+        self.ended = threading.Event()
+        self.last_ns: int | None = None
+        self.last_seq: int | None = None
+        self.runner = ThreadedRunner(clock, self.stream.event)
+        self._clock = clock
+        self._file: threading.Thread | None = None
+        self._player: FilePlayer | None = None
+        self._final_ns: int | None = None
+        rate = AnalysisRate(config.camera, clock)
+        self._tap = tap_of(self._recorder, config, stream.name, self.stream.paused)
+        inlets = tapped(
+            connect(
+                self.runner,
+                config,
+                parts,
+                clock,
+                self.stream.window,
+                self.stream.picture or "",
+                self.stream.sound or "",
+                rate,
+            ),
+            self._tap,
+        )
+        self.health = HealthReporter(
+            stream.name, clock, lambda: asr_health(inlets.asr()), lambda: connection(stream.name), self._recording
+        )
+        outlet.subscribe(self.health.saw, Sentiment, stream=stream.name)
+        if (media := open_media(stream, config)) is not None:
+            note_missing(self.stream, media)
+            self._player = FilePlayer(
+                stream.name,
+                media,
+                clock,
+                picture=inlets.picture,
+                sound=inlets.sound,
+                limit=rate,
+                on_event=self.stream.event,
+            )
+            self._file = threading.Thread(
+                target=self._play, args=(self._player,), name=f"{stream.name}-file", daemon=True
+            )
+            return
+        if stream.camera is not None:
+            address = stream.camera
+            self.runner.source(
+                "camera",
+                lambda: Camera(address, config.camera, clock, rate),
+                inlets.picture,
+                open_s=config.camera.open_timeout_s + 1.0,
+                read_s=config.camera.read_timeout_s + 1.0,
+                least_hz=min(SLOW_BELOW_FPS, config.camera.max_fps / 2, config.camera.idle_fps / 1.6),
+            )
+        if stream.mic is not None:
+            name = stream.mic
+            self.runner.source(
+                "microphone",
+                lambda: Microphone(name, config.microphone, clock),
+                inlets.sound,
+                open_s=5.0,
+                read_s=config.microphone.read_timeout_s + 1.0,
+            )
+
+    def prepare(self) -> None:
+        """Load the models of the stages and open the devices."""
+        self.runner.start()
+
+    def begin(self, t0_ns: int) -> None:
+        """Start the clock of the stream, and its file."""
+        self.stream.begin(t0_ns)
+        if self._file is not None:
+            self._file.start()
+
+    def pause(self) -> None:
+        """Release the devices, or hold the file where it is: `paused` until resumed. At once, by the tick only."""
+        if not self.stream.paused.is_set():
+            self.runner.pause()
+            if self._player is not None:
+                self._player.playhead.pause()
+            self.stream.pause()
+
+    def resume(self) -> None:
+        """Open the devices again, or let the file go on. Returns at once, by the tick only."""
+        if self.stream.paused.is_set():
+            self.stream.resume()
+            self.runner.resume()
+            if self._player is not None:
+                self._player.playhead.resume()
+
+    def close(self) -> None:
+        """Release devices and threads."""
+        if self._player is not None:
+            self._player.stop()
+        self.runner.close()
+
+    def end(self) -> None:
+        """Write out the recording, once nothing is sent any more."""
+        if self._tap is not None:
+            self._tap.close()
+        if self._recorder is not None:
+            self._recorder.close()
+
+    def closes(self, end_ns: int) -> int | None:
+        """Return the end of the window to close now; None while the last words of a file are awaited."""
+        if self.last_ns is None or end_ns < self.last_ns:
+            return end_ns
+        if self._final_ns is None:
+            self._final_ns = end_ns
+        return self._final_ns if self.ended.is_set() else None
+
+    def gauges(self) -> dict[str, WorkerStats]:
+        """Counts of each component by name."""
+        return ({} if self._player is None else self._player.gauges()) | self.runner.gauges()
+
+    def recorded(self) -> list[str]:
+        """What was recorded of it."""
+        return [] if self._recorder is None else [self._recorder.summary()]
+
+    def _recording(self) -> RecordingHealth | None:
+        return None if self._recorder is None else self._recorder.health()
+
+    def _not_recorded(self, cause: str) -> None:
+        self.stream.event(Event(self._clock.now_ns(), "recording", "lost", cause))
+
+    def _play(self, player: FilePlayer) -> None:
+        self.last_ns = player.play()
+        if self.last_ns is not None:
+            try:
+                self.runner.finish(FLUSH_WAIT_S)
+            finally:
+                self.ended.set()
+
+
+class Live:
+    """Streams at real pace.
+
+    Args:
+        config: of the process.
+        parts: the models.
+        clock: the monotonic one.
+        outlet: takes each message.
+        connection: figures of a stream's connection to the broker.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        parts: SharedModels,
+        clock: Clock,
+        outlet: Outlet,
+        connection: Callable[[str], PublisherHealth | None] = lambda _: None,
+    ) -> None:
+        self._config, self._clock, self._outlet = config, clock, outlet
+        self.streams = {
+            stream.name: LiveStream(config, stream, parts, clock, outlet, connection) for stream in config.streams
+        }
+        self._fusion = FusionWorker(parts.fuser, config.fusion, clock, len(self.streams), self._publish)
+        self._inbox = Inbox()
+
+    def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
+        """Tick until stopped, for `duration_s` seconds, or until all files have ended."""
+        self._fusion.start()
+        for live in self.streams.values():
+            live.prepare()
+        t0_ns = self._clock.now_ns()
+        for live in self.streams.values():
+            live.begin(t0_ns)
+        try:
+            self._loop(stop, t0_ns, duration_s)
+        finally:
+            for live in self.streams.values():
+                live.close()
+            self._fusion.close(END_WAIT_S)
+            for live in self.streams.values():
+                live.end()
+
+    def recorded(self) -> list[str]:
+        """What was recorded, a line a stream."""
+        return [line for live in self.streams.values() for line in live.recorded()]
+
+    def pause(self, stream: str) -> None:
+        """Release the devices of a stream, from any thread; it says `paused` until it is resumed. Returns at once."""
+        self._inbox.put(Order("pause", stream))
+
+    def resume(self, stream: str) -> None:
+        """Open the devices of a stream again, from any thread. Returns at once."""
+        self._inbox.put(Order("resume", stream))
+
+    def toggle_pause(self) -> None:
+        """Pause all streams, or resume them when all are paused; from any thread or signal. Returns at once."""
+        self._inbox.put(Order("toggle"))
+
+    def _loop(self, stop: threading.Event, t0_ns: int, duration_s: float | None) -> None:
+        ticks = Ticks(t0_ns, self._config)
+        running = dict(self.streams)
+        health_ns, told = t0_ns, False
+        while running and (duration_s is None or ticks.end_ns <= t0_ns + duration_s * NS_PER_S):
+            if not self._obey_until(ticks.due_ns, stop):
+                return
+            late = self._clock.now_ns() - ticks.due_ns > ticks.hop_ns
+            end_ns = ticks.next()
+            for name, live in list(running.items()):
+                if late:
+                    live.health.late()
+                if (closing_ns := live.closes(end_ns)) is None:
+                    continue
+                over = live.ended.is_set() and live.last_ns is not None and closing_ns >= live.last_ns
+                view = live.stream.close_window(closing_ns)
+                if over:
+                    del running[name]
+                    live.last_seq = view.seq
+                self._fusion.submit(view)
+            if not told and end_ns - t0_ns >= NOTHING_AFTER_S * NS_PER_S:
+                told = True
+                for name, live in running.items():
+                    _tell_nothing(name, live)
+            if end_ns - health_ns >= HEALTH_EVERY_S * NS_PER_S:
+                health_ns = end_ns
+                self._report(running)
+
+    def _obey_until(self, due_ns: int, stop: threading.Event) -> bool:
+        """Do what is ordered until the next tick; False when it is time to stop."""
+        while not stop.is_set():
+            left_s = (due_ns - self._clock.now_ns()) / 1e9
+            if (order := self._inbox.take(min(left_s, STOP_LOOK_S))) is not None:
+                self._obey(order)
+            elif left_s <= 0:
+                return True
+        return False
+
+    def _obey(self, order: Order) -> None:
+        chosen = [live for name, live in self.streams.items() if order.stream in {None, name}]
+        action = order.action
+        if action == "toggle":
+            action = "resume" if all(live.stream.paused.is_set() for live in chosen) else "pause"
+        for live in chosen:
+            try:
+                (live.pause if action == "pause" else live.resume)()
+            except Exception:
+                # Whatever goes wrong in one stream must not end the tick of all.
+                log.exception("stream %s: %s failed", live.stream.name, action)
+
+    def _publish(self, view: WindowView, estimate: Estimate) -> None:
+        live = self.streams[view.stream]
+        live.stream.publish(view, estimate)
+        if view.seq == live.last_seq:
+            live.stream.event(Event(self._clock.now_ns(), "stream", "ended"))
+
+    def _report(self, running: dict[str, LiveStream]) -> None:
+        for live in running.values():
+            self._outlet.send(live.health.report(live.gauges() | {"fusion": self._fusion.gauge()}))
+
+
+def _tell_nothing(name: str, live: LiveStream) -> None:
+    devices = [device for device in (live.stream.picture, live.stream.sound) if device]
+    if not any(gauge.items for gauge in live.runner.gauges().values()):
+        log.warning(
+            "%s: nothing from %s yet; still trying. Plug one in (--list-devices shows what there is), or see it work "
+            "without any: scripts/run --demo",
+            name,
+            " or ".join(devices) or "any device: both are switched off",
+        )

@@ -1,0 +1,51 @@
+"""The models of the process, loaded once and shared by all streams."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from models import zoo
+from models.sentence import SentenceEncoder
+from realtime.errors import ModelError
+from realtime.extract.models import Extractors
+from realtime.extract.text import TextExtractor
+from realtime.fuse.worker import fuser_of
+
+if TYPE_CHECKING:
+    from realtime.clock import Clock
+    from realtime.config.schema import Config
+
+
+TEXT = "text."
+"""Prefix of the text encoder's tensors in the weights file."""
+
+
+class SharedModels(Extractors):
+    """Every model of one process: the extractors' and AGFN.
+
+    Args:
+        config: of the process.
+        clock: for the time a forward pass takes.
+
+    Raises:
+        ModelError: a model file is missing, damaged or of another schema.
+    """
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self.fuser = fuser_of(config, clock)
+        super().__init__(config)
+
+    @cached_property
+    def encoder(self) -> SentenceEncoder:
+        """The text encoder with what the weights file carries of it."""
+        extra = self.fuser.checkpoint.extra
+        learned = {name.removeprefix(TEXT): tensor for name, tensor in extra.items() if name.startswith(TEXT)}
+        try:
+            return SentenceEncoder.load(zoo.path("text"), learned)
+        except (zoo.ZooError, OSError, ValueError) as error:
+            raise ModelError(str(error)) from None
+
+    def text(self) -> TextExtractor:
+        """Return a text extractor over the shared encoder."""
+        return TextExtractor(self.encoder)

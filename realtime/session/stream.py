@@ -1,0 +1,153 @@
+"""One stream of a session: its window, its smoothing, and what it says at each tick."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from realtime.capture.names import device_names
+from realtime.clock import utc_now
+from realtime.fuse.context import SpeakerContext
+from realtime.fuse.smooth import Smoother
+from realtime.fuse.window import Window
+from realtime.publish import compose
+from realtime.recording.journal import Entry
+from realtime.recording.window import RecordedWindow
+from realtime.session.device_alerts import DeviceAlerts
+from realtime.types import MODALITIES, Event
+
+if TYPE_CHECKING:
+    from models.context import Context
+    from realtime.clock import Clock
+    from realtime.config.schema import Config, StreamConfig
+    from realtime.fuse.worker import Estimate
+    from realtime.publish.outlet import Outlet
+    from realtime.recording.writer import Recorder
+    from realtime.types import WindowView
+
+log = logging.getLogger(__name__)
+
+
+class Stream:
+    """One stream: state between its extractors and its messages.
+
+    Args:
+        config: of the process.
+        stream: of this stream.
+        clock: of the process.
+        outlet: takes each message.
+        context: how far what was said before counts.
+        recorder: takes all that the window takes and all that is sent.
+        devices: name of the device behind each modality, where they are not those of the configuration.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        stream: StreamConfig,
+        clock: Clock,
+        outlet: Outlet,
+        context: Context,
+        recorder: Recorder | None = None,
+        devices: dict[str, str] | None = None,
+    ) -> None:
+        self.name = stream.name
+        found = device_names(stream, config) if devices is None else devices
+        self.picture, self.sound = found.get("face"), found.get("voice")
+        pictures, sounds = ("camera", "picture"), ("microphone", "sound")
+        self._behind = dict.fromkeys(pictures, self.picture) | dict.fromkeys(sounds, self.sound)
+        named = {name: found[name] for name in MODALITIES if name in found}
+        self._recorder = recorder
+        self.window = (
+            Window(self.name, config.window, named, clock)
+            if recorder is None
+            else RecordedWindow(self.name, config.window, named, clock, recorder.note)
+        )
+        if recorder is not None:
+            recorder.subscribe(outlet, clock)
+        self.paused = threading.Event()
+        self._judging = threading.Lock()
+        """A message is made as a whole before a pause or after it."""
+        self._config, self._clock, self._outlet = config, clock, outlet
+        live = stream.source is None
+        self._notices = DeviceAlerts(
+            {"face": "camera" if live else "picture", "voice": "microphone" if live else "sound"}
+        )
+        self._smoother = Smoother(config.fusion.smoothing_s)
+        self._before = SpeakerContext(context)
+        self._t0_ns = clock.now_ns()  # a device may fail before the stream begins
+        self._started = utc_now()
+        self._events = itertools.count(1)
+        self._closed_ns: dict[int, int] = {}
+
+    def begin(self, t0_ns: int) -> None:
+        """Set the time that messages count their seconds from."""
+        self._t0_ns = t0_ns
+        if self._recorder is not None:
+            self._recorder.note(Entry(self._clock.now_ns(), "begin", t0_ns))
+
+    def close_window(self, end_ns: int) -> WindowView:
+        """Close the window that ends at `end_ns`."""
+        view = self.window.close(end_ns)
+        self._closed_ns[view.seq] = self._clock.now_ns()
+        for event in self._notices.feed(view):
+            if event.cause is not None:
+                log.warning("%s", event.cause)
+            self.event(event)
+        return view
+
+    def publish(self, view: WindowView, estimate: Estimate) -> None:
+        """Send the message of a window and its estimate."""
+        with self._judging:
+            self._publish(view, estimate, paused=self.paused.is_set())
+
+    def _publish(self, view: WindowView, estimate: Estimate, *, paused: bool) -> None:
+        score = None
+        if not paused:
+            estimate = self._before.feed(view, estimate)
+        if estimate.raw is not None and not paused:
+            score = self._smoother.feed(view.end_ns, estimate.raw, estimate.confidence)
+        now_ns = self._clock.now_ns()
+        waited_ms = (now_ns - self._closed_ns.pop(view.seq)) / 1e6
+        message = compose.sentiment(
+            view,
+            estimate,
+            score,
+            self._t0_ns,
+            waited_ms,
+            (now_ns - view.end_ns) / 1e6,
+            paused=paused,
+        )
+        self._outlet.send(message)
+
+    def event(self, event: Event) -> None:
+        """Take an event of a component: tell the window of a lost device, and publish it."""
+        device = self._behind.get(event.component)
+        if device and event.kind in {"lost", "stalled"} and event.cause:
+            self.window.lost(device, event.cause)
+        now_ns = self._clock.now_ns()
+        self._outlet.send(compose.event(self.name, event, self._t0_ns, now_ns, self._started, next(self._events)))
+
+    def pause(self) -> None:
+        """Stop judging; what was seen is forgotten."""
+        with self._judging:
+            self._note_pause(paused=True)
+            self.paused.set()
+            self.window.reset()
+            self._smoother.reset()
+            self._before.reset()
+        self.event(Event(self._clock.now_ns(), "stream", "paused"))
+
+    def resume(self) -> None:
+        """Judge again."""
+        with self._judging:
+            self._note_pause(paused=False)
+            self.window.reset()
+            self.paused.clear()
+        self.event(Event(self._clock.now_ns(), "stream", "resumed"))
+
+    def _note_pause(self, *, paused: bool) -> None:
+        if self._recorder is not None:
+            self._recorder.note(Entry(self._clock.now_ns(), "paused", paused))

@@ -1,0 +1,1 @@
+"""The operating system's side: memory, threads, standard error, logs, addresses; and numbers as people read them."""

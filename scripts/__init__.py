@@ -1,0 +1,1 @@
+"""Commands of the developers: `python -m scripts.train`, `features`, `evaluate`, `bench`, `soak` and others."""

@@ -1,0 +1,1 @@
+"""Benchmarks, one per subcommand of `python -m scripts.bench`."""

@@ -1,0 +1,1 @@
+"""Evaluations, one per subcommand of `python -m scripts.evaluate`."""

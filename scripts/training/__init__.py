@@ -1,0 +1,1 @@
+"""Corpora, damage and training of the text adapter and AGFN."""

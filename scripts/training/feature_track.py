@@ -1,0 +1,117 @@
+"""What the live extractors gave for one clip, with the time each item arrived: saved once, replayed into windows."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from realtime.recording.codec import FACE, SPEECH, SPEECH_SAMPLES
+from realtime.types import FaceFeatures, SpeechFrame, Transcript, VoiceFeatures, Word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from realtime.clock import Clock
+
+FACE_QUALITY = ("found", *(field.name for field in FACE.fields if field.meaning and field.name != "face_id"))
+SPEECH_QUALITY = tuple(field.name for field in SPEECH.fields if field.meaning)
+"""Columns of the quality arrays: the scalars of a recorded item."""
+
+
+class FeatureTrack:
+    """Stands where a window stands in the wiring, and keeps what comes."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.items: list[tuple[int, Any]] = []
+        self.seen: dict[str, list[int]] = {}
+
+    def saw(self, device: str, t_ns: int) -> None:
+        """Note the samples of a device."""
+        self.seen.setdefault(device, []).append(t_ns)
+
+    def add(self, item: Any) -> None:  # noqa: ANN401 - features of any modality, or a Transcript
+        """Note features."""
+        self.items.append((self._clock.now_ns(), item))
+
+    add_face = add_voice = add_speech = add_text = add
+
+    def save(self, path: Path) -> None:
+        """Write to an .npz without pickled objects."""
+        faces = [(at, item) for at, item in self.items if isinstance(item, FaceFeatures)]
+        voices = [(at, item) for at, item in self.items if isinstance(item, VoiceFeatures)]
+        speech = [(at, item) for at, item in self.items if isinstance(item, SpeechFrame)]
+        heard = [(at, item) for at, item in self.items if isinstance(item, Transcript)]
+        arrays: dict[str, np.ndarray] = {
+            "face_at": np.array([at for at, _ in faces], np.int64),
+            "face_t": np.array([face.t_ns for _, face in faces], np.int64),
+            "face_values": np.array([face.values for _, face in faces], np.float32),
+            "face_quality": _rows(faces, FACE_QUALITY),
+            "voice_at": np.array([at for at, _ in voices], np.int64),
+            "voice_t": np.array([voice.t_ns for _, voice in voices], np.int64),
+            "voice_values": np.array([voice.values for _, voice in voices], np.float32),
+            "speech_at": np.array([at for at, _ in speech], np.int64),
+            "speech_t": np.array([frame.t_ns for _, frame in speech], np.int64),
+            "speech_quality": _rows(speech, SPEECH_QUALITY),
+            "transcripts": _bytes([[at, _transcript_out(item)] for at, item in heard]),
+            "seen": _bytes(self.seen),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npz")
+        np.savez_compressed(part, **arrays)
+        part.replace(path)
+
+
+def load(path: Path) -> tuple[list[tuple[int, Any]], dict[str, list[int]]]:
+    """Read a tape: items in order of arrival, and the sample times of each device."""
+    with np.load(path, allow_pickle=False) as arrays:
+        items = sorted(_items(arrays), key=lambda pair: pair[0])
+        return items, json.loads(arrays["seen"].tobytes())
+
+
+def _items(arrays: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401 - numpy's NpzFile
+    for at, t, values, quality in zip(
+        arrays["face_at"], arrays["face_t"], arrays["face_values"], arrays["face_quality"], strict=True
+    ):
+        scalars = dict(zip(FACE_QUALITY, quality.tolist(), strict=True))
+        scalars |= {"found": bool(scalars["found"]), "faces": int(scalars["faces"])}
+        yield int(at), FaceFeatures(int(t), values, **scalars)
+    for at, t, values in zip(arrays["voice_at"], arrays["voice_t"], arrays["voice_values"], strict=True):
+        yield int(at), VoiceFeatures(int(t), values)
+    for at, t, quality in zip(arrays["speech_at"], arrays["speech_t"], arrays["speech_quality"], strict=True):
+        scalars = dict(zip(SPEECH_QUALITY, quality.tolist(), strict=True))
+        scalars["snr_db"] = None if np.isnan(scalars["snr_db"]) else scalars["snr_db"]
+        yield int(at), SpeechFrame(int(t), SPEECH_SAMPLES, **scalars)
+    for at, fields in json.loads(arrays["transcripts"].tobytes()):
+        yield at, _transcript_in(fields)
+
+
+def _rows(items: list[tuple[int, Any]], names: tuple[str, ...]) -> np.ndarray:
+    """Scalars of items, (len(items), len(names)) float32; NaN for what is not known."""
+    values = [[getattr(item, name) for name in names] for _, item in items]
+    return np.array([[np.nan if value is None else value for value in row] for row in values], np.float32)
+
+
+def _transcript_out(item: Transcript) -> list[Any]:
+    words = [[w.start_ns, w.end_ns, w.text, w.probability, w.committed] for w in (*item.committed, *item.tentative)]
+    return [item.t_ns, words, item.decode_s, item.doubt, item.utterance]
+
+
+def _transcript_in(fields: list[Any]) -> Transcript:
+    t_ns, rows, decode_s, doubt, utterance = fields
+    words = [Word(*row) for row in rows]
+    return Transcript(
+        t_ns,
+        tuple(word for word in words if word.committed),
+        tuple(word for word in words if not word.committed),
+        decode_s,
+        doubt,
+        utterance,
+    )
+
+
+def _bytes(value: Any) -> np.ndarray:  # noqa: ANN401 - anything JSON can hold
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
