@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+MOST = 1e4
+"""No coefficient of an interval on a scale of 6 is larger; the product of two stays a number."""
 LIMIT = 3.0
 LEVEL = 0.9
 METHODS = ("conformal", "variance", "normalised", "reliability")
@@ -80,12 +82,12 @@ class Calibration:
         """Read what `to_dict` gave.
 
         Raises:
-            ValueError: a key is missing or unknown, or a number is negative or not finite.
+            ValueError: a key is missing or unknown, or a number is negative or more than MOST.
         """
         try:
             made = cls(**{**data, "doubt": tuple(float(value) for value in data["doubt"])})
             numbers = (made.factor, made.constant, made.slope, made.blank_half, *made.doubt)
-            sound = all(math.isfinite(value) and value >= 0 for value in numbers) and made.blank_half > 0
+            sound = all(0 <= value <= MOST for value in numbers) and made.blank_half >= 1 / MOST
         except (TypeError, KeyError) as error:
             raise ValueError(f"not a calibration: {error!r}") from None
         if not sound:

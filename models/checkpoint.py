@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from models import manifest
 from models.agfn import AGFN, AgfnConfig
 from models.calibrate import Calibration
 from models.context import Context
@@ -73,6 +74,8 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
     part = target.with_name(target.name + ".part")
     part.write_bytes(content)
     part.replace(target)
+    if manifest.expected(target) is not None:  # or what was just written would be refused
+        manifest.note(target, content)
 
 
 def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
@@ -82,6 +85,10 @@ def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
         CheckpointError: see the class.
     """
     content = _read(Path(path))
+    if problem := manifest.problem(
+        Path(path), content, listed=Path(path).parent.resolve() == manifest.SHIPPED.resolve()
+    ):
+        raise CheckpointError(f"{path}: {problem}; install the program again, or use weights of your own from a folder")
     header = _header(path, content)
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
@@ -91,12 +98,14 @@ def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
             "train again with scripts/train.py"
         )
     try:
-        model = AGFN(_bounded(AgfnConfig.from_json(header["config"]))).eval()
+        config = _bounded(AgfnConfig.from_json(header["config"]))
+        tensors = load_tensors(content)
+        _check_size(config, tensors)
+        model = AGFN(config).eval()
         calibration = Calibration.from_dict(json.loads(header["calibration"]))
         context = Context.from_dict(json.loads(header.get("context", "{}")))
         metadata = json.loads(header["training"])
-        tensors = load_tensors(content)
-    except (KeyError, ValueError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError, RecursionError, OverflowError, SafetensorError) as error:
         raise CheckpointError(f"{path}: damaged: {error}") from None
     state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     extra = {name.removeprefix(EXTRA): value for name, value in tensors.items() if name.startswith(EXTRA)}
@@ -137,6 +146,17 @@ def _bounded(config: AgfnConfig) -> AgfnConfig:
     if len(config.inputs) > 16 or config.width > 512 or config.width % config.heads:
         raise ValueError("a size out of bounds")
     return config
+
+
+def _check_size(config: AgfnConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Compare what the configuration asks for with what the file holds, before any memory is taken for it."""
+    there = sum(value.numel() for name, value in tensors.items() if name.startswith("model."))
+    if config.width * (sum(config.inputs.values()) + config.layers) > 4 * there:
+        raise ValueError("the network would be larger than its weights")
+    with torch.device("meta"):
+        wanted = sum(value.numel() for value in AGFN(config).state_dict().values())
+    if wanted > 2 * there:
+        raise ValueError(f"the network would be larger than its weights: {wanted}, the file has {there}")
 
 
 def _fill(path: Path | str, model: AGFN, state: Mapping[str, Tensor]) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LIMIT = 3.0
+MOST = 1e6
+"""No coefficient is larger, be it a share or seconds."""
 DELAY_S = 4.0
 """A window shares its words with those up to its own length later: it is remembered only after that."""
 
@@ -48,14 +50,14 @@ class Context:
         """Read what `to_dict` gave.
 
         Raises:
-            ValueError: a key is unknown, or a number negative or not finite.
+            ValueError: a key is unknown, or a number negative or more than MOST.
         """
         try:
             made = cls(**{name: float(value) for name, value in data.items()})
         except (TypeError, AttributeError) as error:
             raise ValueError(f"not a context: {error}") from None
         values = asdict(made).values()
-        if not all(math.isfinite(value) and value >= 0 for value in values) or made.give > 1 or made.memory_s <= 0:
+        if not all(0 <= value <= MOST for value in values) or made.give > 1 or made.memory_s < 1 / MOST:
             raise ValueError(f"not a context: {dict(data)}")
         return made
 

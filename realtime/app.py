@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 from realtime.clock import MonotonicClock, VirtualClock
-from realtime.errors import UsageError
+from realtime.errors import AgfnError, UsageError
 from realtime.fuse.worker import fuser_of
 from realtime.overlay.child import OverlayProcess
-from realtime.publish.access import Access, access_of
 from realtime.publish.jsonlines import JsonLines
 from realtime.publish.mqtt import MqttPublisher
 from realtime.publish.outlet import KINDS, Outlet
@@ -26,9 +25,8 @@ from realtime.session.replay import OfflineRun
 from realtime.terminal.view import LogView, TerminalView
 
 if TYPE_CHECKING:
-    import threading
-
     from realtime.config.schema import Config
+    from realtime.publish.access import Access
     from realtime.publish.messages import Command, PublisherHealth
     from realtime.recording.reader import Recording
 
@@ -78,18 +76,23 @@ class App:
                 raise UsageError("--record with a recording as --source would keep the same twice: leave one out")
             config = recorded_settings(config, recording)
         self._config = config
+        self._stop: threading.Event | None = None
         clock = MonotonicClock()
         names = [stream.name for stream in config.streams]
         for stream in config.streams if recording is None else ():
             open_media(stream, config)  # a file that can't be read is said before models are loaded for seconds
         self._outlet = outlet = Outlet()
         self._parts: list[Part] = []
-        consent = config.privacy.publish_text
+        self._shown = False
+        self._lines: JsonLines | None = None
+        self._nobody = threading.Event()
         if output is not None:
-            lines = JsonLines(output, lossless=pace == "fast")
-            outlet.subscribe(lines.send, *KINDS, words=consent)
-            self._parts.append(lines)
-        self._mqtt = None if config.mqtt.url == "off" else MqttPublisher(config.mqtt, names, self._command, clock)
+            self._lines = JsonLines(output, lossless=pace == "fast", ended=self._no_more_output)
+            outlet.subscribe(self._lines.send, *KINDS, words=config.privacy.publish_text)
+            self._parts.append(self._lines)
+        birth = f"{config.homeassistant.prefix}/status"
+        off = config.mqtt.url == "off"
+        self._mqtt = None if off else MqttPublisher(config.mqtt, names, self._command, clock, birth)
         self._session: Live | OfflineRun | RecordingReplay
         if recording is not None:
             virtual = VirtualClock()
@@ -119,10 +122,11 @@ class App:
             outlet.subscribe(self._mqtt.send, *KINDS, words=config.privacy.publish_text)
             where = self._mqtt.url
             if config.homeassistant.enabled:
-                self._start_homeassistant(config, names, where)
+                self._start_homeassistant(config, names, self._mqtt.access)
             if config.dashboard.port is not None:
-                where = f"{where}  {self._start_dashboard(config, config.dashboard.port, where)}"
+                where = f"{where}  {self._start_dashboard(config, config.dashboard.port, self._mqtt.access)}"
         # The screen is the user's own: words may be seen there.
+        self._shown = view
         shown = TerminalView(names, where, self.toggle_pause) if view else LogView(names, where)
         shown.subscribe(outlet)
         self._parts.append(shown)
@@ -137,35 +141,54 @@ class App:
         metrics.subscribe(self._outlet)
         self._parts.append(Endpoint(metrics.registry, port))
 
-    def _start_homeassistant(self, config: Config, names: list[str], broker: str) -> None:
+    def _start_homeassistant(self, config: Config, names: list[str], broker: Access) -> None:
         from realtime.homeassistant.sink import HomeAssistant  # noqa: PLC0415 - imported where asked for
 
-        sink = HomeAssistant(config.homeassistant, broker_access(config, broker), config.mqtt.base, names)
+        sink = HomeAssistant(config.homeassistant, broker, config.mqtt.base, names)
         sink.subscribe(self._outlet)
         self._parts.append(sink)
 
-    def _start_dashboard(self, config: Config, port: int, broker: str) -> str:
+    def _start_dashboard(self, config: Config, port: int, broker: Access) -> str:
         from realtime.dashboard.server import Dashboard  # noqa: PLC0415 - imported where asked for
 
-        inside = broker_access(config, broker) if config.dashboard.broker is None else None
-        bridge = None if inside is None else (inside.host, inside.port)
+        bridge = (broker.host, broker.port) if config.dashboard.broker is None else None
         dashboard = Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker)
         self._parts.append(dashboard)
         return dashboard.url
 
     def run(self, stop: threading.Event, duration_s: float | None) -> None:
-        """Run the session to its end, then say goodbye."""
+        """Run the session to its end, then say goodbye.
+
+        Raises:
+            AgfnError: a recording or the output ended before the session did, as on a full disk.
+        """
         if self._config.record.folder is not None:
             record = self._config.record
             kept = "with the words" if record.text else "no words"
             kept += ", WITH PICTURES AND SOUND" if record.media else ", no picture, no sound"
             log.info("recording into %s (%s)", record.folder, kept)
+        self._stop = stop
+        if self._nobody.is_set():
+            stop.set()
         try:
             self._session.run(stop, duration_s)
         finally:
             self._close()
             for line in self._session.recorded():
                 log.info("%s", line)
+        early = self._session.ended_early() or (self._lines.failed if self._lines else None)
+        if early is not None:
+            raise AgfnError(f"ended early: {early}")
+
+    def _no_more_output(self) -> None:
+        """Stop when the messages went nowhere else: no camera stays open for nobody."""
+        config = self._config
+        served = config.mqtt.url != "off" or config.metrics.port is not None or config.record.folder is not None
+        if served or self._shown:
+            return
+        self._nobody.set()
+        if self._stop is not None:
+            self._stop.set()
 
     def toggle_pause(self) -> None:
         """Pause all streams, or resume them when they are paused. Returns at once."""
@@ -184,11 +207,3 @@ class App:
         while self._parts:
             with contextlib.suppress(OSError):
                 self._parts.pop().close()
-
-
-def broker_access(config: Config, broker: str) -> Access:
-    """How a further connection reaches the broker that the program uses: the embedded one may have another port."""
-    if config.mqtt.url != "embedded":
-        return access_of(config.mqtt)
-    parts = urlsplit(broker)
-    return Access(parts.hostname or "", parts.port or config.mqtt.port, speaks_v5=False)

@@ -17,25 +17,23 @@ import asyncio
 import contextlib
 import json
 import logging
-import random
-import ssl
 import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from aiomqtt import Client as MqttClient
 from aiomqtt import MqttError
-from aiomqtt.exceptions import MqttConnectError
 from pydantic import ValidationError
 
 from realtime.config.schema import MqttConfig
 from realtime.errors import AgfnError, BrokerError, UsageError
 from realtime.publish.access import access_of
+from realtime.publish.connection import BoundedClient, Connection, code_of, distrust_of
 from realtime.publish.messages import Command, EventMessage, Health, Sentiment, topic
 
 if TYPE_CHECKING:
     from typing import Literal
 
+    from aiomqtt import Client as MqttClient
     from aiomqtt import Message
     from typing_extensions import Self
 
@@ -44,8 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["Client", "ContractError", "EventMessage", "Feed", "Health", "Sentiment"]
 
 log = logging.getLogger(__name__)
-client_log = logging.getLogger("realtime.client.mqtt")
-client_log.setLevel(logging.ERROR)  # what paho warns of is handled here
 
 MAX_BYTES = 64 * 1024
 """More than any message of the contract; longer payloads are refused unread."""
@@ -54,8 +50,8 @@ KNOWN_EVENTS = 1000
 ANSWER_S = 5.0
 KEEPALIVE_S = 5
 BACKOFF_S = (0.25, 4.0)
-REFUSED = dict.fromkeys((4, 5, 134, 135), "wrong user name or password, or not allowed here")
-"""As MQTT 3.1.1 numbers them, and as paho translates that into the numbers of 5."""
+REFUSED = dict.fromkeys((134, 135), "wrong user name or password, or not allowed here")
+"""As MQTT 5 numbers them, into which paho translates those of 3.1.1."""
 
 Said = TypeVar("Said", Sentiment, EventMessage, Health)
 Model = type[Sentiment] | type[EventMessage] | type[Health]
@@ -125,7 +121,6 @@ class Client:
         connect_s: how long to wait for the first connection; None waits for ever.
 
     Attributes:
-        connected: whether there is a connection now.
         connects: connections made so far.
         refused: payloads on the topics that were no messages.
 
@@ -145,7 +140,6 @@ class Client:
         key_file: str | None = None,
         connect_s: float | None = 10.0,
     ) -> None:
-        self.connected = False
         self.connects = self.refused = 0
         self._access, self._base = _access(url, base, username, password_file, ca_file, cert_file, key_file), base
         self._connect_s = connect_s
@@ -153,8 +147,14 @@ class Client:
         self._events: OrderedDict[str, None] = OrderedDict()
         self._mqtt: MqttClient | None = None
         self._settled = asyncio.Event()
+        self._connection = Connection(self._client, self._serve, self._lost, BACKOFF_S)
         self._end: AgfnError | Literal[False] | None = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._connection.up
 
     async def __aenter__(self) -> Self:
         """Connect.
@@ -162,7 +162,7 @@ class Client:
         Raises:
             BrokerError: nobody answers within `connect_s`, or the broker refuses.
         """
-        self._task = asyncio.create_task(self._run(), name="agfn-client")
+        self._task = asyncio.create_task(self._connection.run(), name="agfn-client")
         self._task.add_done_callback(self._ended)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._settled.wait(), self._connect_s)
@@ -204,7 +204,7 @@ class Client:
         await self._command(stream, Command(command="resume"))
 
     async def _command(self, stream: str, command: Command) -> None:
-        if self._mqtt is None:
+        if self._mqtt is None or not self.connected:
             raise BrokerError(f"{self._access.url}: not connected; the command was not sent")
         try:
             await self._mqtt.publish(topic(self._base, stream, "command"), command.payload(), qos=1)
@@ -228,42 +228,24 @@ class Client:
             feed.put(end)
         self._settled.set()
 
-    async def _run(self) -> None:
-        failures = 0
-        while self._end is False:
-            before = self.connects
-            try:
-                await self._serve()
-            except (MqttError, ValueError) as error:  # ValueError: paho, on what a broken broker sends
-                refusal = _refusal(error)
-                if refusal:
-                    self._finish(BrokerError(f"{self._access.url}: {refusal}"))
-                log.info("%s: %s; trying on", self._access.url, error)
-            finally:
-                self._mqtt, self.connected = None, False
-            failures = 1 if self.connects > before else failures + 1
-            first_s, longest_s = BACKOFF_S
-            await asyncio.sleep(min(longest_s, first_s * 2.0 ** min(failures - 1, 8)) * random.uniform(0.75, 1.25))
+    def _client(self) -> MqttClient:
+        return BoundedClient(self._access, keepalive=KEEPALIVE_S, timeout=ANSWER_S)
 
-    async def _serve(self) -> None:
-        access = self._access
-        async with MqttClient(
-            access.host,
-            access.port,
-            username=access.username,
-            password=access.password,
-            tls_context=access.tls,
-            keepalive=KEEPALIVE_S,
-            timeout=ANSWER_S,
-            logger=client_log,
-        ) as mqtt:
-            await mqtt.subscribe([(topic(self._base, "+", "sentiment"), 0), (topic(self._base, "+", "health"), 0)])
-            await mqtt.subscribe(topic(self._base, "+", "event"), qos=1)
-            self._mqtt, self.connected = mqtt, True
-            self.connects += 1
-            self._settled.set()
-            async for message in mqtt.messages:
-                self._take(message)
+    def _lost(self, error: Exception) -> None:
+        if refusal := _refusal(error):
+            self._finish(BrokerError(f"{self._access.url}: {refusal}"))
+            self._connection.close()
+        log.info("%s: %s; trying on", self._access.url, error)
+
+    async def _serve(self, mqtt: MqttClient) -> None:
+        await mqtt.subscribe([(topic(self._base, "+", "sentiment"), 0), (topic(self._base, "+", "health"), 0)])
+        await mqtt.subscribe(topic(self._base, "+", "event"), qos=1)
+        self._mqtt = mqtt
+        self._connection.proved()
+        self.connects += 1
+        self._settled.set()
+        async for message in mqtt.messages:
+            self._take(message)
 
     def _take(self, message: Message) -> None:
         _, stream, kind = message.topic.value.rsplit("/", 2)
@@ -346,8 +328,4 @@ def _other_version(kind: str, payload: bytes) -> str | None:
 
 def _refusal(error: Exception) -> str | None:
     """Say why waiting does not help, or None where it may."""
-    if isinstance(error.__context__, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.__context__.verify_message})"
-    if isinstance(error, MqttConnectError):
-        return REFUSED.get(error.rc if isinstance(error.rc, int) else error.rc.value if error.rc else 0)
-    return None
+    return distrust_of(error) or REFUSED.get(code_of(error) or 0)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from realtime.errors import AgfnError, ModelError, UsageError
-from realtime.system.logs import say_error, set_up
+from realtime.system.address import refuse_secret, without_addresses
+from realtime.system.logs import printable, say_error, set_up
 from realtime.system.malloc import return_freed
 from realtime.system.threads import limit_pools
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 EPILOG = """exit codes: 0 ended or stopped, 1 error of the program, 2 wrong option or configuration, 3 unreadable file,
 4 the broker refuses, 5 model file missing or damaged.
-The password of a broker is read from AGFN_MQTT_PASSWORD or mqtt.password_file, never from an option."""
+The password of a broker is read from AGFN_MQTT_PASSWORD or mqtt.password_file, that of a network camera from
+AGFN_CAMERA_PASSWORD or camera.password_file, never from an option."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: always.
         """
-        raise UsageError(f"{message}; --help lists the options")
+        raise UsageError(f"{without_addresses(message)}; --help lists the options")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -104,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AgfnError as error:
         say_error(error)
         return error.exit_code
+    except MemoryError:
+        say_error(AgfnError("out of memory: give it fewer streams, or a smaller model or file"))
+        return AgfnError.exit_code
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:
@@ -116,6 +121,8 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--source plays a file; leave out --camera and --mic")
     if (args.no_camera and args.camera) or (args.no_mic and args.mic):
         raise UsageError("--no-camera and --no-mic contradict --camera and --mic")
+    if args.camera:
+        refuse_secret(args.camera, "--camera")
     values: dict[str, Any] = {}
     if args.device:
         values["fusion"] = {"device": args.device}
@@ -151,7 +158,7 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.list_devices:
         from realtime.capture.devices import list_devices  # noqa: PLC0415 - devices are slow to look at
 
-        _say("\n".join(list_devices()))
+        _say("\n".join(printable(line) for line in list_devices()))  # a device may call itself anything
         return 0
     if args.print_schema:
         from realtime.publish.messages import schema_json  # noqa: PLC0415 - pydantic is slow to import
@@ -213,8 +220,10 @@ def _run(args: argparse.Namespace, config: Config) -> int:
 
     stop = threading.Event()
     app = App(config, pace=args.pace, output=args.output, view=not args.no_view, overlay=args.overlay)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    ends = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    for number in ends:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup goes on when the terminal is closed
+            signal.signal(number, lambda *_: stop.set())
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda *_: app.toggle_pause())
     terminal = sys.stderr is not None and sys.stderr.isatty()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from models import manifest
 from models.checkpoint import CheckpointError, load
 from models.export import beside, digest, example, to_onnx
 from realtime.extract.schema import schema_hash
@@ -47,6 +48,8 @@ def write(weights: Path) -> tuple[AGFN, Path]:
     part = target.with_name(target.name + ".part")
     part.write_bytes(content)
     part.replace(target)
+    manifest.note(weights, weights.read_bytes())
+    manifest.note(target, content)
     return model, target
 
 

@@ -5,6 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realtime.config import strictyaml
 from realtime.config.load import load, to_yaml
 from realtime.config.schema import Config
 from realtime.errors import UsageError
@@ -193,3 +194,23 @@ def test_the_commented_file_is_the_defaults():
     file = Path("configs/default.yaml")
     assert file.read_text() == commented()
     assert load(file, environ={})[0] == Config()
+
+
+def test_thousands_of_streams_are_refused_before_they_are_all_read(tmp_path, monkeypatch):
+    file = tmp_path / "many.yaml"
+    file.write_text("streams:\n" + "".join(f"  - {{name: s{n}, camera: '{n}', mic: null}}\n" for n in range(5000)))
+    composed = []
+    real = strictyaml._Loader.compose_node
+    monkeypatch.setattr(
+        strictyaml._Loader, "compose_node", lambda *args: composed.append(1) or real(*args), raising=True
+    )
+    with pytest.raises(UsageError, match=f"more than {strictyaml.MOST_NODES} keys and values"):
+        load(file, environ={})
+    assert len(composed) <= strictyaml.MOST_NODES + 1
+
+
+def test_more_streams_than_any_machine_analyses_are_refused(tmp_path):
+    file = tmp_path / "many.yaml"
+    file.write_text("streams:\n" + "".join(f"  - {{name: s{n}}}\n" for n in range(65)))
+    with pytest.raises(UsageError, match="at most 64"):
+        load(file, environ={})

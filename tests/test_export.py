@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet
 import pytest
+from test_messages import sentiment
 
 from realtime.clock import VirtualClock
 from realtime.export.__main__ import main
@@ -203,12 +204,14 @@ def test_a_damaged_entry_is_said_and_leaves_no_half_files(tmp_path, capsys, topi
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_messages_of_another_version_with_fewer_keys_leave_cells_empty(tmp_path):
-    damaged(tmp_path / "session", "sentiment", {"schema": "agfn.sentiment/1", "score": 1})
+def test_keys_that_are_not_known_yet_are_left_out_and_those_that_came_later_are_empty(tmp_path):
+    body = json.loads(sentiment().to_json()) | {"a_later_key": 1}
+    del body["context"], body["faces"]  # both were added within version 1
+    damaged(tmp_path / "session", "sentiment", body)
     assert main([str(tmp_path / "session"), "-o", str(tmp_path / "out"), "--parquet", "--elan"]) == 0
     [row] = pd.read_parquet(tmp_path / "out" / "desk.sentiment.parquet").to_dict("records")
-    assert row["score"] == 1.0
-    assert pd.isna(row["seq"])
+    assert row["score"] == 1.24
+    assert pd.isna(row["context"])
 
 
 def test_without_pyarrow_parquet_says_how_to_get_it(made, tmp_path, capsys, monkeypatch):

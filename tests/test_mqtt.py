@@ -1,14 +1,17 @@
+import contextlib
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_messages import event, sentiment
+from test_messages import event, health, sentiment
 
 from realtime.config.schema import MqttConfig
 from realtime.errors import BrokerError, UsageError
@@ -102,7 +105,8 @@ def test_mqtt_5_carries_content_type_and_expiry(mosquitto, subscribe, publish):
 def test_a_broker_of_mqtt_3_1_1_is_spoken_to_in_3_1_1(publish):
     old = publish("embedded", port=0)
     assert old.wait_ready(5)
-    publisher = publish(old.url, streams=("other",))
+    password = str(old._broker.password_file)
+    publisher = publish(old.url, streams=("other",), username="agfn", password_file=password)
     assert publisher.wait_ready(8)
     subscriber = Subscriber(int(old.url.rsplit(":", 1)[1]), v5=False)
 
@@ -352,6 +356,150 @@ def test_a_retained_command_is_not_obeyed(mosquitto, subscribe, publish):
     wait_for(lambda: publisher.stats("desk").commands_refused == 1)
 
     assert got == []
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("v5", [True, False], ids=["5", "3.1.1"])
+def test_a_retained_command_is_not_obeyed_while_it_runs_either(mosquitto, subscribe, versioned, v5):
+    got = []
+    publisher = versioned(mosquitto, v5, on_command=lambda _, command: got.append(command.command))
+    teller = subscribe()
+
+    teller.say("agfn/desk/command", b"pause", retain=True)
+    wait_for(lambda: publisher.stats("desk").commands_refused == 1)
+    teller.say("agfn/desk/command", b"resume")
+    wait_for(lambda: got)
+
+    assert got == ["resume"]
+    stats = publisher.stats("desk")
+    assert (stats.commands, stats.commands_refused) == (1, 1)
+
+
+@pytest.mark.real
+def test_a_retained_command_is_not_obeyed_by_the_embedded_broker_s_program(publish):
+    got = []
+    publisher = publish("embedded", port=0, on_command=lambda _, command: got.append(command.command))
+    assert publisher.wait_ready(5)
+    teller = Subscriber(publisher.access.port, v5=False)
+
+    teller.say("agfn/desk/command", b"pause", retain=True)
+    wait_for(lambda: publisher.stats("desk").commands_refused == 1)
+    teller.say("agfn/desk/command", b"pause")
+    wait_for(lambda: got)
+    teller.close()
+
+    assert got == ["pause"]
+    assert publisher.stats("desk").commands == 1
+
+
+@pytest.fixture
+def versioned():
+    """Makes a publisher that speaks one version of MQTT only."""
+    made = []
+
+    def make(broker, v5, on_command=lambda *_: None):
+        publisher = MqttPublisher(MqttConfig(url=broker.url), ["desk"], on_command)
+        publisher._access = replace(publisher._access, speaks_v5=v5)
+        made.append(publisher)
+        publisher.start()
+        assert publisher.wait_ready(5)
+        return publisher
+
+    yield make
+    for publisher in made:
+        publisher.close(0.5)
+
+
+def warnings_of_twins(caplog):
+    return [record.getMessage() for record in caplog.records if "another program publishes" in record.getMessage()]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("v5", [True, False], ids=["5", "3.1.1"])
+def test_a_twin_is_noticed_on_both_sides_and_its_goodbye_does_not_call_the_other_offline(
+    mosquitto, subscribe, versioned, v5, caplog
+):
+    one, two = versioned(mosquitto, v5), versioned(mosquitto, v5)
+    for number in range(3):
+        one.send(health().model_copy(update={"messages": number}))
+        two.send(health().model_copy(update={"messages": 100 + number}))
+    wait_for(lambda: one.stats("desk").foreign == 3 and two.stats("desk").foreign == 3)
+    assert len(warnings_of_twins(caplog)) == 2  # once each, not for every message
+    assert "stream desk" in warnings_of_twins(caplog)[0]
+
+    two.close()
+    watcher = subscribe(topics="agfn/desk/status")
+    wait_for(lambda: watcher.payloads("/status")[-1:] == [b"online"], what="the truth")
+    one.close()
+    wait_for(lambda: watcher.payloads("/status")[-1:] == [b"offline"], what="the end")
+    time.sleep(0.3)
+    assert watcher.payloads("/status")[-1] == b"offline"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("v5", [True, False], ids=["5", "3.1.1"])
+def test_a_program_does_not_take_itself_for_a_twin(mosquitto, subscribe, versioned, v5, caplog):
+    publisher = versioned(mosquitto, v5)
+    watcher = subscribe()
+    for number in range(100):
+        publisher.send(health().model_copy(update={"messages": number}))
+        time.sleep(0.005)
+    wait_for(lambda: len(watcher.payloads("/health")) == 100)
+    mosquitto.kill()
+    mosquitto.start()
+    wait_for(lambda: publisher.stats("desk").connects == 2)
+    for number in range(10):
+        publisher.send(health().model_copy(update={"messages": 200 + number}))
+    wait_for(lambda: publisher.stats("desk").sent == 110)
+    time.sleep(0.2)
+
+    assert publisher.stats("desk").foreign == 0
+    assert warnings_of_twins(caplog) == []
+
+
+class Flooder:
+    """A false broker that greets and then sends one packet of 200 MB."""
+
+    def __init__(self, connack):
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port, self.sent, self.hung_up, self._connack = self._server.getsockname()[1], 0, 0, connack
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                one, _ = self._server.accept()
+                with one:
+                    one.recv(1000)
+                    self._flood(one)
+
+    def _flood(self, one):
+        one.settimeout(5)
+        try:
+            one.sendall(self._connack + b"\x30\x80\x84\xaf\x5f\x00\x01x")
+            for _ in range(200):
+                one.sendall(b"x" * 1_000_000)
+                self.sent += 1_000_000
+        except TimeoutError:
+            return
+        except OSError:
+            self.hung_up += 1
+
+    def close(self):
+        self._server.close()
+
+
+@pytest.mark.parametrize("connack", [b"\x20\x03\x00\x00\x00", b""], ids=["after the greeting", "at once"])
+def test_a_false_broker_that_sends_a_huge_packet_is_hung_up_on(publish, connack, caplog):
+    false = Flooder(connack)
+    publisher = publish(f"mqtt://127.0.0.1:{false.port}")
+    try:
+        wait_for(lambda: false.hung_up >= 1, 20, "the hang-up")
+        assert false.sent < 20_000_000 * false.hung_up  # what the buffers of the system take
+    finally:
+        publisher.close(0.5)
+        false.close()
+    assert "sent a packet of 200000000 bytes; hung up" in caplog.text
 
 
 @pytest.mark.real

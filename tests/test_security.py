@@ -138,7 +138,7 @@ def test_a_flood_and_huge_commands_on_a_broker_of_3_1_1_change_little(start, cap
     subscriber = Subscriber(int(publisher.url.rsplit(":", 1)[1]), "agfn/desk/sentiment", v5=False)
     begin_s = time.monotonic()
     for number in range(300):
-        subscriber.client.publish("agfn/desk/command", (b"pause", b"x" * 20_000, b"\xff")[number % 3], qos=0)
+        subscriber.client.publish("agfn/desk/command", (b"pause", b"x" * 15_000, b"\xff")[number % 3], qos=0)
     publisher.send(sentiment())
     wait_for(lambda: subscriber.payloads("/sentiment"), 20)
     wait_for(lambda: publisher.stats("desk").commands_refused > 50, 20)
@@ -191,6 +191,11 @@ MAPPING_BOMB = "a0: &a0 {x: 1, y: 1}\n" + "".join(f"a{n}: &a{n} {{x: *a{n - 1}, 
         ("window: {hop_s: 1e999}", "window.hop_s"),
         ("window: {hop_s: 1:1:1:1:1:1:1:1}", "window.hop_s"),
         ("mqtt: {base: " + "x" * 70_000 + "}", "mqtt.base"),
+        ('mqtt: {base: "a\\e]52;c;x\\a"}', "mqtt.base"),
+        ('mqtt: {base: "a\\Nb"}', "mqtt.base"),
+        ('mqtt: {base: "a\\nb"}', "mqtt.base"),
+        ('mqtt: {base: "a\\Lb"}', "mqtt.base"),
+        ('homeassistant: {prefix: "a\\tb"}', "homeassistant.prefix"),
         ("streams: [{name: ../../etc}]", "streams.0.name"),
         ("streams: [{name: 'a\\0b'}]", "streams.0.name"),
         ("streams: [{name: '$SYS/+/#'}]", "streams.0.name"),

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from realtime.capture.names import is_url, public_address
 from realtime.capture.thin import RateLimit
-from realtime.errors import DeviceError
+from realtime.errors import DeviceError, UsageError
+from realtime.system.address import is_url, public_address, with_password
 from realtime.types import NS_PER_S, Frame
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Camera:
         self.close()
         begin_ns = self._clock.now_ns()
         cv2 = quiet_cv2()
-        address: str | int = int(self._address) if self._address.isdecimal() else self._address
+        address = self._full_address()
         if is_url(self._address):
             timeouts = {
                 # FFmpeg waits once to connect and once for the first data.
@@ -153,6 +153,14 @@ class Camera:
             if self._clock.now_ns() - begin_ns >= INSTANT_NS:
                 break
         return True
+
+    def _full_address(self) -> str | int:
+        if self._address.isdecimal():
+            return int(self._address)
+        try:
+            return with_password(self._address, self._config.password_file)
+        except UsageError as error:
+            raise DeviceError(f"{self.name}: {error}") from None
 
     def _waited_s(self, begin_ns: int) -> float:
         return (self._clock.now_ns() - begin_ns) / NS_PER_S

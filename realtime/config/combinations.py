@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from realtime.errors import UsageError
+from realtime.system.address import with_password
 
 if TYPE_CHECKING:
     from realtime.config.schema import Config
@@ -16,6 +17,9 @@ def check(config: Config) -> None:
     Raises:
         UsageError: they don't.
     """
+    for stream in config.streams:
+        if stream.source is None and stream.camera is not None:
+            with_password(stream.camera, config.camera.password_file)  # said before anything slow begins
     embedded, off = config.mqtt.url == "embedded", config.mqtt.url == "off"
     if config.homeassistant.enabled and off:
         raise UsageError("--homeassistant works over MQTT: leave out --mqtt off")

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from realtime.config.schema import Config, StreamConfig
 from realtime.config.strictyaml import read_yaml, scalar_of
 from realtime.errors import UsageError
+from realtime.system.address import is_url, public_address, refuse_secret, without_addresses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,14 +102,18 @@ def assignment(text: str) -> dict[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise UsageError(f"--set {_short(text)}: write KEY=VALUE, for example --set fusion.device=cpu")
+        raise UsageError(
+            f"--set {_short(without_addresses(text))}: write KEY=VALUE, for example --set fusion.device=cpu"
+        )
+    if is_url(value) and key.strip().startswith(STREAMS):
+        refuse_secret(value.strip().strip("'\""), f"--set {key.strip()[:LONGEST_SHOWN]}")
     return _nested(key.strip(), value)
 
 
 def _nested(key: str, text: str) -> dict[str, Any]:
     parts = key.split(".")
     if len(parts) > DEEPEST:
-        raise UsageError(f"unknown config key {key[:LONGEST_SHOWN]}; --print-config lists the keys")
+        raise UsageError(f"unknown config key {without_addresses(key)[:LONGEST_SHOWN]}; --print-config lists the keys")
     nested: Any = scalar_of(text)
     for part in reversed(parts):
         nested = {part: nested}
@@ -166,7 +171,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     problems = error.errors(include_url=False)
     problem = problems[0]
     path = [str(part) for part in problem["loc"]]
-    key = ".".join(path) or "configuration"
+    key = without_addresses(".".join(path)) or "configuration"
     place = next((origins[known] for known in _upwards(path) if known in origins), None)
     place = place or next((origin for known, origin in origins.items() if known.startswith(f"{key}.")), None)
     where = f" (from {place})" if place else ""
@@ -175,7 +180,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown config key {key[:LONGEST_SHOWN]}{where}{_like(path)}; --print-config lists the keys{more}"
     value = problem["input"]
-    secret = isinstance(value, str) and "@" in value
+    secret = isinstance(value, str) and ("@" in value or is_url(value) or path[-1:] == ["camera"])
     shown = f" = {_short(value)}" if isinstance(value, str | int | float | bool | None) and not secret else ""
     allowed = _allowed(path)
     return f"config key {key}{shown}{where}: {problem['msg'].removeprefix('Value error, ')}{allowed}{more}"
@@ -251,7 +256,8 @@ def to_yaml(config: Config, origins: Mapping[str, str]) -> str:
                 add("  ", key, value, f"{section}.{key}")
             continue
         for number, stream in enumerate(values):
-            for nth, (key, value) in enumerate(stream.items()):
+            for nth, (key, given) in enumerate(stream.items()):
+                value = public_address(given) if key == "camera" and given is not None else given
                 add("    " if nth else "  - ", key, value, f"{section}.{number}.{key}")
     return "\n".join(lines)
 

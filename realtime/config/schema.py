@@ -10,7 +10,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from realtime.system.address import is_url
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+TOPIC = r"^[^+#/\x00-\x1f\x7f-\x9f\u2028\u2029][^+#\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""A topic, or its first part: no wildcards, and nothing that a terminal or a log would obey."""
 
 
 class Section(BaseModel):
@@ -53,6 +59,8 @@ class CameraConfig(Section):
     """Height asked from the camera, in pixels."""
     open_timeout_s: float = Field(5.0, gt=0, le=60)
     """How long a camera may take to open."""
+    password_file: str | None = None
+    """File with the password of network cameras, for rtsp://USER@HOST/ or {password}; or AGFN_CAMERA_PASSWORD."""
     read_timeout_s: float = Field(1.0, gt=0, le=60)
     """Without a frame for so long the camera counts as stalled and is opened again."""
 
@@ -131,8 +139,8 @@ class MqttConfig(Section):
     """Where messages go."""
 
     url: str = Field("embedded", pattern=r"^(off|embedded|mqtts?://.+)$")
-    """embedded (in-process broker on loopback), off, mqtt://host[:port] or mqtts://host[:port]."""
-    base: str = Field("agfn", pattern=r"^[^+#\x00/][^+#\x00]*$", max_length=200)
+    """embedded (a broker on loopback, in a process of its own), off, mqtt://host[:port] or mqtts://host[:port]."""
+    base: str = Field("agfn", pattern=TOPIC, max_length=200)
     """First part of every topic."""
     port: int = Field(1883, ge=0, le=65535)
     """Port of the embedded broker; 0 takes a free one."""
@@ -199,7 +207,7 @@ class HomeAssistantConfig(Section):
 
     enabled: bool = False
     """Whether the streams appear in Home Assistant by themselves."""
-    prefix: str = Field("homeassistant", pattern=r"^[^+#\x00/][^+#\x00]*$")
+    prefix: str = Field("homeassistant", pattern=TOPIC)
     """Home Assistant's discovery prefix."""
     every_s: float = Field(5.0, ge=0.25, le=60)
     """It gets the newest values so often, and at once when a state changes."""
@@ -224,14 +232,12 @@ class StreamConfig(Section):
     source: str | None = None
     """A media file, or a recording, instead of camera and microphone."""
 
-    @field_validator("camera")
+    @field_validator("source")
     @classmethod
-    def _is_address(cls, camera: str | None) -> str | None:
-        try:
-            urlsplit(camera or "")
-        except ValueError:
-            raise ValueError("no address; write rtsp://HOST/PATH or http://HOST/PATH, IPv6 as [::1]") from None
-        return camera
+    def _source_is_a_file(cls, source: str | None) -> str | None:
+        if source is not None and is_url(source):
+            raise ValueError("this is an address; a source is a file: use --camera for a network camera")
+        return source
 
 
 class Config(Section):
@@ -249,7 +255,7 @@ class Config(Section):
     dashboard: DashboardConfig = DashboardConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     metrics: MetricsConfig = MetricsConfig()
-    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1)
+    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1, max_length=64)
 
     @field_validator("streams")
     @classmethod

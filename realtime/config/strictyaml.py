@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_BYTES = 256 * 1024
+MOST_NODES = 4000
+"""Keys and values: PyYAML takes a quarter of a millisecond for each, and refuses nothing before the last."""
 PLAIN = {
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge", "value")
 }
@@ -30,10 +32,16 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    _nodes = 0
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - PyYAML's signature
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are refused: write the value again", mark)
+        self._nodes += 1
+        if self._nodes > MOST_NODES:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, f"more than {MOST_NODES} keys and values", mark)
         return super().compose_node(parent, index)
 
 

@@ -12,6 +12,7 @@ import http
 import logging
 import os
 import threading
+import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from websockets.http11 import Request
 
 log = logging.getLogger(__name__)
+
+REFUSALS_EVERY_S = 10.0
 
 WEBSOCKET = "/mqtt"
 MAX_MESSAGE_BYTES = 16_384
@@ -59,7 +62,8 @@ class Dashboard:
     def __init__(self, port: int, base: str, bridge: tuple[str, int] | None, broker: str | None) -> None:
         self._site = Site(base, broker)
         self._bridge = bridge
-        self._clients = 0
+        self._clients = self._refused = 0
+        self._refusals_due_s = 0.0
         self._server: Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dashboard", daemon=True)
@@ -123,11 +127,19 @@ class Dashboard:
         if request.path != WEBSOCKET or self._bridge is None:
             return _response(self._site.answer(request.path, asked))
         if not same_origin(origin, asked):
-            log.warning("dashboard: a page of another origin was refused")
+            self._note_refusal()
             return _response(_refused("only the dashboard's own page may connect", http.HTTPStatus.FORBIDDEN))
         if self._clients >= MAX_CLIENTS:
             return _response(_refused("too many pages are open", http.HTTPStatus.SERVICE_UNAVAILABLE))
         return None
+
+    def _note_refusal(self) -> None:
+        """Say it, but let no page fill the log with it."""
+        self._refused += 1
+        now_s = time.monotonic()
+        if now_s >= self._refusals_due_s:
+            log.warning("dashboard: %d connection(s) of another origin refused", self._refused)
+            self._refused, self._refusals_due_s = 0, now_s + REFUSALS_EVERY_S
 
     async def _serve_websocket(self, page: ServerConnection) -> None:
         assert self._bridge is not None  # noqa: S101 - _process lets nobody in without

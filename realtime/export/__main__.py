@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from realtime.errors import AgfnError, UsageError
 from realtime.export.columns import TABLES, described
@@ -20,22 +20,18 @@ from realtime.export.film import contents, write_film
 from realtime.export.formats import Csv, Parquet, check_parquet
 from realtime.export.tables import Tables
 from realtime.recording.reader import open_recordings
-from realtime.system.logs import say_error
+from realtime.system.logs import printable, say_error
+from realtime.system.private_file import private_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from realtime.export.columns import Table
     from realtime.export.formats import Sheet
     from realtime.recording.reader import Recording
 
-FORMATS: dict[str, Callable[[Path, Table], Sheet]] = {
-    "csv": lambda path, table: Csv(path, [column.name for column in TABLES[table]]),
-    "tsv": lambda path, table: Csv(path, [column.name for column in TABLES[table]], "\t"),
-    "parquet": lambda path, table: Parquet(path, TABLES[table]),
-}
+FORMATS = ("csv", "tsv", "parquet")
 ELAN = "elan"
-PART = ".part"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument(
         "--tables", metavar="A,B", default=",".join(TABLES), help=f"only these: {', '.join(TABLES)} (default all)"
     )
+    cli.add_argument(
+        "--safe-cells", action="store_true", help="quote text that a spreadsheet would take for a formula (CSV, TSV)"
+    )
     cli.add_argument("--columns", action="store_true", help="print all columns with their meaning, and exit")
     return cli
 
@@ -72,20 +71,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "parquet" in formats:
             check_parquet()
         for recording in open_recordings(args.recording):
-            made = export(recording, args.output, formats, _tables(args.tables)) if formats else []
+            made = _exported(recording, args, formats)
             for path in [*made, *(export_media(recording, args.output) if args.media else ())]:
-                print(path)  # noqa: T201 - so that a script knows
+                print(printable(str(path)))  # noqa: T201 - so that a script knows
             for trouble in _troubles(recording):
-                print(f"warning: {recording.path}: {trouble}", file=sys.stderr)  # noqa: T201
+                print(f"warning: {printable(f'{recording.path}: {trouble}')}", file=sys.stderr)  # noqa: T201
             if recording.about.get("media") and not args.media:
-                print(f"{recording.path} holds pictures and sound, too: --media", file=sys.stderr)  # noqa: T201
+                _hint(f"{recording.path} holds pictures and sound, too: --media")
     except AgfnError as error:
         say_error(error)
         return error.exit_code
     return 0
 
 
-def export(recording: Recording, folder: Path, formats: Sequence[str], tables: frozenset[Table]) -> list[Path]:
+def _exported(recording: Recording, args: argparse.Namespace, formats: Sequence[str]) -> list[Path]:
+    if not formats:
+        return []
+    return export(recording, args.output, formats, _tables(args.tables), safe_cells=args.safe_cells)
+
+
+def export(
+    recording: Recording, folder: Path, formats: Sequence[str], tables: frozenset[Table], *, safe_cells: bool = False
+) -> list[Path]:
     """Write a recording's tables into `folder` and return the files; files appear when they are complete.
 
     Args:
@@ -93,6 +100,7 @@ def export(recording: Recording, folder: Path, formats: Sequence[str], tables: f
         folder: made when it is not there.
         formats: csv, tsv, parquet, elan.
         tables: to write.
+        safe_cells: in CSV and TSV, put an apostrophe before text that a spreadsheet would calculate.
 
     Raises:
         UsageError: the folder can't be written, or a file is there already.
@@ -107,17 +115,14 @@ def export(recording: Recording, folder: Path, formats: Sequence[str], tables: f
     }
     annotations = folder / f"{recording.stream}.{ELAN}.tsv"
     made = [*paths.values(), *([annotations] if ELAN in formats else [])]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in made:
-            if path.exists():
-                raise UsageError(f"{path} is there already; choose another folder")
-        with _removed([_part(path) for path in made]):
-            _write(recording, paths, annotations if ELAN in formats else None, tables)
-            for path in made:
-                os.replace(_part(path), path)  # noqa: PTH105 - overwrites on Windows too
-    except OSError as error:
-        raise UsageError(f"{folder}: {error.strerror or error}") from None
+    with _new_files(folder, made) as files:
+        _write(
+            recording,
+            [(name, table, files[path]) for (name, table), path in paths.items()],
+            files.get(annotations),
+            tables,
+            safe_cells=safe_cells,
+        )
     return made
 
 
@@ -132,56 +137,58 @@ def export_media(recording: Recording, folder: Path) -> list[Path]:
         raise UsageError(f"{recording.path} holds no pictures and no sound: that needs --record-media")
     film, sound = folder / f"{recording.stream}.mkv", folder / f"{recording.stream}.wav"
     made = [film, sound] if found.sound else [film]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in made:
-            if path.exists():
-                raise UsageError(f"{path} is there already; choose another folder")
-        with _removed([_part(path) for path in made]):
-            for path in made:
-                _part(path).touch(mode=0o600)  # faces and voices are nobody else's business
-            write_film(recording, found, _part(film), _part(sound))
-            for path in made:
-                os.replace(_part(path), path)  # noqa: PTH105 - overwrites on Windows too
-    except OSError as error:
-        raise UsageError(f"{folder}: {error.strerror or error}") from None
+    with _new_files(folder, made) as files:
+        write_film(recording, found, files[film], files.get(sound))
     return made
 
 
 def _write(
-    recording: Recording, paths: dict[tuple[str, Table], Path], annotations: Path | None, tables: frozenset[Table]
+    recording: Recording,
+    outputs: Sequence[tuple[str, Table, IO[bytes]]],
+    annotations: IO[bytes] | None,
+    tables: frozenset[Table],
+    *,
+    safe_cells: bool,
 ) -> None:
     tiers = Tiers()
     with contextlib.ExitStack() as stack:
         sheets: dict[Table, list[Sheet]] = {}
-        for (name, table), path in paths.items():
-            sheet = FORMATS[name](_part(path), table)
+        for name, table, file in outputs:
+            sheet = _sheet(name, table, file, quote_formulas=safe_cells)
             stack.callback(sheet.close)
             sheets.setdefault(table, []).append(sheet)
-        wanted = (tables if paths else frozenset()) | (ELAN_TABLES if annotations else frozenset())
+        wanted = (tables if outputs else frozenset()) | (ELAN_TABLES if annotations else frozenset())
         for table, row in Tables(recording, wanted).rows():
             for sheet in sheets.get(table, ()):
                 sheet.write(row)
             if annotations:
                 tiers.take(table, row)
         if annotations:
-            sheet = Csv(_part(annotations), HEADER, "\t")
+            sheet = Csv(annotations, HEADER, "\t")
             stack.callback(sheet.close)
             for line in tiers.rows():
                 sheet.write(line)
 
 
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + PART)
+def _sheet(name: str, table: Table, file: IO[bytes], *, quote_formulas: bool) -> Sheet:
+    if name == "parquet":
+        return Parquet(file, TABLES[table])
+    separator = "\t" if name == "tsv" else ","
+    return Csv(file, [column.name for column in TABLES[table]], separator, quote_formulas=quote_formulas)
 
 
 @contextlib.contextmanager
-def _removed(paths: Sequence[Path]) -> Iterator[None]:
+def _new_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[Path, IO[bytes]]]:
+    """Open new files of a folder for writing; they appear together, when all is written."""
     try:
-        yield
-    finally:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path in paths:
-            path.unlink(missing_ok=True)
+            if os.path.lexists(path):
+                raise UsageError(f"{path} is there already; choose another folder")
+        with contextlib.ExitStack() as stack:
+            yield {path: stack.enter_context(private_file(path)) for path in paths}
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror or error}") from None
 
 
 def _tables(names: str) -> frozenset[Table]:
@@ -189,6 +196,10 @@ def _tables(names: str) -> frozenset[Table]:
     if unknown := sorted(wanted - set(TABLES)):
         raise UsageError(f"--tables: no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
     return frozenset(table for table in TABLES if table in wanted)
+
+
+def _hint(text: str) -> None:
+    print(printable(text), file=sys.stderr)  # noqa: T201 - for the person at the terminal
 
 
 def _troubles(recording: Recording) -> Iterator[str]:

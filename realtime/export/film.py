@@ -9,7 +9,7 @@ import contextlib
 import wave
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import av
 import cv2
@@ -22,7 +22,6 @@ from realtime.types import NS_PER_S, SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from realtime.recording.reader import Recording
 
@@ -82,23 +81,23 @@ def contents(recording: Recording) -> Contents:
     return found
 
 
-def write_film(recording: Recording, found: Contents, film: Path, sound: Path) -> None:
-    """Write what there is into a Matroska file, and its sound into a WAV.
+def write_film(recording: Recording, found: Contents, film: IO[bytes], sound: IO[bytes] | None) -> None:
+    """Write what there is into a Matroska file, and its sound into a WAV; both stay open.
 
     Raises:
         OSError: a file can't be written.
         SourceError: the recording is damaged.
     """
     with contextlib.ExitStack() as stack:
-        container = stack.enter_context(av.open(str(film), "w", format="matroska"))
+        container = stack.enter_context(av.open(film, "w", format="matroska"))
         picture = None
         if found.size is not None:
             picture = container.add_mux_stream("mjpeg", rate=5, width=found.size[0], height=found.size[1])
             picture.time_base = Fraction(1, 1000)
         track, out = None, None
-        if found.sound:
+        if found.sound and sound is not None:
             track = container.add_stream("pcm_s16le", rate=SAMPLE_RATE_HZ, layout="mono")
-            out = stack.enter_context(wave.open(str(sound), "wb"))
+            out = stack.enter_context(wave.open(sound, "wb"))
             out.setparams((1, WIDTH, SAMPLE_RATE_HZ, 0, "NONE", ""))
         placing, last_ms = Placing(), -1
         for t_ns, topic, data in _media(recording, found.begin_ns or 0):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
+from realtime.config.schema import WindowConfig
 from realtime.errors import SourceError
 from realtime.export.columns import COMPONENTS, EVENTS, FACE_FIELDS, HEALTH, SENTIMENT, SPEECH_FIELDS, Table
 from realtime.recording.journal import decode
@@ -36,8 +36,8 @@ class Tables:
         self._words: dict[tuple[int, int], tuple[Word, float]] = {}
         self._tentative: list[tuple[Word, float]] = []
         try:
-            self._hop_s = float(recording.about["window"]["hop_s"])
-        except (KeyError, TypeError, ValueError):
+            self._hop_s = WindowConfig.model_validate(recording.about["window"]).hop_s
+        except (KeyError, ValueError):
             raise SourceError(f"{recording.path}: damaged: it does not say how it was made") from None
 
     def rows(self) -> Iterator[tuple[Table, Row]]:
@@ -63,7 +63,7 @@ class Tables:
 
     def _of_message(self, at_ns: int, topic: str, data: bytes) -> Iterator[tuple[Table, Row]]:
         try:
-            body = json.loads(data)
+            body = self._recording.message(topic, data)
             if topic == "sentiment" and "sentiment" in self._wanted:
                 end_s = SENTIMENT[1].value(body)
                 begin_s = None if end_s is None else max(0.0, round(end_s - self._hop_s, 3))
@@ -77,7 +77,7 @@ class Tables:
                 if "components" in self._wanted:
                     for name, part in body["components"].items():
                         yield "components", [time_s, name, *(column.value(part) for column in COMPONENTS[2:])]
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        except ValueError as error:
             raise SourceError(f"{self._recording.path}: damaged {topic} message: {error}"[:200]) from None
 
     def _features(self, item: FaceFeatures | VoiceFeatures | SpeechFrame) -> tuple[Table, Row]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
+from models import manifest
 from models.export import FORMAT, MAX_BYTES, OUTPUTS, beside, digest, example, flat, input_names
 from realtime.errors import ModelError
 from realtime.fuse.collate import MAX_STEPS, Batch
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 HALF_TOLERANCE = 0.02
 """Half precision is used where no score of a probe moves further."""
 PROBE_WINDOWS = 64
+PROBES = ((1, 1), (3, 40))
+"""Windows and steps on which a graph is compared with PyTorch at the start: a few milliseconds."""
+PROBE_TOLERANCE = 1e-3
 
 
 class Scores(NamedTuple):
@@ -93,6 +97,7 @@ class OnnxEngine:
 
     Args:
         graph: file of scripts/export.py.
+        content: what was read of it, where it had to be looked at first.
         threads: of a forward pass; they sleep between two.
 
     Raises:
@@ -101,7 +106,7 @@ class OnnxEngine:
 
     name = "onnx"
 
-    def __init__(self, graph: Path, threads: int) -> None:
+    def __init__(self, graph: Path, threads: int, content: bytes | None = None) -> None:
         import onnxruntime  # noqa: PLC0415 - heavy: loaded where it is used
 
         options = onnxruntime.SessionOptions()
@@ -110,10 +115,8 @@ class OnnxEngine:
         options.log_severity_level = 3
         self._errors = _errors()
         try:
-            if graph.stat().st_size > MAX_BYTES:
-                raise ModelError(f"{graph}: more than {MAX_BYTES} bytes")
             self._session: Any = onnxruntime.InferenceSession(
-                graph.read_bytes(), options, providers=["CPUExecutionProvider"]
+                content or read_graph(graph), options, providers=["CPUExecutionProvider"]
             )
         except self._errors as error:
             raise ModelError(f"{graph}: does not load: {' '.join(str(error).split())}") from None
@@ -152,16 +155,50 @@ def engine_of(model: AGFN, weights: Path, device: torch.device, backend: str, th
         graph = beside(weights)
         problem = f"{graph}: no such file"
         if graph.is_file():
-            engine = OnnxEngine(graph, threads)
-            if engine.metadata.get("format") == FORMAT and engine.metadata.get("weights") == digest(weights):
-                return engine
-            problem = f"{graph}: made from other weights"
-            log.info("%s: PyTorch runs AGFN; scripts/export.py makes it anew", problem)
+            content = read_graph(graph)
+            found: OnnxEngine | str | None = manifest.problem(graph, content, listed=True)
+            found = found or _checked(OnnxEngine(graph, threads, content), model, digest(weights))
+            if isinstance(found, OnnxEngine):
+                return found
+            problem = f"{graph}: {found}"
+            log.warning("%s: PyTorch runs AGFN; scripts/export.py makes it anew", problem)
         if backend == "onnx":
             raise ModelError(f"fusion.backend onnx: {problem}; make it with scripts/export.py, or use auto or torch")
     elif backend == "onnx":
         raise ModelError("fusion.backend onnx runs on the CPU: add --device cpu, or use auto or torch")
     return TorchEngine(model, device)
+
+
+def read_graph(graph: Path) -> bytes:
+    """Return a graph's file.
+
+    Raises:
+        ModelError: it can't be read, or is larger than any of ours.
+    """
+    try:
+        if graph.stat().st_size > MAX_BYTES:
+            raise ModelError(f"{graph}: more than {MAX_BYTES} bytes")
+        return graph.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{graph}: {error.strerror or error}") from None
+
+
+def _checked(engine: OnnxEngine, model: AGFN, weights: str) -> OnnxEngine | str:
+    """Return a graph's engine if it computes what the weights do, else why it is not used."""
+    if engine.metadata.get("format") != FORMAT or engine.metadata.get("weights") != weights:
+        return "made from other weights"
+    for seed, (windows, steps) in enumerate(PROBES):
+        probe = Batch(*example(model.config.inputs, windows, steps, seed))
+        with torch.inference_mode():
+            wanted = model.eval()(probe.values, probe.times, probe.mask, probe.reliability)
+        try:
+            pairs = zip((wanted.score, wanted.spread, wanted.weights), engine.run(probe), strict=True)
+            worst = max(float(np.abs(ours.numpy() - theirs).max()) for ours, theirs in pairs)
+        except (RuntimeError, ValueError, TypeError) as error:  # other inputs, outputs, shapes or types
+            return f"does not run: {' '.join(str(error).split())[:100]}"
+        if not worst <= PROBE_TOLERANCE:
+            return f"says something else than the weights (off by {worst:.1e})"
+    return engine
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -7,22 +7,25 @@ then shows the device as unavailable and keeps its history; `remove` takes it aw
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import logging
 import random
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from aiomqtt import MqttError
 
 from realtime.clock import MonotonicClock
 from realtime.errors import BrokerError
 from realtime.homeassistant.discovery import config_topic, payload, state_topic
+from realtime.publish.connection import BoundedClient, Connection, LoopThread, cause_of, first_of
 from realtime.publish.messages import Sentiment
+from realtime.runtime.channel import Channel, ClosedError, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from aiomqtt import Client
 
     from realtime.clock import Clock
     from realtime.config.schema import HomeAssistantConfig
@@ -32,9 +35,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 15
-RECONNECT_S = (1, 30)
+BACKOFF_S = (1.0, 30.0)
 BIRTH_DELAY_S = (0.2, 2.0)
 """After Home Assistant has come up, wait for a random while: all devices answer to its birth message."""
+WAITING = 64
 GOODBYE_S = 1.0
 REMOVE_S = 10.0
 
@@ -53,26 +57,25 @@ class HomeAssistant:
     def __init__(
         self, config: HomeAssistantConfig, access: Access, base: str, streams: Iterable[str], clock: Clock | None = None
     ) -> None:
-        self._config, self._base, self._streams = config, base, tuple(streams)
+        self._config, self._access, self._base, self._streams = config, access, base, tuple(streams)
         self._clock = clock or MonotonicClock()
         self._sent: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._birth = f"{config.prefix}/status"
-        self._later: threading.Timer | None = None
         self._lock = threading.Lock()
-        self._client = _client(access)
-        self._client.reconnect_delay_set(*RECONNECT_S)
-        self._client.on_connect = self._on_connect
-        self._client.on_message = self._on_message
-        self._client.connect_async(access.host, access.port, KEEPALIVE_S)
-        self._client.loop_start()
+        self._values: Channel[tuple[str, bytes]] = Channel(Policy.DROP_OLDEST, WAITING)
+        self._wake = asyncio.Event()
+        self._said: str | None = None
+        self._connection = Connection(self._client, self._serve, self._lost, BACKOFF_S)
+        self._thread = LoopThread("homeassistant")
+        self._thread.start(self._connection.run())
 
     def subscribe(self, outlet: Outlet) -> None:
         """Pass on what the streams say, never their words: Home Assistant would keep them for days in its records."""
-        outlet.subscribe(self._pass_on, Sentiment)
+        outlet.subscribe(self._take, Sentiment)
 
-    def _pass_on(self, message: Sentiment) -> None:
+    def _take(self, message: Sentiment) -> None:
         """Pass a sentiment on when it is time, or when a state in it is new; never waits."""
-        if not self._client.is_connected():
+        if not self._connection.up:
             return
         states = (message.state, *(part.state for part in message.modalities.values()))
         now_ns = self._clock.now_ns()
@@ -81,39 +84,70 @@ class HomeAssistant:
             if states == before and now_ns - sent_ns < self._config.every_s * 1e9:
                 return
             self._sent[message.stream] = (now_ns, states)
-        self._client.publish(state_topic(self._base, message.stream), message.payload(), qos=0)
+        try:
+            self._values.push((message.stream, message.payload()))
+        except ClosedError:
+            return
+        self._thread.call(self._wake.set)
 
     def close(self) -> None:
         """Disconnect; the announcements stay."""
-        with self._lock:
-            if self._later is not None:
-                self._later.cancel()
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._values.close()
+        self._thread.call(self._connection.close)
+        self._thread.call(self._wake.set)
+        self._thread.join(GOODBYE_S)
 
-    def _announce(self) -> None:
+    def _client(self) -> Client:
+        return BoundedClient(self._access, keepalive=KEEPALIVE_S, max_queued_incoming_messages=WAITING)
+
+    async def _serve(self, client: Client) -> None:
+        await client.subscribe(self._birth, qos=1)
+        await self._announce(client)
+        self._said = None
+        self._connection.proved()
+        await first_of(self._pass_on(client), self._greet(client))
+
+    async def _announce(self, client: Client) -> None:
         for stream in self._streams:
             content = payload(self._base, stream, 3 * max(self._config.every_s, 1.0))
-            self._client.publish(config_topic(self._config.prefix, self._base, stream), content, qos=1, retain=True)
+            topic = config_topic(self._config.prefix, self._base, stream)
+            await client.publish(topic, content, qos=1, retain=True)
         with self._lock:
             self._sent.clear()  # so that each entity has a value at once
 
-    def _on_connect(self, client: paho.Client, _data: object, _flags: object, reason: Any, *_: object) -> None:  # noqa: ANN401 - paho's reason code
-        if reason.is_failure:
-            log.warning("Home Assistant: the broker refuses: %s; trying on", reason)
-            return
-        client.subscribe(self._birth, qos=1)
-        self._announce()
+    async def _pass_on(self, client: Client) -> None:
+        while not self._connection.closing.is_set():
+            self._wake.clear()
+            for stream, content in self._values.pop_all() if self._values.stats().pending else ():
+                await client.publish(state_topic(self._base, stream), content, qos=0)
+            await self._wake.wait()
 
-    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        if message.retain or message.payload != b"online":
-            return  # a retained birth is an old one, and the announcement has just been made
-        with self._lock:
-            if self._later is not None:
-                self._later.cancel()
-            self._later = threading.Timer(random.uniform(*BIRTH_DELAY_S), self._announce)
-            self._later.daemon = True
-            self._later.start()
+    async def _greet(self, client: Client) -> None:
+        """Announce the streams again when Home Assistant has started, the newest start only."""
+        later: asyncio.Task[None] | None = None
+        try:
+            async for message in client.messages:
+                if message.retain or message.payload != b"online":
+                    continue  # a retained birth is an old one, and the announcement has just been made
+                if later is not None:
+                    later.cancel()
+                later = asyncio.create_task(self._announce_later(client))
+        finally:
+            if later is not None:
+                later.cancel()
+
+    async def _announce_later(self, client: Client) -> None:
+        await asyncio.sleep(random.uniform(*BIRTH_DELAY_S))
+        try:
+            await self._announce(client)
+        except MqttError as error:
+            log.debug("Home Assistant: %s; announced with the next connection", error)
+
+    def _lost(self, error: Exception) -> None:
+        cause = cause_of(error)
+        if cause != self._said:
+            self._said = cause
+            log.warning("Home Assistant: %s: %s; trying on", self._access.url, cause)
 
 
 def remove(config: HomeAssistantConfig, access: Access, base: str, streams: Iterable[str]) -> None:
@@ -122,40 +156,17 @@ def remove(config: HomeAssistantConfig, access: Access, base: str, streams: Iter
     Raises:
         BrokerError: the broker can't be reached, refuses, or does not confirm.
     """
-    client = _client(access)
-    where = access.url
-    ready, refusal = threading.Event(), []
-
-    def on_connect(_client: object, _data: object, _flags: object, reason: Any, *_: object) -> None:  # noqa: ANN401
-        if reason.is_failure:
-            refusal.append(str(reason))
-        ready.set()
-
-    client.on_connect = on_connect
+    loop = asyncio.SelectorEventLoop()
     try:
-        client.connect(access.host, access.port, KEEPALIVE_S)
-    except OSError as error:
-        raise BrokerError(f"{where}: {error.strerror or error}; nothing was removed") from None
-    client.loop_start()
-    try:
-        if not ready.wait(REMOVE_S) or refusal:
-            raise BrokerError(f"{where}: {refusal[0] if refusal else 'no answer'}; nothing was removed")
-        for stream in streams:
-            told = client.publish(config_topic(config.prefix, base, stream), b"", qos=1, retain=True)
-            with contextlib.suppress(RuntimeError, ValueError):
-                told.wait_for_publish(REMOVE_S)
-            if not told.is_published():
-                raise BrokerError(f"{where}: no confirmation that {stream} was removed")
-            log.info("%s: %s is removed from Home Assistant", where, stream)
-        client.disconnect()
+        loop.run_until_complete(_remove(config, access, base, streams))
+    except (MqttError, ValueError) as error:
+        raise BrokerError(f"{access.url}: {cause_of(error)}; nothing was removed, or not all") from None
     finally:
-        client.loop_stop()
+        loop.close()
 
 
-def _client(access: Access) -> paho.Client:
-    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
-    if access.username:
-        client.username_pw_set(access.username, access.password)
-    if access.tls is not None:
-        client.tls_set_context(access.tls)
-    return client
+async def _remove(config: HomeAssistantConfig, access: Access, base: str, streams: Iterable[str]) -> None:
+    async with BoundedClient(access, keepalive=KEEPALIVE_S, timeout=REMOVE_S) as client:
+        for stream in streams:
+            await client.publish(config_topic(config.prefix, base, stream), b"", qos=1, retain=True)
+            log.info("%s: %s is removed from Home Assistant", access.url, stream)

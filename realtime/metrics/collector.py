@@ -209,6 +209,7 @@ def _of_streams(newest: list[Health]) -> Iterator[Metric]:
     waiting = _gauge("agfn_mqtt_events_pending", "Events that wait for the broker.", "stream")
     gone = _counter("agfn_mqtt_events_dropped", "Events dropped because the broker was away for too long.", "stream")
     refused = _counter("agfn_mqtt_commands_refused", "Commands refused: unknown, retained or too many.", "stream")
+    foreign = _counter("agfn_mqtt_foreign", "Health messages of another program under this stream's name.", "stream")
     for health in newest:
         at = [health.stream]
         uptime.add_metric(at, health.uptime_s)
@@ -222,7 +223,8 @@ def _of_streams(newest: list[Health]) -> Iterator[Metric]:
             waiting.add_metric(at, health.publisher.events_pending)
             gone.add_metric(at, health.publisher.events_dropped)
             refused.add_metric(at, health.publisher.commands_refused)
-    yield from (uptime, late, factor, decode, connected, connects, waiting, gone, refused)
+            foreign.add_metric(at, health.publisher.foreign)
+    yield from (uptime, late, factor, decode, connected, connects, waiting, gone, refused, foreign)
 
 
 def _gauge(name: str, what: str, *labels: str) -> GaugeMetricFamily:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from realtime.errors import AgfnError, UsageError
 from realtime.overlay.needs import check_needs
+from realtime.system.logs import say_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return show(access, config.base, args.stream, follow_stdin=args.follow_stdin)
     except AgfnError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line a person must see
+        say_error(error)
         return error.exit_code
 
 

@@ -1,34 +1,34 @@
-"""The overlay's connection to the broker: paho in its own daemon thread, which connects again by itself.
+"""The overlay's connection to the broker, in a daemon thread of its own, which connects again by itself.
 
 MQTT 3.1.1, which every broker speaks; a short keep-alive, so that a frozen broker is noticed within seconds.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from aiomqtt import MqttError
 from pydantic import ValidationError
 
 from realtime.clock import MonotonicClock
+from realtime.publish.connection import BoundedClient, Connection, LoopThread, cause_of, distrust_of
 from realtime.publish.messages import Command, Health, Sentiment, topic
 
 if TYPE_CHECKING:
+    from aiomqtt import Client, Message
+
     from realtime.clock import Clock
     from realtime.overlay.watch import View, Watch
     from realtime.publish.access import Access
-    from realtime.publish.messages import Kind
 
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 3
-RETRY_S = (1, 4)
-CONNECT_S = 3.0
-CAUSES = {"unspecified error": "the connection broke", "keep alive timeout": "it does not answer any more"}
-"""paho's words for the ends of connections that people meet, in plainer ones."""
+RETRY_S = (1.0, 4.0)
+INCOMING = 256
 
 
 class Feed:
@@ -45,27 +45,18 @@ class Feed:
         self._access, self._base, self._watch = access, base, watch
         self._clock = clock or MonotonicClock()
         self._lock = threading.Lock()
-        self._refused = False
-        client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
-        client.username_pw_set(access.username, access.password)
-        if access.tls is not None:
-            client.tls_set_context(access.tls)
-        client.reconnect_delay_set(*RETRY_S)
-        client.connect_timeout = CONNECT_S
-        client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        self._client = client
+        self._live: Client | None = None
+        self._connection = Connection(self._client, self._serve, self._lost, RETRY_S)
+        self._thread = LoopThread("feed")
+        self._sending: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
-        self._client.connect_async(self._access.host, self._access.port, keepalive=KEEPALIVE_S)
-        self._client.loop_start()
+        self._thread.start(self._connection.run())
 
     def close(self) -> None:
-        """Say goodbye if there is anyone to say it to; never waits for a dead host (the thread is a daemon)."""
-        self._client.disconnect()
+        """Hang up; never waits for a dead host (the thread is a daemon)."""
+        self._thread.join(0.0)
 
     def view(self) -> View:
         """Return what to show now."""
@@ -76,55 +67,62 @@ class Feed:
         """Ask the stream to pause, or to resume when it is paused; False where nobody would hear it."""
         with self._lock:
             stream, paused = self._watch.stream, self._watch.paused
-        if stream is None or not self._client.is_connected():
+        if stream is None or not self._connection.up:
             return False
-        command = Command(command="resume" if paused else "pause")
-        self._client.publish(topic(self._base, stream, "command"), command.payload(), qos=1)
+        self._thread.call(self._command, stream, Command(command="resume" if paused else "pause"))
         return True
 
-    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:  # noqa: ANN401 - paho's signature
-        now_ns = self._clock.now_ns()
-        with self._lock:
-            self._refused = bool(reason.is_failure)
-            if self._refused:
-                self._watch.disconnected(str(reason).lower(), now_ns)
-                return
-            self._watch.connected(now_ns)
-        wanted: dict[Kind, int] = {"status": 1, "sentiment": 0, "health": 0}
-        client.subscribe([(topic(self._base, "+", kind), qos) for kind, qos in wanted.items()])
+    def _command(self, stream: str, command: Command) -> None:
+        task = asyncio.ensure_future(self._say(stream, command))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
-    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:  # noqa: ANN401 - paho's signature
-        with self._lock:
-            self._refused = False
-            self._watch.disconnected("nobody answers there", self._clock.now_ns())
+    async def _say(self, stream: str, command: Command) -> None:
+        if self._live is None:
+            return
+        try:
+            await self._live.publish(topic(self._base, stream, "command"), command.payload(), qos=1)
+        except MqttError as error:
+            log.debug("the command may not have arrived: %s", error)
 
-    def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:  # noqa: ANN401 - paho's signature
-        said = str(reason).lower()
-        cause = CAUSES.get(said, said)
-        with self._lock:
-            if not self._refused:  # the refusal said more than that the connection ended then
-                self._watch.disconnected(cause, self._clock.now_ns())
+    def _client(self) -> Client:
+        return BoundedClient(self._access, keepalive=KEEPALIVE_S, max_queued_incoming_messages=INCOMING)
 
-    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:  # noqa: ANN401 - paho's signature
-        _, stream, kind = message.topic.rsplit("/", 2)
+    async def _serve(self, client: Client) -> None:
+        with self._lock:
+            self._watch.connected(self._clock.now_ns())
+        await client.subscribe([(topic(self._base, "+", "status"), 1), (topic(self._base, "+", "sentiment"), 0)])
+        await client.subscribe(topic(self._base, "+", "health"), qos=0)
+        self._live = client
+        self._connection.proved()
+        async for message in client.messages:
+            self._take(message)
+
+    def _lost(self, error: Exception) -> None:
+        with self._lock:
+            self._watch.disconnected(distrust_of(error) or cause_of(error).lower(), self._clock.now_ns())
+
+    def _take(self, message: Message) -> None:
+        _, stream, kind = message.topic.value.rsplit("/", 2)
+        payload = message.payload if isinstance(message.payload, bytes) else b""
         now_ns = self._clock.now_ns()
         with self._lock:
             if kind == "status":
-                self._watch.status(stream, message.payload.decode(errors="replace"))
+                self._watch.status(stream, payload.decode(errors="replace"))
                 return
             if kind == "health":
-                self._on_health(stream, message.payload, now_ns)
+                self._on_health(stream, payload, now_ns)
                 return
             try:
                 # The version rule of messages.py: a subscriber ignores keys that it does not know.
-                sentiment = Sentiment.model_validate_json(message.payload, extra="ignore")
+                sentiment = Sentiment.model_validate_json(payload, extra="ignore")
             except ValidationError as error:
                 log.debug("%s: %s", message.topic, error)
                 self._watch.foreign(stream, f"{stream} speaks another version of agfn.sentiment")
                 return
             self._watch.sentiment(sentiment, now_ns)
 
-    def _on_health(self, stream: str, payload: bytes | bytearray, now_ns: int) -> None:
+    def _on_health(self, stream: str, payload: bytes, now_ns: int) -> None:
         try:
             health = Health.model_validate_json(payload, extra="ignore")
         except ValidationError as error:

@@ -10,7 +10,7 @@ from realtime.errors import UsageError
 from realtime.publish.messages import Command, parse_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from realtime.clock import Clock
 
@@ -50,14 +50,18 @@ class Commands:
         self.accepted += 1
         self._ready.set()
 
-    async def run(self) -> None:
-        """Run what comes, until cancelled."""
+    async def run(self, is_kept: Callable[[], Awaitable[bool]]) -> None:
+        """Run what comes, until cancelled.
+
+        Args:
+            is_kept: asked before a command is run, whether the broker keeps it for those who come later.
+        """
         loop = asyncio.get_running_loop()
         while True:
             await self._ready.wait()
             self._ready.clear()
             command, self._next = self._next, None
-            if command is None:
+            if command is None or await self._refuse_kept(is_kept):
                 continue
             log.info("stream %s: %s, by MQTT command", self._stream, command.command)
             try:
@@ -65,6 +69,12 @@ class Commands:
             except Exception:
                 # Whatever goes wrong in a device must not silence the connection.
                 log.exception("stream %s: command %s failed", self._stream, command.command)
+
+    async def _refuse_kept(self, is_kept: Callable[[], Awaitable[bool]]) -> bool:
+        kept = await is_kept()
+        if kept:
+            self.accepted -= 1  # it was said to be refused when it came a second time, marked as retained
+        return kept
 
     def _check_sending(self, *, retained: bool) -> None:
         if retained:

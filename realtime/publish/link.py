@@ -2,7 +2,9 @@
 
 - One client per stream: a connection has one last will, so `<base>/<stream>/status` of every stream is truthful.
 - The client id stays the same over reconnects: the broker then ends the old session, and publishes its will, before
-  the new one says `online`.
+  the new one says `online`. It is not the same for two programs: with one id for both, each would throw the other out.
+- `offline` on the own status topic, while this link is up, is somebody else's (an old session's will, a twin that has
+  gone): it is put right at once. Another program's health under this name is counted and warned of.
 - QoS 0 has no answer, and a frozen broker hands out late what its socket had taken. So nothing more is sent until the
   broker has answered a probe (an unsubscribe of a topic that nobody has): at most one batch can get stuck.
 - QoS 1 delivers twice when the answer to a publish is lost. So an event leaves only when the broker has just answered
@@ -12,27 +14,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import random
-import re
-import socket
 import ssl
 import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from aiomqtt import Client, MqttError, ProtocolVersion, Will
-from aiomqtt.exceptions import MqttConnectError
+from aiomqtt import Client, ProtocolVersion, Will
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from realtime.publish.connection import LOST, BoundedClient, Connection, cause_of, code_of, distrust_of, first_of
 from realtime.publish.messages import ChannelHealth, EventMessage, PublisherHealth, Status, topic
+from realtime.publish.twins import Twins
 from realtime.runtime.channel import Channel, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from aiomqtt import Message
 
     from realtime.clock import Clock
     from realtime.publish.access import Access
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from realtime.publish.messages import Health, Kind, Sentiment
 
 log = logging.getLogger(__name__)
-client_log = logging.getLogger("realtime.publish.client")
-client_log.setLevel(logging.CRITICAL)  # paho and aiomqtt complain of what this module handles and says itself
 
 FRESH_S = 2.0
 """Older sentiment and health is not worth sending."""
@@ -51,9 +51,9 @@ ANSWER_S = 3.0
 BACKOFF_S = (0.25, 2.0)
 REFUSED_BACKOFF_S = 30.0
 MAX_PACKET_BYTES = 8192
-AT_ONCE = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
-"""Else a message after another waits until the broker's system acknowledges the first, which may take 40 ms."""
 INCOMING = 64
+SETTLE_S = 0.05
+"""From a message's arrival to its way through the client's queue, with room."""
 UNSUPPORTED_PROTOCOL = 132
 REFUSALS = {133: "client id refused", 134: "wrong user name or password", 135: "not authorised", 138: "banned"}
 
@@ -95,14 +95,16 @@ class Link:
         self.refusal: str | None = None
         self._access, self._base, self._stream, self._keepalive_s = access, base, stream, keepalive_s
         self._commands, self._clock, self._on_change = commands, clock, on_change
+        self._twins = Twins(access.url, stream, clock)
+        self._connection = Connection(self._client, self._serve, self._note, BACKOFF_S)
+        self._live: Client | None = None
+        self._kept: bytes | None = None
         self._fresh: Channel[Parcel] = Channel(Policy.DROP_OLDEST, FRESH_WAITING)
         self._events: Channel[Parcel] = Channel(Policy.DROP_OLDEST, EVENTS_WAITING)
         self._in_hand: Parcel | None = None
-        self._client_id = f"agfn-{stream}-{uuid.uuid4().hex[:8]}"
-        self._closing = asyncio.Event()
-        self._connected = False
+        self._client_id = f"agfn-{stream.replace('.', '_')}-{uuid.uuid4().hex[:8]}"
         self._lost_ns: int | None = None
-        self._failures = self._sent = self._stale = self._events_sent = 0
+        self._sent = self._stale = self._events_sent = 0
 
     def put(self, message: Sentiment | Health | EventMessage) -> None:
         """Hand in a message, from any thread; never waits.
@@ -120,7 +122,7 @@ class Link:
         """Return the counts of this moment; from any thread."""
         queue, events = self._fresh.stats(), self._events.stats()
         return PublisherHealth(
-            connected=self._connected,
+            connected=self._connection.up,
             connects=self.connects,
             sent=self._sent,
             stale=self._stale,
@@ -130,72 +132,102 @@ class Link:
             events_dropped=events.dropped,
             commands=self._commands.accepted,
             commands_refused=self._commands.refused,
+            foreign=self._twins.foreign,
         )
 
     def close(self) -> None:
         """Send what waits, say goodbye, and end `run`. In the loop's thread."""
         self._fresh.close()
         self._events.close()
-        self._closing.set()
+        self._connection.close()
         self.wake.set()
 
     async def run(self) -> None:
         """Connect, serve, and connect again until closed."""
-        while not self._closing.is_set():
-            try:
-                async with self._client() as client:
-                    await self._serve(client)
-            except (MqttError, ValueError) as error:  # ValueError: paho, on what a broken broker sends
-                self._note(error)
-            finally:
-                self._connected = False
-            if not self._closing.is_set():
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), self._backoff_s())
+        inbox = asyncio.create_task(self._commands.run(self._is_kept))
+        try:
+            await self._connection.run()
+        finally:
+            inbox.cancel()
 
     def _client(self) -> Client:
         v5 = self._access.speaks_v5
-        return Client(
-            self._access.host,
-            self._access.port,
-            username=self._access.username,
-            password=self._access.password,
+        return BoundedClient(
+            self._access,
             identifier=self._client_id,
             protocol=ProtocolVersion.V5 if v5 else ProtocolVersion.V311,
             will=Will(self._topic("status"), Status("offline").payload(), qos=1, retain=True),
             keepalive=self._keepalive_s,
             timeout=ANSWER_S,
             properties=_properties(PacketTypes.CONNECT, MaximumPacketSize=MAX_PACKET_BYTES) if v5 else None,
-            tls_context=self._access.tls,
             max_queued_incoming_messages=INCOMING,
-            logger=client_log,
-            socket_options=AT_ONCE,
         )
 
     async def _serve(self, client: Client) -> None:
-        await client.publish(self._topic("status"), Status("online").payload(), qos=1, retain=True)
+        self._kept = None
         await self._subscribe(client)
+        await self._say_online(client)
         self._greet()
-        tasks = [asyncio.create_task(self._send(client)), asyncio.create_task(self._receive(client))]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            task.result()
+        self._live = client
+        await first_of(self._send(client), self._receive(client))
         await client.publish(self._topic("status"), Status("offline").payload(), qos=1, retain=True)
 
+    async def _say_online(self, client: Client) -> None:
+        await client.publish(self._topic("status"), Status("online").payload(), qos=1, retain=True)
+
     async def _subscribe(self, client: Client) -> None:
-        answers: Any = await client.subscribe(self._topic("command"), qos=1)
-        if any(answer.is_failure if isinstance(answer, ReasonCode) else answer >= 128 for answer in answers):
+        if not await self._ask_for(client, "command", qos=1):
             log.warning("%s: no permission to read %s: no commands", self._access.url, self._topic("command"))
+        for kind in ("status", "health"):
+            if not await self._ask_for(client, kind, qos=0):
+                log.debug("%s: no permission to read %s: a twin stays unnoticed", self._access.url, self._topic(kind))
+
+    async def _ask_for(self, client: Client, kind: Kind, qos: int) -> bool:
+        """Subscribe to a topic of this stream; False where the broker refuses."""
+        # MQTT 5 leaves out what we sent, and says of a command whether it is kept for those who come later.
+        command = kind == "command"
+        options = SubscribeOptions(qos=qos, noLocal=not command, retainAsPublished=command)
+        if self._access.speaks_v5:
+            answers: Any = await client.subscribe(self._topic(kind), options=options)
+        else:
+            answers = await client.subscribe(self._topic(kind), qos=qos)
+        return not any(answer.is_failure if isinstance(answer, ReasonCode) else answer >= 128 for answer in answers)
 
     async def _receive(self, client: Client) -> None:
         async for message in client.messages:
-            payload = message.payload
-            self._commands.take(payload if isinstance(payload, bytes) else b"", retained=message.retain)
+            payload = message.payload if isinstance(message.payload, bytes) else b""
+            if message.topic.value == self._topic("command"):
+                self._take_command(message, payload)
+            elif message.topic.value == self._topic("health"):
+                self._twins.heard(payload)
+            elif payload == Status("offline").payload() and not message.retain:
+                log.info("%s: stream %s was called offline by somebody else; put right", self._access.url, self._stream)
+                await self._say_online(client)
+
+    def _take_command(self, message: Message, payload: bytes) -> None:
+        if not payload:
+            self._kept = None  # how what is retained is cleared
+        if message.retain and not self._access.speaks_v5:
+            if self._kept == payload:
+                return  # said already; only asked for again by _is_kept
+            self._kept = payload
+        self._commands.take(payload, retained=message.retain)
+
+    async def _is_kept(self) -> bool:
+        """Whether the command that has just come is retained, which MQTT 3.1.1 hides from who has subscribed already.
+
+        To subscribe again brings what is retained, marked as such, before the answer to the next question.
+        """
+        if self._access.speaks_v5 or self._live is None:
+            return False
+        known = self._kept
+        try:
+            await self._ask_for(self._live, "command", qos=1)
+            await self._probe(self._live)
+            await asyncio.sleep(SETTLE_S)
+        except LOST:
+            return False
+        return self._kept is not None and self._kept != known
 
     async def _send(self, client: Client) -> None:
         while True:
@@ -204,7 +236,7 @@ class Link:
             while more:
                 more = await self._send_fresh(client)
                 more = await self._send_event(client) or more
-            if self._closing.is_set():
+            if self._connection.closing.is_set():
                 return
             await self.wake.wait()
 
@@ -215,6 +247,8 @@ class Link:
         fresh = [parcel for parcel in parcels if parcel.t_ns >= oldest_ns]
         self._stale += len(parcels) - len(fresh)
         for parcel in fresh:
+            if parcel.kind == "health":
+                self._twins.sent(parcel.payload)
             await client.publish(
                 self._topic(parcel.kind),
                 parcel.payload,
@@ -246,38 +280,29 @@ class Link:
         if self._lost_ns is not None:
             away_s = (self._clock.now_ns() - self._lost_ns) / 1e9
             log.info("%s: stream %s is connected again after %.1f s", self._access.url, self._stream, away_s)
-        self._lost_ns, self._failures, self.refusal = None, 0, None
-        self._connected = True
+        self._lost_ns = self.refusal = None
+        self._connection.proved()
         self.connects += 1
         self._on_change(None)
 
-    def _note(self, error: Exception) -> None:
-        self._failures += 1
-        code = error.rc.value if isinstance(error, MqttConnectError) and isinstance(error.rc, ReasonCode) else None
-        never = self.connects == 0
+    def _note(self, error: Exception) -> float | None:
+        """Say what happened, once for each outage, and how long to wait where it is not the usual time."""
+        code, never = code_of(error), self.connects == 0
         if never and self._access.speaks_v5 and code == UNSUPPORTED_PROTOCOL:
             self._access = replace(self._access, speaks_v5=False)
-            self._failures = 0
-            return
+            return 0.0
         if never and isinstance(error.__context__, asyncio.TimeoutError):
-            # Some brokers of 3.1.1 (amqtt) do not answer MQTT 5 at all: try the versions by turns.
+            # Some brokers of 3.1.1 do not answer MQTT 5 at all: try the versions by turns.
             self._access = replace(self._access, speaks_v5=not self._access.speaks_v5)
         self.refusal = _refusal(error, code)
         if self._lost_ns is None:
             self._lost_ns = self._clock.now_ns()
-            # aiomqtt puts the reason behind its own error, and numbers in brackets before the words.
-            cause = self.refusal or re.sub(r"^\[[^]]*\] ", "", str(error.__cause__ or error))
+            cause = self.refusal or cause_of(error)
             log.warning("%s: stream %s is not connected: %s; trying on", self._access.url, self._stream, cause)
         if never and self.refusal:
             self._on_change(f"{self._access.url}: {self.refusal}")
-
-    def _backoff_s(self) -> float:
-        if self._failures == 0:
-            return 0.0
-        if self.refusal and self.connects == 0:
             return REFUSED_BACKOFF_S
-        first_s, longest_s = BACKOFF_S
-        return float(min(longest_s, first_s * 2.0 ** min(self._failures - 1, 8)) * random.uniform(0.75, 1.25))
+        return None
 
     def _describe(self, **more: int) -> Properties | None:
         """MQTT 5 says what a payload is; 3.1.1 can't."""
@@ -298,8 +323,8 @@ def _properties(packet_type: int, **values: int | str) -> Properties:
 
 def _refusal(error: Exception, code: int | None) -> str | None:
     """Say why waiting does not help, or None where it may."""
-    if isinstance(error.__context__, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.__context__.verify_message}); see mqtt.ca_file"
+    if (distrust := distrust_of(error)) is not None:
+        return f"{distrust}; see mqtt.ca_file"
     if isinstance(error.__context__, ssl.SSLError):
         return f"no TLS connection ({error.__context__.reason}); is this the TLS port?"
     if code in REFUSALS:

@@ -253,6 +253,8 @@ class PublisherHealth(Message):
     events_dropped: Count
     commands: Count
     commands_refused: Count
+    foreign: Count = 0
+    """Health messages of another program that publishes under the name of this stream."""
 
 
 class RecordingHealth(Message):

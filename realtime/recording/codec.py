@@ -232,7 +232,7 @@ SPEECH = Item(
         Field("snr_db", NUMBER.or_null(), "signal-to-noise ratio; empty until both were heard"),
         Field("clipped", NUMBER, "share of samples at full scale"),
     ),
-    lambda body: SpeechFrame(**body | {"samples": SPEECH_SAMPLES[: body["samples"]]}),
+    lambda body: SpeechFrame(**body | {"samples": SPEECH_SAMPLES[: max(0, body["samples"])]}),
 )
 TEXT_ITEM = Item(
     (

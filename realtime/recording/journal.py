@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from realtime.errors import SourceError
 from realtime.recording.codec import ITEMS, TIME, without_words
+from realtime.recording.contract import load_json
 
 VERSION = "agfn.recording/1"
 Topic = Literal["begin", "seen", "lost", "reset", "face", "voice", "speech", "text", "tick", "paused", "gap"]
@@ -48,6 +49,6 @@ def decode(at_ns: int, topic: str, data: bytes) -> Entry:
     if topic not in ITEMS:
         raise SourceError(f"damaged entry on {topic!r}: unknown topic"[:200])
     try:
-        return Entry(TIME.read(at_ns), topic, ITEMS[topic].read(json.loads(data)))  # type: ignore[arg-type] # one of ITEMS
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, binascii.Error) as error:
+        return Entry(TIME.read(at_ns), topic, ITEMS[topic].read(load_json(data)))  # type: ignore[arg-type] # one of ITEMS
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, binascii.Error) as error:
         raise SourceError(f"damaged entry on {topic!r}: {type(error).__name__} {error}"[:200]) from None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from realtime.recording.contract import load_json
 from realtime.runtime.channel import Channel, ClosedError, Policy
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk, Frame
 
@@ -167,13 +168,13 @@ def decode_media(data: bytes) -> tuple[int, bytes]:
         ValueError: it is neither (binascii.Error and JSON errors are ValueErrors, too).
     """
     try:
-        body = json.loads(data)
+        body = load_json(data)
         stamp = body["timestamp"]
         seconds, rest = stamp["sec"], stamp["nsec"]
         if type(seconds) is not int or type(rest) is not int or not (0 <= seconds < 1 << 32 and 0 <= rest < NS_PER_S):
             raise ValueError(f"no time: {str(stamp)[:40]}")
         return seconds * NS_PER_S + rest, base64.b64decode(body["data"], validate=True)
-    except (KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"no media: {type(error).__name__} {error}"[:200]) from None
 
 

@@ -6,7 +6,7 @@ anything is unpacked, and whatever is wrong is one clear SourceError or, after a
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import struct
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from mcap.records import Channel, Chunk, Footer, Header, Message, Metadata
 from mcap.stream_reader import StreamReader, breakup_chunk
 
 from realtime.errors import SourceError
+from realtime.recording.contract import check_size, checked, load_json
 from realtime.recording.journal import MESSAGES, TOPICS, VERSION, Entry, decode
 from realtime.recording.writer import SUFFIX
 
@@ -32,7 +33,20 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """As a stream may be called (config.py): it becomes part of a topic."""
 RECORD_LIMIT = 32_000_000
 """No record of ours comes near: a chunk of half a second is some kilobytes."""
-BROKEN = (McapError, struct.error, ValueError, KeyError, EOFError, UnicodeDecodeError, zstandard.ZstdError, MemoryError)
+UNPACKED = (64_000_000, 200)
+"""Bytes that all chunks of a file may unpack to: so many, and so many times the file's size."""
+BROKEN = (
+    McapError,
+    struct.error,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    TypeError,
+    RecursionError,
+    zstandard.ZstdError,
+    MemoryError,
+)
 
 
 @dataclass
@@ -64,15 +78,26 @@ class Recording:
                 yield decode(at_ns, topic, data)
 
     def messages(self, *kinds: str) -> Iterator[dict[str, Any]]:
-        """The published messages of these kinds (all by default), as JSON objects.
+        """The published messages of these kinds (all by default), checked against the contract, as JSON objects.
 
         Raises:
-            SourceError: a message is damaged.
+            SourceError: one is no message of the contract.
         """
         wanted = set(kinds or MESSAGES)
         for _, topic, data in self.raw():
             if topic in wanted:
-                yield _object(data, topic)
+                yield self.message(topic, data)
+
+    def message(self, topic: str, data: bytes) -> dict[str, Any]:
+        """Read one message.
+
+        Raises:
+            SourceError: it is no message of the contract.
+        """
+        try:
+            return checked(topic, data)
+        except SourceError as error:
+            raise SourceError(f"{self.path}: {error}") from None
 
     def raw(self) -> Iterator[tuple[int, str, bytes]]:
         """Time, topic and content of everything in the file.
@@ -87,6 +112,7 @@ class Recording:
                 topics[record.id] = record.topic
             elif isinstance(record, Message) and record.channel_id in topics:
                 topic = topics[record.channel_id]
+                _check_size(self.path, topic, record.data)
                 if topic == "gap":
                     self.dropped += decode(record.log_time, topic, record.data).item
                 yield record.log_time, topic, record.data
@@ -99,7 +125,7 @@ class Recording:
                     if isinstance(record, Header):
                         known = _ours(record, self.path)
                     elif isinstance(record, Metadata) and record.name == "agfn":
-                        self.about = {key: json.loads(value) for key, value in record.metadata.items()}
+                        self.about = {key: load_json(value.encode()) for key, value in record.metadata.items()}
                     elif isinstance(record, Footer):
                         return
                     yield record
@@ -140,13 +166,36 @@ def _opened(path: Path) -> Recording:
 
 
 def _records(file: IO[bytes]) -> Iterator[McapRecord]:
+    least, times = UNPACKED
+    left = least + times * os.fstat(file.fileno()).st_size
     for record in StreamReader(file, emit_chunks=True, record_size_limit=RECORD_LIMIT).records:
         if not isinstance(record, Chunk):
             yield record
-        elif record.uncompressed_size > RECORD_LIMIT:
-            raise ValueError(f"a chunk of {record.uncompressed_size} bytes")
+        elif (size := _unpacked(record)) > RECORD_LIMIT:
+            raise ValueError(f"a chunk of {size} bytes")
+        elif (left := left - size) < 0:
+            raise ValueError("it unpacks to far more than any recording does")
         else:
             yield from breakup_chunk(record, validate_crc=True)
+
+
+def _unpacked(chunk: Chunk) -> int:
+    """Bytes that a chunk may unpack to: what it says of itself, or what its compressed data does, if that is more."""
+    if chunk.compression == "zstd":
+        frame = zstandard.get_frame_parameters(chunk.data)
+        if frame.content_size in {zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR}:
+            return int(chunk.uncompressed_size)  # which is then what zstandard stops at
+        return max(int(chunk.uncompressed_size), int(frame.content_size))
+    if chunk.compression:
+        raise ValueError(f"a chunk compressed by {chunk.compression[:20]!r}")
+    return len(chunk.data)
+
+
+def _check_size(path: Path, topic: str, data: bytes) -> None:
+    try:
+        check_size(topic, data)
+    except ValueError as error:
+        raise SourceError(f"{path}: damaged: {error}") from None
 
 
 def _ours(header: Header, path: Path) -> bool:
@@ -156,13 +205,3 @@ def _ours(header: Header, path: Path) -> bool:
     if header.profile != VERSION:
         raise SourceError(f"{path}: recorded as version {version}, this program reads {VERSION}")
     return True
-
-
-def _object(data: bytes, topic: str) -> dict[str, Any]:
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"damaged {topic} message: {error}") from None
-    if not isinstance(body, dict):
-        raise SourceError(f"damaged {topic} message: no object")
-    return body

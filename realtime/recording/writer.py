@@ -23,6 +23,7 @@ from realtime.publish.messages import EventMessage, Health, RecordingHealth, Sen
 from realtime.recording.journal import MEDIA, MESSAGES, TOPICS, VERSION, Entry, encode
 from realtime.recording.schema import name_of, schema_of
 from realtime.runtime.channel import Channel, ChannelStats, ClosedError, Policy
+from realtime.system.private_file import create_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,16 +78,17 @@ class Recorder:
         """Counts the media that did not get here; set by whoever takes it from the devices."""
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._file = self.path.open("xb")
+            self._file = os.fdopen(create_private(self.path), "wb")
         except FileExistsError:
             raise UsageError(f"--record {folder}: {self.path.name} is there already; choose a new folder") from None
         except OSError as error:
             raise UsageError(f"--record {folder}: {error.strerror or error}") from None
         self._writer = Writer(self._file, compression=CompressionType.ZSTD)
         self._waiting: Channel[tuple[int, str, Entry | str | bytes]] = Channel(Policy.DROP_OLDEST, CAPACITY)
-        self._gaps = 0
+        self._gaps = self._written = self._synced = self._refused = 0
+        self.ended_early: str | None = None
+        """Why the recording ended before the session did."""
         try:
-            os.chmod(self.path, 0o600)  # noqa: PTH101 - nobody else's business, whatever the umask
             self._begin(about)
         except OSError as error:
             self._let_go()
@@ -137,14 +139,18 @@ class Recorder:
     def summary(self) -> str:
         """Say in one line what is on disk."""
         stats = self.stats()
-        lost = f", {stats.dropped} dropped" if stats.dropped else ""
+        early = f" ENDED EARLY ({self.ended_early})" if self.ended_early else ""
+        kept = self._synced if self.ended_early else self._written
+        dropped = stats.pushed + self._refused - kept if self.ended_early else stats.dropped
+        lost = f", {dropped} dropped" if dropped else ""
         lost += f", {media} pictures or pieces of sound dropped" if (media := self.media_dropped()) else ""
-        return f"recorded {self.path}: {self._size() / 1e6:.1f} MB, {stats.popped} entries{lost}"
+        return f"recorded {self.path}:{early} {self._size() / 1e6:.1f} MB, {kept} entries{lost}"
 
     def _push(self, at_ns: int, topic: str, item: Entry | str | bytes) -> bool:
         try:
             self._waiting.push((at_ns, topic, item))
         except ClosedError:
+            self._refused += 1
             log.debug("%s: closed, %s is not recorded", self.path.name, topic)
             return False
         return True
@@ -174,7 +180,7 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - whatever it is, the analysis must go on
             self._waiting.close()
             self._waiting.clear()
-            self._failed(f"recording ended: {getattr(error, 'strerror', None) or error}")
+            self._fail(f"recording ended: {getattr(error, 'strerror', None) or error}")
             self._let_go()
 
     def _write(self, at_ns: int, topic: str, item: Entry | str | bytes) -> None:
@@ -185,6 +191,7 @@ class Recorder:
         if isinstance(item, Entry):
             item = encode(item, words=self._words)
         self._add(at_ns, topic, item.encode() if isinstance(item, str) else item)
+        self._written += 1
 
     def _add(self, at_ns: int, topic: str, data: bytes) -> None:
         at_ns = max(0, at_ns)
@@ -193,14 +200,20 @@ class Recorder:
     def _sync(self) -> None:
         self._writer.flush()  # type: ignore[no-untyped-call] # mcap leaves it untyped
         os.fsync(self._file.fileno())
+        self._synced = self._written
 
     def _end(self) -> None:
         try:
             self._writer.finish()  # type: ignore[no-untyped-call] # as above
             self._sync()
         except OSError as error:
-            self._failed(f"the end of the recording is not written: {error.strerror or error}")
+            self._fail(f"the end of the recording is not written: {error.strerror or error}")
         self._let_go()
+
+    def _fail(self, cause: str) -> None:
+        self.ended_early = cause
+        log.error("%s: %s", self.path, cause)
+        self._failed(cause)
 
     def _let_go(self) -> None:
         with contextlib.suppress(OSError):  # it tries to write the rest once more; what is wrong has been said

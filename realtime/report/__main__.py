@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realtime.errors import AgfnError, UsageError
+from realtime.system.logs import printable, say_error
+from realtime.system.private_file import private_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _write(args.recording, args.output)
     except AgfnError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line a person must see
+        say_error(error)
         return error.exit_code
-    print(args.output)  # noqa: T201 - what was made
+    print(printable(str(args.output)))  # noqa: T201 - what was made
     return 0
 
 
@@ -35,7 +37,8 @@ def _write(source: Path, output: Path) -> None:
 
     content = page([read(recording) for recording in open_recordings(source)])
     try:
-        output.write_text(content, encoding="utf-8")
+        with private_file(output, overwrite=True) as file:
+            file.write(content.encode())
     except OSError as error:
         raise UsageError(f"-o {output}: {error.strerror or error}") from None
 

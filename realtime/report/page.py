@@ -1,12 +1,15 @@
-"""Sessions as one self-contained HTML page: no script, no network; everything that was recorded is escaped."""
+"""Sessions as one self-contained HTML page: no script, no network; the template escapes all that was recorded."""
 
 from __future__ import annotations
 
-from html import escape
+import base64
+import hashlib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from realtime.publish.messages import label_of
 from realtime.report.plot import Axes, clock, thinned
@@ -14,7 +17,7 @@ from realtime.system.format import signed
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,89 +34,98 @@ SENTIMENT_KEY = (
     "Line: score. Band: 90 % interval. Vertical lines: events. -3 strongly negative, 0 neutral, 3 strongly positive."
 )
 WORTH_KEY = "Filled: weight. Line: measured reliability. Both from 0 to 1."
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'sha256-{}'; form-action 'none'; base-uri 'none'"
+"""Should anything slip through: no script, no request, no form, and no style but the page's own."""
 
 
 def page(sessions: Sequence[Session]) -> str:
     """Return the page of one or more streams of a recording."""
-    style = files("realtime.report").joinpath("style.css").read_text(encoding="utf-8")
-    names = ", ".join(escape(session.stream) for session in sessions)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>AGFN Live: {names}</title><style>{style}</style></head><body>"
-        f"{''.join(_stream(session) for session in sessions)}"
-        f"<footer>{LIMITS}</footer></body></html>\n"
+    style = _file("style.css")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment = Environment(autoescape=True, undefined=StrictUndefined, extensions=["jinja2.ext.loopcontrols"])
+    return environment.from_string(_file("page.html")).render(
+        policy=POLICY.format(digest),
+        style=Markup(style),  # noqa: S704 - our own file
+        sessions=[_stream(session) for session in sessions],
+        keys={"sentiment": SENTIMENT_KEY, "worth": WORTH_KEY, "limits": LIMITS},
     )
 
 
-def _stream(session: Session) -> str:
-    when = (
-        f"{escape(session.begun[:19].replace('T', ' '))} UTC, {clock(session.length_s)}, {len(session.end_s)} windows"
-    )
-    parts = [f"<h1>{escape(session.stream)}</h1>", f"<p class='when'>{when}</p>"]
-    if session.media_kept:
-        parts.append("<p class='warning'>The recording holds pictures and sound, too; this page does not.</p>")
-    if session.truncated:
-        parts.append(f"<p class='warning'>The recording ends early: {escape(session.truncated)}.</p>")
+def _file(name: str) -> str:
+    return files("realtime.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _stream(session: Session) -> dict[str, Any]:
+    """What the template shows of a stream: texts and drawings, nothing that is still to be worked out."""
+    begun = session.begun[:19].replace("T", " ")
+    shown: dict[str, Any] = {
+        "stream": session.stream,
+        "when": f"{begun} UTC, {clock(session.length_s)}, {len(session.end_s)} windows",
+        "media_kept": session.media_kept,
+        "truncated": session.truncated,
+        "windows": len(session.end_s),
+    }
     if not len(session.end_s):
-        return f"<main>{''.join(parts)}<p>No window was closed in this recording.</p></main>"
-    parts += [part(session) for part in (_summary, _timeline, _words, _events, _figures)]
-    return f"<main>{''.join(parts)}</main>"
+        return shown
+    return shown | {
+        "tiles": _tiles(session),
+        "sentiment": _timeline(session),
+        "gates": [_gate(session, name) for name in MODALITIES],
+        "words": _words(session) if session.words_kept else None,
+        "events": [_event(event) for event in session.events[:MOST_EVENTS]],
+        "more_events": max(0, len(session.events) - MOST_EVENTS),
+        "latencies": [
+            [name.replace("_", " "), *(_percentile(column, level) for level in (50, 95, 99))]
+            for name, column in session.latency_ms.items()
+        ],
+        "states": ", ".join(f"{name} {count}" for name, count in session.states.items()),
+        "missing": session.missing,
+        "drops": ", ".join(f"{name} {count}" for name, count in session.drops.items() if count) or "none",
+    }
 
 
-def _summary(session: Session) -> str:
+def _tiles(session: Session) -> list[dict[str, str]]:
     scored = session.score[np.isfinite(session.score)]
     mean = float(scored.mean()) if len(scored) else None
     span = "none" if mean is None else f"{signed(scored.min(), 1)}, {signed(scored.max(), 1)}"
+    half = _mean((session.high - session.low) / 2)
+    share = len(scored) / len(session.score)
     tiles = [
         ("mean score", "none" if mean is None else signed(mean), "" if mean is None else label_of(mean)),
         ("from, to", span, "smoothed score"),
-        ("interval", f"± {_mean((session.high - session.low) / 2):.1f}", "half the mean 90 % interval"),
-        ("with a score", f"{len(scored) / len(session.score):.0%}", "of the windows"),
+        ("interval", f"\u00b1 {half:.1f}", "half the mean 90 % interval"),
+        ("with a score", f"{share:.0%}", "of the windows"),
     ]
-    cells = "".join(
-        f"<div><dt>{name}</dt><dd>{value}<small>{escape(note)}</small></dd></div>" for name, value, note in tiles
-    )
-    return f"<dl class='tiles'>{cells}</dl>"
+    return [{"name": name, "value": value, "note": note} for name, value, note in tiles]
 
 
-def _timeline(session: Session) -> str:
+def _timeline(session: Session) -> Markup:
     times_s, (score, low, high) = thinned(session.end_s, session.score, session.low, session.high)
     axes = Axes(session.length_s, -3, 3, 220)
     axes.grid([-3, -2, -1, 0, 1, 2, 3], times=True)
-    axes.marks(
-        [event["time_s"] for event in session.events if isinstance(event.get("time_s"), int | float)][:MOST_EVENTS]
-    )
+    axes.marks([_seconds(event) for event in session.events[:MOST_EVENTS]])
     axes.band(times_s, low[0], high[2], "interval")
     axes.band(times_s, score[0], score[2], "spread")
     axes.line(times_s, score[1], "score")
-    drawn = [
-        f"<h2>Sentiment</h2><p class='key'>{SENTIMENT_KEY}</p>",
-        axes.svg(f"Score over {clock(session.length_s)}, from -3 to 3, with its interval"),
-        f"<h2>What each stream was worth</h2><p class='key'>{WORTH_KEY}</p>",
-    ]
-    for name in MODALITIES:
-        times_s, (weight, trust) = thinned(session.end_s, session.weight[name], session.reliability[name])
-        axes = Axes(session.length_s, 0, 1, 70)
-        axes.grid([0, 1], times=name == MODALITIES[-1])
-        axes.band(times_s, np.where(np.isfinite(weight[1]), 0.0, np.nan), weight[1], f"weight {name}")
-        axes.line(times_s, trust[1], f"trust {name}")
-        states = ", ".join(
-            f"{escape(state)} {count / len(session.end_s):.0%}"
-            for state, count in sorted(session.causes[name].items(), key=lambda item: -item[1])
-        )
-        drawn.append(
-            f"<h3>{name} <small>mean weight {_mean(session.weight[name]):.2f}; {states}</small></h3>"
-            + axes.svg(f"Weight and reliability of the {name}, from 0 to 1")
-        )
-    return "".join(drawn)
+    return axes.svg(f"Score over {clock(session.length_s)}, from -3 to 3, with its interval")
 
 
-def _words(session: Session) -> str:
-    if not session.words_kept:
-        return "<h2>Words</h2><p>Not recorded: that needs consent (<code>--record-text</code>).</p>"
+def _gate(session: Session, name: str) -> dict[str, Any]:
+    times_s, (weight, trust) = thinned(session.end_s, session.weight[name], session.reliability[name])
+    axes = Axes(session.length_s, 0, 1, 70)
+    axes.grid([0, 1], times=name == MODALITIES[-1])
+    axes.band(times_s, np.where(np.isfinite(weight[1]), 0.0, np.nan), weight[1], f"weight {name}")
+    axes.line(times_s, trust[1], f"trust {name}")
+    states = sorted(session.causes[name].items(), key=lambda item: -item[1])
+    return {
+        "name": name,
+        "weight": f"{_mean(session.weight[name]):.2f}",
+        "states": ", ".join(f"{state} {count / len(session.end_s):.0%}" for state, count in states),
+        "plot": axes.svg(f"Weight and reliability of the {name}, from 0 to 1"),
+    }
+
+
+def _words(session: Session) -> list[dict[str, str]]:
     lines: list[tuple[float, list[str]]] = []
     last_s = -np.inf
     for time_s, word in session.words:
@@ -121,12 +133,10 @@ def _words(session: Session) -> str:
             lines.append((time_s, []))
         lines[-1][1].append(word)
         last_s = time_s
-    rows = "".join(
-        f"<li><time>{clock(max(0.0, begin_s))}</time> {escape(' '.join(said))} "
-        f"<small>{_around(session, begin_s)}</small></li>"
+    return [
+        {"at": clock(max(0.0, begin_s)), "said": " ".join(said), "score": _around(session, begin_s)}
         for begin_s, said in lines
-    )
-    return f"<h2>Words</h2><ul class='words'>{rows or '<li>None were recognised.</li>'}</ul>"
+    ]
 
 
 def _around(session: Session, time_s: float) -> str:
@@ -135,32 +145,19 @@ def _around(session: Session, time_s: float) -> str:
     return signed(session.score[later[0]], 1) if len(later) else ""
 
 
-def _events(session: Session) -> str:
-    rows = "".join(_event(event) for event in session.events[:MOST_EVENTS])
-    more = len(session.events) - MOST_EVENTS
-    note = f"<p>{more} more are in the recording.</p>" if more > 0 else ""
-    head = "<tr><th>at</th><th>what</th><th>happened</th><th>why</th></tr>"
-    return f"<h2>Events</h2>{f'<table>{head}{rows}</table>{note}' if rows else '<p>None.</p>'}"
+def _event(event: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "at": clock(max(0.0, _seconds(event))),
+        "component": event["component"],
+        "kind": event["kind"],
+        "cause": event["cause"] or "",
+    }
 
 
-def _event(event: dict[str, Any]) -> str:
-    cells = [str(event.get(name) or "") for name in ("component", "kind", "cause")]
-    at = clock(max(0.0, _seconds(event.get("time_s"))))
-    return f"<tr><td>{at}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-
-
-def _figures(session: Session) -> str:
-    rows = ""
-    for name, column in session.latency_ms.items():
-        cells = "".join(f"<td>{_percentile(column, level)}</td>" for level in (50, 95, 99))
-        rows += f"<tr><td>{name.replace('_', ' ')}</td>{cells}</tr>"
-    states = ", ".join(f"{escape(name)} {count}" for name, count in session.states.items())
-    drops = ", ".join(f"{escape(name)} {count}" for name, count in session.drops.items() if count) or "none"
-    head = "".join(f"<th>{name}</th>" for name in ("milliseconds", "half within", "95 % within", "99 % within"))
-    return (
-        f"<h2>Latency and losses</h2><table><tr>{head}</tr>{rows}</table><p>Windows by state: {states}. "
-        f"Messages missing: {session.missing}. Dropped on purpose: {drops}.</p>"
-    )
+def _seconds(event: Mapping[str, Any]) -> float:
+    """When it happened; the page stands even on events that no reader has checked."""
+    time_s = event.get("time_s")
+    return float(time_s) if isinstance(time_s, int | float) and np.isfinite(time_s) else 0.0
 
 
 def _mean(values: NDArray[np.float64]) -> float:
@@ -171,7 +168,3 @@ def _mean(values: NDArray[np.float64]) -> float:
 def _percentile(values: NDArray[np.float64], level: int) -> str:
     kept = values[np.isfinite(values)]
     return f"{np.percentile(kept, level):.0f}" if len(kept) else "-"
-
-
-def _seconds(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +12,13 @@ import numpy as np
 from realtime.types import MODALITIES, NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from realtime.recording.reader import Recording
 
     Column = NDArray[np.float64]
+
+LATENCIES = ("capture", "extract", "fuse", "total", "text_lag")
 
 
 @dataclass
@@ -58,56 +59,54 @@ def read(recording: Recording) -> Session:
         SourceError: the recording is damaged where it can be read at all.
     """
     about = recording.about
-    sentiments = [message for message in recording.messages("sentiment") if _usable(message)]
+    columns: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+    states: Counter[str] = Counter()
+    gates: dict[str, Counter[str]] = {name: Counter() for name in MODALITIES}
+    missing, last_seq = 0, None
+    for message in recording.messages("sentiment"):
+        for name, value in _values(message).items():
+            columns[name].append(np.nan if value is None else value)
+        states[message["state"]] += 1
+        for name in MODALITIES:
+            gates[name][message["modalities"][name]["state"]] += 1
+        missing += 0 if last_seq is None else max(0, message["seq"] - last_seq - 1)
+        last_seq = message["seq"]
     truncated = recording.truncated
-    words = _words(recording) if about.get("words") else []
+    made = {name: np.array(values, np.float64) for name, values in columns.items()}
+    empty = np.zeros(0)
     return Session(
         stream=recording.stream,
-        begun=str(about.get("begun", "")),
+        begun=str(about.get("begun", ""))[:40],
         words_kept=bool(about.get("words")),
         media_kept=bool(about.get("media")),
-        end_s=_column(message["window"]["end_s"] for message in sentiments),
-        score=_column(message.get("score") for message in sentiments),
-        low=_column((message.get("interval") or (None, None))[0] for message in sentiments),
-        high=_column((message.get("interval") or (None, None))[1] for message in sentiments),
-        weight={name: _column(m["modalities"][name]["weight"] for m in sentiments) for name in MODALITIES},
-        reliability={name: _column(m["modalities"][name]["reliability"] for m in sentiments) for name in MODALITIES},
-        states=_counts(message["state"] for message in sentiments),
-        causes={name: _counts(m["modalities"][name]["state"] for m in sentiments) for name in MODALITIES},
-        latency_ms={
-            name: _column(message["latency_ms"].get(name) for message in sentiments)
-            for name in ("capture", "extract", "fuse", "total", "text_lag")
-        },
+        end_s=made.get("end_s", empty),
+        score=made.get("score", empty),
+        low=made.get("low", empty),
+        high=made.get("high", empty),
+        weight={name: made.get(f"weight {name}", empty) for name in MODALITIES},
+        reliability={name: made.get(f"reliability {name}", empty) for name in MODALITIES},
+        states=dict(states),
+        causes={name: dict(counts) for name, counts in gates.items()},
+        latency_ms={name: made.get(f"latency {name}", empty) for name in LATENCIES},
         events=list(recording.messages("event")),
-        words=words,
+        words=_words(recording) if about.get("words") else [],
         drops=_drops(recording),
-        missing=sum(max(0, late["seq"] - early["seq"] - 1) for early, late in pairwise(sentiments)),
+        missing=missing,
         truncated=truncated,
     )
 
 
-def _usable(message: dict[str, Any]) -> bool:
-    try:
-        return (
-            isinstance(message["seq"], int)
-            and message["window"]["end_s"] >= 0
-            and all(message["modalities"][name]["weight"] >= 0 for name in MODALITIES)
-            and isinstance(message["latency_ms"], dict)
-            and isinstance(message["state"], str)
-        )
-    except (KeyError, TypeError):
-        return False
-
-
-def _column(values: Iterable[Any]) -> Column:
-    return np.array([np.nan if not isinstance(value, int | float) else value for value in values], np.float64)
-
-
-def _counts(values: Iterable[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for value in values:
-        found[value] = found.get(value, 0) + 1
-    return found
+def _values(message: dict[str, Any]) -> dict[str, float | None]:
+    low, high = message["interval"] or (None, None)
+    return {
+        "end_s": message["window"]["end_s"],
+        "score": message["score"],
+        "low": low,
+        "high": high,
+        **{f"weight {name}": message["modalities"][name]["weight"] for name in MODALITIES},
+        **{f"reliability {name}": message["modalities"][name]["reliability"] for name in MODALITIES},
+        **{f"latency {name}": message["latency_ms"][name] for name in LATENCIES},
+    }
 
 
 def _words(recording: Recording) -> list[tuple[float, str]]:
@@ -124,12 +123,7 @@ def _words(recording: Recording) -> list[tuple[float, str]]:
 
 def _drops(recording: Recording) -> dict[str, int]:
     """Items that each component dropped, by its last health message."""
-    last: dict[str, Any] = {}
+    last: dict[str, Any] = {"components": {}}
     for health in recording.messages("health"):
         last = health
-    components = last.get("components", {})
-    return {
-        str(name): part["channel"]["dropped"]
-        for name, part in (components.items() if isinstance(components, dict) else ())
-        if isinstance(part, dict) and isinstance(part.get("channel"), dict)
-    }
+    return {name: part["channel"]["dropped"] for name, part in last["components"].items() if part["channel"]}

@@ -181,6 +181,10 @@ class LiveStream:
         """What was recorded of it."""
         return [] if self._recorder is None else [self._recorder.summary()]
 
+    def ended_early(self) -> str | None:
+        """Why the recording ended before the session did."""
+        return None if self._recorder is None else self._recorder.ended_early
+
     def _recording(self) -> RecordingHealth | None:
         return None if self._recorder is None else self._recorder.health()
 
@@ -242,6 +246,10 @@ class Live:
     def recorded(self) -> list[str]:
         """What was recorded, a line a stream."""
         return [line for live in self.streams.values() for line in live.recorded()]
+
+    def ended_early(self) -> str | None:
+        """Why a recording ended before the session did."""
+        return next((why for live in self.streams.values() if (why := live.ended_early())), None)
 
     def pause(self, stream: str) -> None:
         """Release the devices of a stream, from any thread; it says `paused` until it is resumed. Returns at once."""

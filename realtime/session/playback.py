@@ -102,6 +102,9 @@ class RecordingReplay:
         """Nothing: what is played is recorded already."""
         return []
 
+    def ended_early(self) -> None:
+        """Never: as above."""
+
     def _take(self, entry: Entry) -> None:
         window = self._stream.window
         if entry.topic == "begin":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from realtime.capture.media import MediaFile
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from realtime.config.schema import Config
     from realtime.publish.outlet import Outlet
     from realtime.session.models import SharedModels
-
-
-log = logging.getLogger(__name__)
 
 
 class OfflineRun:
@@ -52,7 +48,7 @@ class OfflineRun:
         self._config, self._parts, self._clock = config, parts, clock
         stream = config.streams[0]
         self._media: Media = media or MediaFile(stream.source or "", config.camera)
-        self._recorder = recorder_of(config, stream, log.error)
+        self._recorder = recorder_of(config, stream, lambda _: None)
         self._stream = Stream(config, stream, clock, outlet, parts.fuser.checkpoint.context, self._recorder)
         note_missing(self._stream, self._media)
         self._damage = Damage(clock, self._stream.event)
@@ -73,6 +69,10 @@ class OfflineRun:
     def recorded(self) -> list[str]:
         """What was recorded, a line a stream."""
         return [] if self._recorder is None else [self._recorder.summary()]
+
+    def ended_early(self) -> str | None:
+        """Why the recording ended before the session did."""
+        return None if self._recorder is None else self._recorder.ended_early
 
     def _play(self, run: InlineRunner, stop: threading.Event, duration_s: float | None) -> None:
         inlets = connect(

@@ -33,19 +33,45 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = self.formatStack(record.stack_info)
-        return json.dumps(line, ensure_ascii=False)
+        return printable_json(json.dumps(line, ensure_ascii=False))
+
+
+class PlainFormatter(logging.Formatter):
+    """A record as a line for a person; what a terminal would obey is written out, whoever put it into the message."""
+
+    def __init__(self) -> None:
+        super().__init__(PLAIN)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; a traceback keeps its own."""
+        first = printable(self.formatMessage(_with_message(record)))
+        more = [self.formatException(record.exc_info)] if record.exc_info else []
+        more += [self.formatStack(record.stack_info)] if record.stack_info else []
+        return "\n".join([first, *(printable(line) for text in more for line in text.split("\n"))])
+
+
+def _with_message(record: logging.LogRecord) -> logging.LogRecord:
+    record.message = record.getMessage()
+    return record
 
 
 def set_up(level: str, style: Format) -> None:
     """Log to standard error from `level` (debug, info, ...) on, in a format."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(PLAIN))
+    handler.setFormatter(JsonFormatter() if style == "json" else PlainFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 def printable(text: str) -> str:
     """Return the text with what a terminal would obey (line breaks, escapes) written as Python writes it."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def printable_json(text: str) -> str:
+    """Return a line of JSON with the same value, in which nothing is left that a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 def say_error(error: Exception) -> None:

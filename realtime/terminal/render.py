@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Group
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +19,7 @@ from realtime.types import MODALITIES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from realtime.publish.messages import EventMessage, ModalityPart, RecordingHealth, Sentiment, Words
     from realtime.types import Modality
@@ -32,6 +33,21 @@ WIDE = 74
 STALE_S = 2.0
 STYLES = {"ok": "green", "noisy": "yellow", "stale": "yellow", "lost": "bold red", "off": "dim"}
 NOTHING_YET = "waiting for the first window"
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """A drawing without what a terminal would obey, wherever in it that stands: in a name, a cause, a word."""
+
+    drawing: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render, and let printable characters through only."""
+        for segment in console.render(self.drawing, options):
+            text = "".join(
+                each if each.isprintable() or each == "\n" else " " * each.isspace() for each in segment.text
+            )
+            yield segment if segment.control else Segment(text, segment.style)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +87,7 @@ class Snapshot:
 
 def draw(
     streams: Sequence[Snapshot], where: str | None, notes: Sequence[str], glyphs: Glyphs, width: int, height: int = 50
-) -> Group:
+) -> Clean:
     """Draw the whole screen for a terminal of so many columns and rows; on a low one the oldest events give way."""
     below: list[RenderableType] = [
         *(_line(f"{note}", "yellow") for note in notes),
@@ -89,7 +105,7 @@ def draw(
         for line in lines:
             if isinstance(line, Text):
                 line.overflow = "crop"
-    return Group(*lines)
+    return Clean(Group(*lines))
 
 
 def words_of(sentiment: Sentiment) -> str:
@@ -243,19 +259,19 @@ def _many(streams: Sequence[Snapshot], glyphs: Glyphs) -> Table:
 def _row(stream: Snapshot, glyphs: Glyphs) -> list[str | Text]:
     sentiment = stream.sentiment
     if sentiment is None:
-        return [stream.name, "", NOTHING_YET, "", "", "", "", ""]
+        return [Text(stream.name), "", NOTHING_YET, "", "", "", "", ""]
     parts = sentiment.modalities
     worst_first = sorted(MODALITIES, key=lambda name: parts[name].reliability)
     wrong = [f"{name} {_trouble(parts[name])}" for name in worst_first if parts[name].state not in ("ok", "off")]
     if stream.age_s > STALE_S:
         wrong.insert(0, f"no message for {stream.age_s:.0f} s")
     return [
-        stream.name,
+        Text(stream.name),
         Text("" if sentiment.score is None else signed(sentiment.score), _colour(sentiment.score)),
         sentiment.label or sentiment.state.replace("_", " ").upper(),
         *(Text(_small_bar(parts[name], glyphs), STYLES[parts[name].state]) for name in MODALITIES),
         f"{sentiment.latency_ms.total} ms",
-        "; ".join(wrong),
+        Text("; ".join(wrong)),  # no str: rich would take [...] in a cause for its markup
     ]
 
 

@@ -1,7 +1,7 @@
 """One stream in real time, from a file that talks and then is silent to a subscriber of its broker.
 
 `av` is the time from the newest sample of face and voice in a window to the message at the subscriber, beyond the
-configured lateness; the stages are those of the message. CPU is of the whole process, its embedded broker included.
+configured lateness; the stages are those of the message. CPU is of the whole process and its embedded broker.
 Medians of the runs.
 """
 

@@ -21,24 +21,27 @@ from typing import TYPE_CHECKING, Any
 import av
 import cv2
 import numpy as np
-import paho.mqtt.client as paho
 import psutil
-from paho.mqtt.enums import CallbackAPIVersion
 
 from realtime.capture.media import MediaFile
 from realtime.config.schema import CameraConfig
+from realtime.publish.access import Access
+from realtime.publish.connection import BoundedClient, Connection, LoopThread
 from realtime.types import SAMPLE_RATE_HZ, Chunk, Frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
+    from aiomqtt import Client
     from typing_extensions import Self
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIZE = (640, 480)
 FPS = 15
 THREADS_EVERY = 8
+FAMILY_EVERY = 8
+RETRY_S = (0.25, 0.5)
 STAGES = {"drishti": "face", "whisper": "transcribe"} | {
     name: name for name in ("face", "voice", "speech", "transcribe", "text", "fusion", "camera", "microphone")
 }
@@ -110,7 +113,7 @@ class Heard:
 
 @dataclass
 class Usage:
-    """CPU seconds and memory of the process at a wall-clock time."""
+    """CPU seconds of the process and its broker, and memory of the process, at a wall-clock time."""
 
     at_s: float
     cpu_s: float
@@ -144,12 +147,10 @@ class Program:
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
-        self._client = paho.Client(CallbackAPIVersion.VERSION2)
-        self._client.on_message = self._take
-        self._client.on_connect = lambda client, *_: client.subscribe("agfn/#")
-        self._client.connect_async("127.0.0.1", self.port)
-        self._client.reconnect_delay_set(1, 1)
-        self._client.loop_start()
+        access = Access("127.0.0.1", self.port)
+        connection = Connection(lambda: BoundedClient(access), self._listen, lambda _: None, RETRY_S)
+        self._listener = LoopThread("listener")
+        self._listener.start(connection.run())
         self._sampler = threading.Thread(target=self._sample, daemon=True)
         self._sampler.start()
         return self
@@ -157,7 +158,7 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.loop_stop()
+        self._listener.join(0.0)
         if self.process.poll() is None:
             self.process.terminate()
         try:
@@ -200,11 +201,13 @@ class Program:
             stages[stage] = stages.get(stage, 0.0) + spent_s / (last.at_s - first.at_s)
         return {stage: round(cores, 3) for stage, cores in sorted(stages.items(), key=lambda item: -item[1])}
 
-    def _take(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
-        at_s = time.time()
-        *_, stream, kind = message.topic.split("/")
-        if kind in {"sentiment", "health", "event"} and not message.retain:
-            self.heard.append(Heard(at_s, kind, stream, json.loads(message.payload)))
+    async def _listen(self, client: Client) -> None:
+        await client.subscribe("agfn/#")
+        async for message in client.messages:
+            at_s = time.time()
+            *_, stream, kind = message.topic.value.split("/")
+            if kind in {"sentiment", "health", "event"} and not message.retain:
+                self.heard.append(Heard(at_s, kind, stream, json.loads(message.payload)))
 
     def _sample(self) -> None:
         for sample in _usage(self.process.pid):
@@ -215,11 +218,15 @@ class Program:
 def _usage(pid: int) -> Iterator[Usage]:
     try:
         process = psutil.Process(pid)
+        family = [process]
         for number in itertools.count():
-            times = process.cpu_times()
+            if number % FAMILY_EVERY == 0:
+                family = [process, *process.children(recursive=True)]
+            times = [one.cpu_times() for one in family if one.is_running()]
             # There are dozens of threads: looking at them must not become work of its own.
             by_thread = threads(pid) if number % THREADS_EVERY == 0 else {}
-            yield Usage(time.time(), times.user + times.system, process.memory_info().rss / 1e6, by_thread)
+            cpu_s = sum(each.user + each.system for each in times)
+            yield Usage(time.time(), cpu_s, process.memory_info().rss / 1e6, by_thread)
     except psutil.Error:
         return
 
