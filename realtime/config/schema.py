@@ -232,15 +232,6 @@ class StreamConfig(Section):
     source: str | None = None
     """A media file, or a recording, instead of camera and microphone."""
 
-    @field_validator("camera")
-    @classmethod
-    def _is_address(cls, camera: str | None) -> str | None:
-        try:
-            urlsplit(camera or "")
-        except ValueError:
-            raise ValueError("no address; write rtsp://HOST/PATH or http://HOST/PATH, IPv6 as [::1]") from None
-        return camera
-
     @field_validator("source")
     @classmethod
     def _source_is_a_file(cls, source: str | None) -> str | None:

@@ -137,16 +137,20 @@ class LiveStream:
             self._file.start()
 
     def pause(self) -> None:
-        """Release the devices; the stream says `paused` until it is resumed. Returns at once, by the tick only."""
+        """Release the devices, or hold the file where it is: `paused` until resumed. At once, by the tick only."""
         if not self.stream.paused.is_set():
             self.runner.pause()
+            if self._player is not None:
+                self._player.playhead.pause()
             self.stream.pause()
 
     def resume(self) -> None:
-        """Open the devices again. Returns at once, by the tick only."""
+        """Open the devices again, or let the file go on. Returns at once, by the tick only."""
         if self.stream.paused.is_set():
             self.stream.resume()
             self.runner.resume()
+            if self._player is not None:
+                self._player.playhead.resume()
 
     def close(self) -> None:
         """Release devices and threads."""
