@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 LONGEST_S = 28.0
 """Of a longer utterance the end is read: Whisper takes 30 s."""
 BEAM = 5
+CONTEXT_S, MARGIN_S = 15.0, 6.0
+"""Sound the encoder sees, and the silence in it: with 1.5 s of it some sentences are read twice (docs/asr.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ def load(config: AsrConfig, name: str) -> AsrModel:
 
     def model() -> AsrModel:
         with starting_threads("reading"):
-            return AsrModel(config.model_copy(update={"model": name, "threads": 1, "workers": 1}), BEAM)
+            own = config.model_copy(update={"model": name, "threads": 1, "workers": 1, "context_s": CONTEXT_S})
+            return AsrModel(own, BEAM, MARGIN_S)
 
     return started_low(model)

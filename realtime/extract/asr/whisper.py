@@ -37,7 +37,7 @@ MEL_TAIL_SAMPLES = 200
 LEAST_PROBABILITY = 1e-6
 BEAM = 3
 """Hypotheses that are followed at once."""
-MARGIN_FRAMES = 90
+MARGIN_S = 0.9
 """Silence that follows the sound at least: cut tight, Whisper runs away."""
 LONGEST_FRAMES = 3000
 """What Whisper was trained on."""
@@ -91,12 +91,13 @@ class AsrModel:
     Args:
         config: names the model, its device, precision and threads, language and context.
         beam: hypotheses that are followed at once.
+        margin_s: silence after the sound for which the context grows.
 
     Raises:
         ModelError: the model cannot be found or loaded, or its device is not there.
     """
 
-    def __init__(self, config: AsrConfig, beam: int = BEAM) -> None:
+    def __init__(self, config: AsrConfig, beam: int = BEAM, margin_s: float = MARGIN_S) -> None:
         import ctranslate2  # noqa: PLC0415 - heavy: loaded when there is something to transcribe
 
         self._storage = ctranslate2.StorageView.from_array
@@ -104,7 +105,7 @@ class AsrModel:
         self._mel = self._whisper.feature_extractor
         self._model = self._whisper.model
         self.context_frames = round(config.context_s * MEL_FRAMES_PER_S) // 2 * 2
-        self._language, self._beam = config.language, beam
+        self._language, self._beam, self._margin_s = config.language, beam, margin_s
         self._tokenizers: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -156,7 +157,7 @@ class AsrModel:
 
     def _context(self, samples: int) -> int:
         """Frames of the context for so much sound, an even number."""
-        needed = math.ceil(samples / SAMPLE_RATE_HZ * MEL_FRAMES_PER_S) + MARGIN_FRAMES
+        needed = math.ceil((samples / SAMPLE_RATE_HZ + self._margin_s) * MEL_FRAMES_PER_S)
         return min(max(self.context_frames, needed), LONGEST_FRAMES) // 2 * 2
 
     def _choose_language(self, states: Any) -> str:  # noqa: ANN401 - a ctranslate2.StorageView
