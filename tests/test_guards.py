@@ -12,7 +12,7 @@ from realtime.extract.asr.hallucination import (
     squeezed,
 )
 from realtime.extract.asr.local_agreement import Spoken
-from realtime.extract.repeats import LONGEST_PHRASE
+from realtime.extract.asr.repeats import LONGEST_PHRASE
 from realtime.types import NS_PER_S
 
 

@@ -14,9 +14,9 @@ from models import zoo
 from realtime.clock import VirtualClock
 from realtime.config.schema import AsrConfig
 from realtime.extract.asr.audio_buffer import SoundBuffer
+from realtime.extract.asr.reading import LONGEST_S, Reader, Utterance, WholeUtterance, load
 from realtime.extract.asr.transcriber import Transcriber
 from realtime.extract.asr.whisper import Hypothesis, Timed
-from realtime.extract.reading import LONGEST_S, Reader, Utterance, WholeUtterance, load
 from realtime.extract.vad import SpeechDetector
 from realtime.system.threads import LOW_PRIORITY, started_low
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk, SpeechFrame

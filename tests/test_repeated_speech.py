@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from realtime.clock import VirtualClock
 from realtime.config.schema import AsrConfig
+from realtime.extract.asr.repeats import LONGEST_PHRASE, RUN
 from realtime.extract.asr.transcriber import Transcriber
 from realtime.extract.asr.whisper import Hypothesis, Timed
-from realtime.extract.repeats import LONGEST_PHRASE, RUN
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, SpeechFrame
 
 FRAME = 512

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.extract.asr.local_agreement import Spoken
-from realtime.extract.repeats import LONGEST_PHRASE, RUN, collapse, runs
+from realtime.extract.asr.repeats import LONGEST_PHRASE, RUN, collapse, runs
 
 MS = 1_000_000
 SPEECH = ((0, 600_000 * MS),)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from realtime.clock import VirtualClock
-from realtime.extract.reading import Reader, load
+from realtime.extract.asr.reading import Reader, load
 from realtime.types import SAMPLE_RATE_HZ
 from scripts.benchmarks import live
 from scripts.benchmarks.words import ErrorRate, negations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from realtime.config.schema import AsrConfig
+    from realtime.extract.asr.reading import Utterance
     from realtime.extract.asr.whisper import Decoder
-    from realtime.extract.reading import Utterance
     from scripts.benchmarks.sound import Clip
 
 DECODE_S = 0.12

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from realtime.config.schema import AsrConfig
+    from realtime.extract.asr.reading import Utterance
     from realtime.extract.asr.whisper import Decoder, Hypothesis
-    from realtime.extract.reading import Utterance
     from realtime.types import Floats, SpeechFrame, Word
 
 

@@ -11,14 +11,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from realtime.extract.repeats import collapse
+from realtime.extract.asr.repeats import collapse
 from realtime.types import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from realtime.extract.asr.local_agreement import Spoken
-    from realtime.extract.repeats import Spans
+    from realtime.extract.asr.repeats import Spans
 
 NO_SPEECH = 0.6
 LOW_LOGPROB = -1.0

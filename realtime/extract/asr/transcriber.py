@@ -19,9 +19,9 @@ from realtime.extract.asr.audio_buffer import SoundBuffer, silence
 from realtime.extract.asr.decode_schedule import DecodeSchedule, Measures
 from realtime.extract.asr.endpointer import Endpointer, EndpointRules
 from realtime.extract.asr.local_agreement import LocalAgreement, Spoken
+from realtime.extract.asr.reading import WholeUtterance
+from realtime.extract.asr.repeats import LONGEST_PHRASE, RUN
 from realtime.extract.asr.whisper import AsrModel
-from realtime.extract.reading import WholeUtterance
-from realtime.extract.repeats import LONGEST_PHRASE, RUN
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Transcript
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from realtime.clock import Clock
     from realtime.config.schema import AsrConfig
+    from realtime.extract.asr.reading import Utterance
     from realtime.extract.asr.whisper import Decoder
-    from realtime.extract.reading import Utterance
     from realtime.types import SpeechFrame
 
 __all__ = ["AsrModel", "Transcriber"]
