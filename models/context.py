@@ -39,6 +39,11 @@ class Context:
     pause_s: float = 30.0
     """After so long without a word what was said before is another matter."""
 
+    @property
+    def counts(self) -> bool:
+        """Whether what was said before changes anything."""
+        return self.gain > 0 or self.give > 0
+
     def to_dict(self) -> dict[str, float]:
         """Plain values for JSON."""
         return asdict(self)

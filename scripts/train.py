@@ -99,7 +99,7 @@ def main() -> None:
         "minutes": round((time.monotonic() - begin_s) / 60, 1),
     }
     extra = {TEXT + name: tensor for name, tensor in learned(made.adapted.encoder, made.adapted.head).items()}
-    save(args.out, Checkpoint(made.model, schema_hash(), calibration, metadata, extra, remembered.context))
+    save(args.out, Checkpoint(made.model, schema_hash(), calibration, metadata, extra))
     print(json.dumps(metadata))
 
 

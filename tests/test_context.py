@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.checkpoint import load
 from models.context import DELAY_S, Context, Memory
+from realtime.extract.schema import schema_hash
 from realtime.fuse.remember import Remembering
 from realtime.fuse.worker import NOTHING, Estimate
+from realtime.parts import WEIGHTS
 from realtime.types import MODALITIES, NS_PER_S, Segment, WindowView
 
 FOND = Context(gain=0.5, give=0.3, prior_s=2.0, memory_s=60.0, pause_s=10.0)
@@ -107,6 +110,16 @@ def test_another_face_starts_afresh():
     tell(stream, range(40), 2.0)
     assert tell(stream, [40], 0.0, face_id=0).raw > 0, "no face in sight is no other face"
     assert tell(stream, [41], 0.0, face_id=2) == Estimate(0.0, (-1.0, 1.0), 0.5, dict.fromkeys(MODALITIES, 1 / 3))
+
+
+def test_what_does_not_count_is_not_remembered():
+    stream = Remembering(Context())
+    tell(stream, range(40), 2.0)
+    assert tell(stream, [40], 0.0).context is None
+
+
+def test_the_weights_shipped_remember_nothing_before_it_helps_unseen_speakers():
+    assert not load(WEIGHTS, schema_hash()).context.counts
 
 
 def test_a_window_without_a_score_passes():

@@ -22,6 +22,7 @@ class Remembering:
     """
 
     def __init__(self, context: Context) -> None:
+        self._counts = context.counts
         self._memory = Memory(context)
         self._face_id = 0
 
@@ -35,7 +36,7 @@ class Remembering:
             if self._face_id and view.face_id != self._face_id:
                 self.reset()
             self._face_id = view.face_id
-        if estimate.raw is None or estimate.interval is None:
+        if not self._counts or estimate.raw is None or estimate.interval is None:
             return estimate
         said = view.segments["text"].reliability
         raw = self._memory.feed(view.end_ns / NS_PER_S, estimate.raw, said)
