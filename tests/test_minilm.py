@@ -10,7 +10,8 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from models import zoo
-from models.minilm import DIM, HEADS, MAX_PIECES, MAX_WORDS, MiniLM
+from models.minilm import DIM, HEADS, MiniLM
+from models.wordpieces import MAX_PIECES, MAX_WORDS
 
 WORDS = "i really liked this movie but the ending was not good".split()  # noqa: SIM905 - reads as the sentence it is
 

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.minilm import MAX_WORDS, MiniLM
+from models.minilm import MiniLM
 from models.sentence import SentenceEncoder, SentenceHead
+from models.wordpieces import MAX_WORDS
 from realtime.extract.text import normal_words
 
 if TYPE_CHECKING:
