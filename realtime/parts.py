@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models import zoo
-from models.sentence import SentenceEncoder
+from models.checkpoint import CheckpointError
+from models.sentence import SentenceEncoder, SentenceLine
+from models.textline import BASE, TextLine
 from realtime.errors import ModelError
 from realtime.extract.asr_pool import DecodeQueue
 from realtime.extract.face import FaceExtractor
@@ -25,6 +27,7 @@ from realtime.threads import starting_threads
 if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config import Config
+    from realtime.extract.text import Reader
     from realtime.types import Stage, Transcript
 
 log = logging.getLogger(__name__)
@@ -111,15 +114,20 @@ class Parts(Extractors):
         super().__init__(config)
 
     @cached_property
-    def encoder(self) -> SentenceEncoder:
-        """The text encoder with what the weights file carries of it."""
+    def reader(self) -> Reader:
+        """The text line, or MiniLM with what the weights file carries of it."""
+        if self._config.text.reader == "mpnet":
+            try:
+                return TextLine.load(zoo.path(BASE), graphs=zoo.cache().parent / "graphs")
+            except (zoo.ZooError, CheckpointError, OSError, ValueError) as error:
+                raise ModelError(str(error)) from None
         extra = self.fuser.checkpoint.extra
         learned = {name.removeprefix(TEXT): tensor for name, tensor in extra.items() if name.startswith(TEXT)}
         try:
-            return SentenceEncoder.load(zoo.path("text"), learned)
+            return SentenceLine(SentenceEncoder.load(zoo.path("text"), learned))
         except (zoo.ZooError, OSError, ValueError) as error:
             raise ModelError(str(error)) from None
 
     def text(self) -> TextExtractor:
-        """Return a text extractor over the shared encoder."""
-        return TextExtractor(self.encoder)
+        """Return a text extractor over the shared reader."""
+        return TextExtractor(self.reader)

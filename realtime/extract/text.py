@@ -83,9 +83,7 @@ class TextExtractor:
         values = self._values(spoken.words)
         self._read = {key: self._read[key] for key in [_plain(spoken.words)] if key}
         return (
-            TextFeatures(
-                item.t_ns, spoken.words, values, item.decode_s, item.doubt, spoken.state, tuple(self._ended)
-            ),
+            TextFeatures(item.t_ns, spoken.words, values, item.decode_s, item.doubt, spoken.state, tuple(self._ended)),
         )
 
     def flush(self) -> Iterable[TextFeatures]:

@@ -49,9 +49,7 @@ class Remembering:
             values[-1, 0] = self._context.leaned(float(values[-1, 0]), earlier)
             text = replace(text, values=values)
         quiet = float(np.clip(self._context.before(earlier), -QUIET, QUIET))
-        return replace(
-            view, segments={**view.segments, "text": text}, context=float(np.mean(earlier)), expected=quiet
-        )
+        return replace(view, segments={**view.segments, "text": text}, context=float(np.mean(earlier)), expected=quiet)
 
     @staticmethod
     def expect(view: WindowView, estimate: Estimate) -> Estimate:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from realtime.publish.messages import Message
     from realtime.types import TextFeatures, Transcript, Word
 
-READING = -1
+READING = 0
 """Column of the words' features that is a sentiment."""
 LEVEL_CHUNK = 512
 QUIET_SHARE = 10
@@ -137,7 +137,7 @@ class ListeningParts(Parts):
 
     def text(self) -> TextExtractor:
         """Return a text extractor that listens."""
-        extractor = Listening(self.encoder)
+        extractor = Listening(self.reader)
         self.notes = extractor.notes = Notes([], [], [])
         return extractor
 
