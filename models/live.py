@@ -1,13 +1,14 @@
 """The live fusion: AGFN whose modalities are distributions, weighed by what is known of each. Ours.
 
-Text brings a distribution along: the location and log scale of what the present utterance says. Voice and face have an
+Text brings a distribution along: location and log scale of what the present utterance says. Voice and face have an
 encoder and a head each, which give one. The entropy gate (Eq. 4) goes by these: the weight of a modality is
 
     w_m = softmax_m( bias_m - H_m / tau + k_m log r_m )      H_m the entropy of its distribution, r_m its reliability
 
-over what is there; with tau = 1/2 that is weighing by the inverse square of the scale. Text enters at gain 1 and the others
-correct it by their weighted locations: the correction is bounded by their weight, and grows as the words are late, doubtful or open. Where
-there are no words, the others are averaged. r_m = 0 is a hard mask: the weight is exactly 0, and no bit changes.
+over what is there; with tau = 1/2 that is weighing by the inverse square of the scale. Text enters at gain 1, and the
+others correct it by their weighted locations: by no more than their weight, which grows as the words are late, doubtful
+or open. Where there are no words the others are averaged. r_m = 0 is a hard mask: the weight is exactly 0, and no bit
+changes.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class LiveAGFN(AGFN):
             else:
                 _, vector = self.encoders[name](values[name], times[name], usable)
                 out = vector @ self.own_head[index] + self.own_bias[index]
-                score, log_spread = squash(out[:, 0] * self.gain[index]), out[:, 1]
+                score, log_spread = squash(out[:, 0]) * self.gain[index], out[:, 1]
             scores.append(score)
             spreads.append(log_spread.clamp(-3.0, 1.6).exp())
             on.append(usable.any(-1))

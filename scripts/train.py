@@ -1,4 +1,4 @@
-"""Train the text adapter and one AGFN over all corpora, and write the weights file.
+"""Train the adapter of MiniLM and one AGFN over all corpora: what scripts/fit.py takes voice and face from.
 
 python scripts/train.py [--data ../shared/data] [--cache DIR] [--folds N] [--out models/weights/agfn.safetensors]
 
@@ -25,7 +25,6 @@ from typing import Any
 import torch
 import yaml
 from training.acted import Acted, Judged, figures
-from training.context import fit_context
 from training.held import calibration_rows, summary
 from training.held import save as save_held
 from training.trainer import Made, Trainer, speaker_folds
@@ -83,7 +82,6 @@ def main() -> None:
     held = [item for part in parts for item in part.made.held]
     if args.held:
         save_held(held, args.held)
-    remembered = fit_context(held)
     calibration, table = calibrate.fit(calibration_rows(held, settings["calibrated"]))
     made = whole.made
     metadata = {
@@ -93,7 +91,6 @@ def main() -> None:
         "recipe": asdict(trainer.recipe),
         "data": {"clips": len(trainer.clips), "mosi": len(trainer.mosi), "voices": len(trainer.voices)},
         "metrics": summary(held) if held else {},
-        "with_context": remembered.figures,
         "acted": figures([part.judged for part in parts if part.judged]),
         "calibration": table,
         "minutes": round((time.monotonic() - begin_s) / 60, 1),

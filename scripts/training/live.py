@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ from training.tape import load as load_tape
 from training.windows import absent
 from training.windows import replay as replay_tape
 
-from models.live import LiveAGFN
 from realtime.config import Config
 from realtime.extract.text import TextExtractor
 from realtime.fuse.collate import collate
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
     from models.agfn import AGFN
     from models.context import Context
+    from models.live import LiveAGFN
     from realtime.extract.text import Reader
     from realtime.types import WindowView
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A clip's windows under one damage, and the text line's fold."""
+    """A clip's windows under one damage."""
 
     example: Example
     damage: str
@@ -45,8 +46,9 @@ class Heard:
 class Known:
     """What the streams of N windows say: all that the fusion's own numbers are fitted to.
 
-    `own` and `log_spread` (N, M) are each modality's location and log scale, `reliability` (N, M), `state` (N,); `known` (N,) is the
-    share of the clip's words that had been heard; `clip` (N,) numbers the clips, `last` (N,) marks their last windows.
+    `own` and `log_spread` (N, M) are each modality's location and log scale, `reliability` (N, M), `state` (N,);
+    `known` (N,) is the share of the clip's words that had been heard; `clip` (N,) numbers the clips, `last` (N,) marks
+    their last windows.
     """
 
     own: np.ndarray
@@ -143,6 +145,4 @@ def with_streams_of(model: LiveAGFN, trained: AGFN) -> None:
 
 def folds_of(path: Path) -> Mapping[str, int]:
     """Read which fold holds a speaker out."""
-    import json  # noqa: PLC0415 - one small file
-
     return {str(name): int(fold) for name, fold in json.loads(path.read_text(encoding="utf-8")).items()}
