@@ -15,7 +15,6 @@ import csv
 import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 
 DAMAGES = ("clean", "without:text", "without:face", "without:voice")
 EVERY = 3
-"""Every so many windows are calibrated on, and the last of each clip."""
+"""Every so many windows are calibrated on."""
 INPUTS = {"text": TEXT_DIM, "voice": VOICE_DIM, "face": FACE_DIM}
 
 
@@ -95,9 +94,22 @@ def turns(heard: Sequence[Heard]) -> dict[str, list[Turn]]:
 
 
 def judged(rows: Known, score: np.ndarray, spread: np.ndarray) -> Judged:
-    """Every third window and the last of each clip, for the calibration."""
-    kept = rows.last | (np.arange(len(rows.clip)) % EVERY == 0)
+    """Every third window for the calibration; of whole utterances, those after which nothing more was said.
+
+    A label is of the whole clip: what is whole in the middle of it is only a part of what was rated.
+    """
+    kept = np.where(rows.state == "final", at_end(rows), np.arange(len(rows.clip)) % EVERY == 0)
     return Judged(score, spread, rows.reliability, rows.target, rows.group, rows.state).take(kept)
+
+
+def at_end(rows: Known) -> np.ndarray:
+    """The last windows of each clip, as far back as the same utterance is whole."""
+    kept = np.zeros(len(rows.clip), bool)
+    for number in np.unique(rows.clip):
+        at = np.flatnonzero(rows.clip == number)
+        broken = np.flatnonzero(rows.state[at] != "final")
+        kept[at[broken[-1] + 1 if len(broken) else 0 :]] = True
+    return kept
 
 
 def figures(rows: Known, score: np.ndarray) -> dict[str, Any]:
@@ -141,7 +153,7 @@ def run(args: argparse.Namespace, reader_of: Callable[[int], Reader]) -> dict[st
     held = judged(rows, score, spread)
     uncertainty = fit(held)
     metadata = {
-        "command": " ".join(["python", "scripts/fit.py", *sys.argv[1:]]),
+        "command": "python scripts/fit.py --folds DIR --held FILE",
         "commit": _commit(),
         "clips": len(examples),
         "metrics": figures(rows, score),
