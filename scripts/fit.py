@@ -3,9 +3,9 @@
 python scripts/fit.py --folds DIR [--data ../shared/data] [--cache DIR] [--held FILE.csv] [--out FILE]
 
 Needs the tapes of scripts/features.py and, in DIR, the text line of every fold, which did not know its speakers
-(fold0.safetensors and so on, folds.json; scripts/train_head.py). Voice and face are taken over from the weights that are
-there (--streams): they learned from actors and single pictures. The figures go into the file and to standard output as
-one line of JSON.
+(fold0.safetensors and so on, folds.json; scripts/train_head.py). Voice and face are taken over from the weights that
+are there (--streams): they learned from actors and single pictures. The figures go into the file and to standard
+output as one line of JSON.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from evaluation.published import figures as told_figures
+from evaluation.published import rounded
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tqdm import tqdm
@@ -28,6 +30,7 @@ from training import corpora
 from training.context import Turn, fit_context
 from training.gate import fit_gate, fused
 from training.live import folds_of, hear, known, with_streams_of
+from training.publish import published
 
 from models import zoo
 from models.agfn import AgfnConfig
@@ -157,6 +160,7 @@ def run(args: argparse.Namespace, reader_of: Callable[[int], Reader]) -> dict[st
         "commit": _commit(),
         "clips": len(examples),
         "metrics": figures(rows, score),
+        "published": rounded(told_figures(published(model, heard, context.context, uncertainty))),
         "calibration": cross(held),
         "context": {"alone": context.alone, "followed": context.followed},
         "gate": {name: getattr(model, name).tolist() for name in ("gate_bias", "exponent", "gain")},

@@ -89,7 +89,7 @@ def test_disagreement_makes_it_less_sure():
     assert opposed > agreeing
 
 
-def test_the_graph_says_the_same(tmp_path):
+def test_the_graph_says_the_same():
     onnxruntime = pytest.importorskip("onnxruntime")
     model = network()
     session = onnxruntime.InferenceSession(to_onnx(model, {}), providers=["CPUExecutionProvider"])

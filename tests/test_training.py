@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from evaluation.live import Clip, Playlist, damages_of
 from evaluation.temporal import anytime
 from training import gate, held
 from training.context import Turn, fit_context, play
-from training.corpora import Example
+from training.corpora import Example, fer2013
 from training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged, mixed
 from training.fusion import Mixer, Recipe, Sample, predict
 from training.live import Known
@@ -214,6 +215,20 @@ def test_what_is_known_of_a_clip_so_far_is_judged_by_its_first_windows_and_the_l
     assert found["25%"]["mae"] == pytest.approx(1.5)
     assert found["100%"]["mae"] == pytest.approx((1 + 1 / 3) / 2, abs=1e-3)
     assert found["final"]["mae"] == pytest.approx(0.5)
+
+
+def test_a_picture_that_comes_twice_is_taken_once(tmp_path):
+    (tmp_path / "fer2013").mkdir()
+    with zipfile.ZipFile(tmp_path / "fer2013" / "fer2013_48.zip", "w") as archive:
+        for name, content in (
+            ("happy/1.jpg", b"one"),
+            ("sad/2.jpg", b"two"),
+            ("happy/3.jpg", b"one"),
+            ("odd/4.jpg", b"x"),
+        ):
+            archive.writestr(f"train/{name}", content)
+    found = [example.member for example in fer2013(tmp_path, {"happy": 2.0, "sad": -2.0})]
+    assert found == ["train/happy/1.jpg", "train/sad/2.jpg"]
 
 
 def test_somebody_who_liked_it_so_far_probably_still_does():

@@ -1,4 +1,4 @@
-"""From raw to score: at once where something was said, calmly in between, and nothing strong before anything is said."""
+"""From raw to score: at once where something was said, calmly in between, nothing strong before anything is said."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What AGFN says of one window; `raw` in [-3, 3], the 90 % interval and the 68 % band are None without any modality.
+    """What AGFN says of one window; `raw` in [-3, 3], the 90 % interval and the 68 % band are None with nothing usable.
 
     `weights` sum to 1 over what was used and are exactly 0 for a masked modality; `fuse_s` is the time the forward
     pass took; `odds` are the log odds of a positive sentiment per score.

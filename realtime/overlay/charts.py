@@ -52,7 +52,7 @@ def number(painter: QPainter, place: QRectF, sentiment: Sentiment) -> None:
 
 
 def scale(painter: QPainter, place: QRectF, sentiment: Sentiment | None) -> None:
-    """The scale from -3 to 3; with a score also its 90 % interval as whiskers, its 68 % band, and its place, a diamond."""
+    """The scale from -3 to 3; with a score also its 90 % interval (whiskers), 68 % band and place (a diamond)."""
     bar = QRectF(place.left(), place.top() + 8, place.width(), BAR)
     shades = QLinearGradient(bar.topLeft(), bar.topRight())
     for at, colour in ((0.0, style.NEGATIVE), (0.5, style.NEUTRAL), (1.0, style.POSITIVE)):
