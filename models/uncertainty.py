@@ -140,7 +140,7 @@ class Judged:
 
 def fit(held: Judged) -> Uncertainty:
     """Fit every state on its own rows."""
-    parts = {}
+    parts: dict[str, Part] = {}
     for state in STATES:
         rows = held.state == state
         parts[state] = fit_part(held.take(rows) if rows.sum() >= LEAST_ROWS else held)

@@ -23,15 +23,21 @@ def test_a_committed_word_moves_the_score_within_half_a_second():
 
 def test_without_an_event_it_moves_calmly():
     smoother = Smoother(1.0)
-    play(smoother, [0.5] * 12)
-    assert play(smoother, [2.0], start=12)[0] < 1.0
+    play(smoother, [1.0] * 12)
+    assert play(smoother, [2.0], start=12)[0] < 1.4
 
 
-def test_a_small_swing_past_zero_in_an_open_utterance_is_no_flip():
+def test_a_swing_past_zero_in_an_open_utterance_is_no_flip_and_in_a_whole_one_it_is():
     smoother = Smoother(0.2)
-    play(smoother, [1.0] * 8)
-    assert min(play(smoother, [-0.15] * 8, start=8)) == 0.0
-    assert play(smoother, [-0.15] * 8, opinion="final", start=16)[-1] < 0
+    play(smoother, [1.5] * 8)
+    assert min(play(smoother, [-0.9] * 8, start=8)) == 0.0
+    assert play(smoother, [-1.5] * 8, start=16)[-1] < -1.2
+    assert play(smoother, [0.1] * 8, opinion="final", start=24)[-1] > 0
+
+
+def test_a_weak_score_of_an_open_utterance_takes_no_side():
+    assert set(play(Smoother(0.2), [0.7] * 4)) == {0.0}
+    assert play(Smoother(0.2), [0.7] * 4, opinion="final")[-1] == pytest.approx(0.7)
 
 
 def test_before_anything_is_said_a_moment_is_not_enough_for_a_strong_score():

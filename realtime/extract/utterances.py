@@ -1,8 +1,8 @@
 """Words become utterances: what is judged is what a person says now, not all that they said before.
 
-A new utterance begins after a pause, after a full stop that a breath follows, and after a comma that a longer breath
-follows. A few words do not yet stand for themselves: until there are LEAST_WORDS of them they are read together with the
-utterance before ("... | at all"), unless the pause between was a long one.
+A new utterance begins after a pause, after a full stop and a breath, and after a comma and a longer breath. A few words
+do not yet stand for themselves: until there are LEAST_WORDS of them they are read together with the utterance before
+("... | at all"), unless the pause between was a long one.
 """
 
 from __future__ import annotations

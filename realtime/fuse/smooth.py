@@ -18,8 +18,10 @@ QUIET = 0.5
 """While nothing is said no score is stronger than this,"""
 QUIET_S = 1.0
 """unless voice or face have said so for so long."""
-NEAR = 0.2
-"""A sign is not turned by less than this before the utterance has ended: that would be flicker."""
+CLEAR = {"listening": 0.6, "partial": 1.0, "final": 0.0}
+"""What a score must reach to take a side; until then it is 0: a sign that comes and goes is flicker."""
+TURN = 1.2
+"""And what it must reach to change sides before the utterance has ended."""
 
 
 class Smoother:
@@ -66,10 +68,14 @@ class Smoother:
             recent = (t_ns - self._event_ns) / 1e9 < EVENT_S
             step = 1.0 - math.exp(-gap_s / (min(EVENT_TAU_S, self._tau_s) if recent else self._tau_s))
             self._score += step * (target - self._score)
-        turned = self._score * self._side < 0 and abs(self._score) < NEAR and opinion != "final"
-        if abs(self._score) >= NEAR or opinion == "final":
-            self._side = math.copysign(1.0, self._score) if self._score else 0.0
-        return 0.0 if turned else self._score
+        return self._with_side(self._score, opinion)
+
+    def _with_side(self, score: float, opinion: Opinion) -> float:
+        least = TURN if score * self._side < 0 and opinion != "final" else CLEAR[opinion]
+        if score * self._side > 0 or abs(score) >= least:
+            self._side = math.copysign(1.0, score) if score else 0.0
+            return score
+        return 0.0
 
     def _quiet(self, t_ns: int, raw: float) -> float:
         if abs(raw) <= QUIET:
