@@ -15,14 +15,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from models.agfn import AGFN, AgfnConfig
+from models.agfn import AgfnConfig
 from models.calibrate import Calibration
 from models.context import Context
+from models.live import build
+from models.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
+
+    from models.agfn import AGFN
 
 FORMAT = "agfn/1"
 MAX_BYTES = 8_000_000
@@ -48,6 +52,8 @@ class Checkpoint:
     """Further tensors that belong to the weights, such as the adapter of the text encoder."""
     context: Context = field(default_factory=Context)
     """How far what was said before counts; without one nothing is remembered."""
+    uncertainty: Uncertainty | None = None
+    """What intervals and probabilities go by; without one the calibration does for all states."""
 
 
 def save(path: Path | str, checkpoint: Checkpoint) -> None:
@@ -66,6 +72,8 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
         "context": json.dumps(checkpoint.context.to_dict()),
         "training": json.dumps(checkpoint.metadata, sort_keys=True),
     }
+    if checkpoint.uncertainty is not None:
+        header["uncertainty"] = json.dumps(checkpoint.uncertainty.to_dict())
     content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, header)
     if len(content) > MAX_BYTES:
         raise CheckpointError(f"{path}: {len(content)} bytes of weights, at most {MAX_BYTES} are shipped")
@@ -91,9 +99,10 @@ def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
             "train again with scripts/train.py"
         )
     try:
-        model = AGFN(_bounded(AgfnConfig.from_json(header["config"]))).eval()
+        model = build(_bounded(AgfnConfig.from_json(header["config"]))).eval()
         calibration = Calibration.from_dict(json.loads(header["calibration"]))
         context = Context.from_dict(json.loads(header.get("context", "{}")))
+        sure = Uncertainty.from_dict(json.loads(header["uncertainty"])) if "uncertainty" in header else None
         metadata = json.loads(header["training"])
         tensors = load_tensors(content)
     except (KeyError, ValueError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
@@ -105,7 +114,7 @@ def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
     _fill(path, model, state)
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
         raise CheckpointError(f"{path}: damaged: a weight is not a finite number")
-    return Checkpoint(model, expected_schema_hash, calibration, metadata, extra, context)
+    return Checkpoint(model, expected_schema_hash, calibration, metadata, extra, context, sure)
 
 
 def _read(path: Path) -> bytes:

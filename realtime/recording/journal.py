@@ -1,8 +1,7 @@
 """What a window takes, one entry each, as JSON and back: the topics of a recording and their schemas.
 
 Arrays are base64 of little-endian float32, so that a replay gets the same bits. Words are there with consent only;
-without it a word is its times, its probability and the sentiment of the words so far, the one column of the text
-features that does not give the words away.
+without it a word is its times, its probability, and the sentiment of the words so far, which gives no word away.
 """
 
 from __future__ import annotations
@@ -18,8 +17,11 @@ import numpy as np
 
 from realtime.errors import SourceError
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
+from realtime.extract.text import MAX_ENDED
 from realtime.types import (
+    Ended,
     FaceFeatures,
+    Opinion,
     SpeechFrame,
     TextFeatures,
     VoiceFeatures,
@@ -83,9 +85,11 @@ def _text_out(text: TextFeatures, *, words: bool) -> dict[str, Any]:
             [word.start_ns, word.end_ns, word.text if words else None, _number_out(word.probability), word.committed]
             for word in text.words
         ],
-        "values": _array_out(text.values if words else text.values[:, -1:]),
+        "values": _array_out(text.values),
         "doubt": text.doubt,
         "decode_s": _number_out(text.decode_s),
+        "opinion": text.opinion,
+        "ended": [[said.end_ns, _number_out(said.location)] for said in text.ended],
     }
 
 
@@ -154,14 +158,21 @@ def _text_in(body: Any) -> TextFeatures:  # noqa: ANN401 - JSON
         Word(_time(begin), _time(end), "" if text is None else str(text), _number(probability), bool(committed))
         for begin, end, text, probability, committed in rows
     )
-    kept = _array_in(body["values"], None)
-    if kept.ndim != 2 or len(kept) != len(words) or kept.shape[1] not in {1, TEXT_DIM}:
-        raise ValueError(f"text of shape {kept.shape} for {len(words)} words")
-    values = np.zeros((len(words), TEXT_DIM), np.float32)
-    values[:, -kept.shape[1] :] = kept
+    values = _array_in(body["values"], None)
+    if "opinion" not in body:
+        raise SourceError("recorded by an older version, whose words say other things; play it with that version")
+    opinion, ended = body["opinion"], body["ended"]
+    if values.shape != (len(words), TEXT_DIM) or opinion not in get_args(Opinion) or len(ended) > MAX_ENDED:
+        raise ValueError(f"text of shape {values.shape} for {len(words)} words, {opinion!r}, {len(ended)} ended")
     doubt = body["doubt"]
     return TextFeatures(
-        _time(body["t_ns"]), words, values, _number(body["decode_s"]), None if doubt is None else str(doubt)
+        _time(body["t_ns"]),
+        words,
+        values,
+        _number(body["decode_s"]),
+        None if doubt is None else str(doubt),
+        opinion,
+        tuple(Ended(_time(end), _number(location)) for end, location in ended),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from realtime.extract.schema import FACE_COLUMNS, TEXT_DIM, VOICE_COLUMNS
+from realtime.extract.schema import FACE_COLUMNS, TEXT_COLUMNS, VOICE_COLUMNS
 from realtime.publish.messages import EventMessage, Health, Sentiment, json_schema
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ _ENTRIES: dict[str, dict[str, Any]] = {
     "text": {
         "t_ns": _TIME,
         "words": {"type": "array", "items": _WORD},
-        "values": _array(
-            f"a row a word: {TEXT_DIM} columns with consent; without it the last one, the sentiment so far"
-        ),
+        "values": _array("a row a word: what the utterance says up to it", TEXT_COLUMNS),
+        "opinion": _TEXT,
+        "ended": {"type": "array", "items": {"type": "array", "prefixItems": [_TIME, _NUMBER]}},
         "doubt": _maybe(_TEXT),
         "decode_s": _NUMBER,
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +72,7 @@ class FeatureTrack:
 def load(path: Path) -> tuple[list[tuple[int, Any]], dict[str, list[int]]]:
     """Read a tape: items in order of arrival, and the sample times of each device."""
     with np.load(path, allow_pickle=False) as arrays:
-        items = sorted(_items(arrays), key=lambda pair: pair[0])
+        items = _with_ends(sorted(_items(arrays), key=lambda pair: pair[0]))
         return items, json.loads(arrays["seen"].tobytes())
 
 
@@ -89,6 +90,16 @@ def _items(arrays: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401 - numpy's 
         yield int(at), SpeechFrame(int(t), SPEECH_SAMPLES, probability, level_db, snr, clipped)
     for at, fields in json.loads(arrays["transcripts"].tobytes()):
         yield at, _transcript_in(fields)
+
+
+def _with_ends(items: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """Say which transcripts end an utterance: those after which its number grows, and the last one."""
+    heard = [index for index, (_, item) in enumerate(items) if isinstance(item, Transcript)]
+    for index, following in zip(heard, [*heard[1:], None], strict=False):
+        at, item = items[index]
+        if following is None or items[following][1].utterance > item.utterance:
+            items[index] = (at, replace(item, ended=True))
+    return items
 
 
 def _transcript_out(item: Transcript) -> list[Any]:

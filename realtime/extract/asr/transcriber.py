@@ -187,7 +187,7 @@ class Transcriber:
         if enough and not self._settled:
             committed, doubt, decode_s = self._decode()
         committed += self._keep(self._agreement.commit_all())
-        update = self._update(committed, doubt, decode_s)
+        update = self._update(committed, doubt, decode_s, ended=True)
         spoken = self._words > 0
         self._pre_roll.extend(self._buffer.tail(PRE_ROLL_FRAMES))
         self._buffer.clear()
@@ -275,7 +275,9 @@ class Transcriber:
             self._agreement.drop()
         return forced
 
-    def _update(self, committed: tuple[Spoken, ...], doubt: str | None, decode_s: float) -> Transcript:
+    def _update(
+        self, committed: tuple[Spoken, ...], doubt: str | None, decode_s: float, *, ended: bool = False
+    ) -> Transcript:
         tentative = self._agreement.tentative
         self._measure(committed, tentative)
         if committed or tentative:
@@ -293,6 +295,7 @@ class Transcriber:
             decode_s=decode_s,
             doubt=doubt,
             utterance=self._utterance,
+            ended=ended,
         )
 
     def _measure(self, committed: tuple[Spoken, ...], tentative: tuple[Spoken, ...]) -> None:
