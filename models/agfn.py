@@ -57,6 +57,8 @@ class AgfnConfig:
     """Columns of a modality that are looked at; all of those that are not named here. Few clips, few columns."""
     compress: bool = False
     """Ours: standardised features enter as asinh(2 z) instead of clamped: blendshapes lie near 0, with a long tail."""
+    given: str = ""
+    """Ours: the modality that brings a distribution along, as the text line gives it; then models/live.py fuses."""
     ieg: bool = True
     """Ablation: without it alpha is 0."""
     mig: bool = True

@@ -185,6 +185,6 @@ CATALOGUE: dict[str, Asset] = {
     ),
 }
 
-DEFAULT = ("asr-tiny.en", "face", "text", "demo-voice", "demo-face", "mqtt.js")
+DEFAULT = ("asr-tiny.en", "face", "text", "text-mpnet", "demo-voice", "demo-face", "mqtt.js")
 """What `python -m models.zoo` fetches unless told otherwise: all that the default configuration, the demo and the
 dashboard use."""

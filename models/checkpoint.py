@@ -16,14 +16,18 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from models import manifest
-from models.agfn import AGFN, AgfnConfig
+from models.agfn import AgfnConfig
 from models.calibrate import Calibration
 from models.context import Context
+from models.live import build
+from models.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
+
+    from models.agfn import AGFN
 
 FORMAT = "agfn/1"
 MAX_BYTES = 8_000_000
@@ -49,6 +53,8 @@ class Checkpoint:
     """Further tensors that belong to the weights, such as the adapter of the text encoder."""
     context: Context = field(default_factory=Context)
     """How far what was said before counts; without one nothing is remembered."""
+    uncertainty: Uncertainty | None = None
+    """What intervals and probabilities go by; without one the calibration does for all states."""
 
 
 def save(path: Path | str, checkpoint: Checkpoint) -> None:
@@ -67,6 +73,8 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
         "context": json.dumps(checkpoint.context.to_dict()),
         "training": json.dumps(checkpoint.metadata, sort_keys=True),
     }
+    if checkpoint.uncertainty is not None:
+        header["uncertainty"] = json.dumps(checkpoint.uncertainty.to_dict())
     content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, header)
     if len(content) > MAX_BYTES:
         raise CheckpointError(f"{path}: {len(content)} bytes of weights, at most {MAX_BYTES} are shipped")
@@ -101,9 +109,10 @@ def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
         config = _bounded(AgfnConfig.from_json(header["config"]))
         tensors = load_tensors(content)
         _check_size(config, tensors)
-        model = AGFN(config).eval()
+        model = build(config).eval()
         calibration = Calibration.from_dict(json.loads(header["calibration"]))
         context = Context.from_dict(json.loads(header.get("context", "{}")))
+        sure = Uncertainty.from_dict(json.loads(header["uncertainty"])) if "uncertainty" in header else None
         metadata = json.loads(header["training"])
     except (KeyError, ValueError, TypeError, RuntimeError, RecursionError, OverflowError, SafetensorError) as error:
         raise CheckpointError(f"{path}: damaged: {error}") from None
@@ -114,7 +123,7 @@ def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
     _fill(path, model, state)
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
         raise CheckpointError(f"{path}: damaged: a weight is not a finite number")
-    return Checkpoint(model, expected_schema_hash, calibration, metadata, extra, context)
+    return Checkpoint(model, expected_schema_hash, calibration, metadata, extra, context, sure)
 
 
 def _read(path: Path) -> bytes:
@@ -154,7 +163,7 @@ def _check_size(config: AgfnConfig, tensors: Mapping[str, Tensor]) -> None:
     if config.width * (sum(config.inputs.values()) + config.layers) > 4 * there:
         raise ValueError("the network would be larger than its weights")
     with torch.device("meta"):
-        wanted = sum(value.numel() for value in AGFN(config).state_dict().values())
+        wanted = sum(value.numel() for value in build(config).state_dict().values())
     if wanted > 2 * there:
         raise ValueError(f"the network would be larger than its weights: {wanted}, the file has {there}")
 

@@ -21,6 +21,8 @@ NS_PER_S = 1_000_000_000
 Modality = Literal["text", "voice", "face"]
 MODALITIES: tuple[Modality, ...] = ("text", "voice", "face")
 
+Opinion = Literal["listening", "partial", "final"]
+"""How much of an utterance is known: nothing yet, a part, all of it."""
 ModalityState = Literal["ok", "noisy", "stale", "lost", "off"]
 EventKind = Literal[
     "started", "lost", "stalled", "frozen", "slow", "recovered", "overload", "paused", "resumed", "ended"
@@ -147,7 +149,7 @@ class Transcript:
 
     `t_ns` is the end of the sound that was heard for it; `decode_s` the time the decoder took (0 when nothing was
     decoded); `doubt` a reason to trust the words less (a guard that fired), else None; `utterance` grows by one at
-    each end of speech, so that a reader knows which words belong together.
+    each end of speech, so that a reader knows which words belong together; `ended` says that this is one.
     """
 
     t_ns: int
@@ -156,6 +158,15 @@ class Transcript:
     decode_s: float = 0.0
     doubt: str | None = None
     utterance: int = 0
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An utterance that has ended: the time of its last word, and the sentiment that its words were read as."""
+
+    end_ns: int
+    location: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +187,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class TextFeatures:
-    """The words of the recent past with a contextual vector each: `values` is (len(words), TEXT_DIM) float32.
+    """The words of the present utterance, each with what it and those before it say together.
 
-    Replaces the features before it. `t_ns` is the end of the sound that was heard for them.
+    `values` is (len(words), TEXT_DIM) float32: location and log scale of the sentiment. Replaces the features before
+    it. `t_ns` is the end of the sound that was heard for them. `opinion` says how much of the utterance is known, and
+    `ended` are the utterances before it, the newest last.
     """
 
     t_ns: int
@@ -186,6 +199,8 @@ class TextFeatures:
     values: Floats
     decode_s: float = 0.0
     doubt: str | None = None
+    opinion: Opinion = "partial"
+    ended: tuple[Ended, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +240,8 @@ class WindowView:
 
     `text_lag_ms` is the time from the end of the newest word to its appearance; `face_id` counts the persons followed
     so far; `capture_ms` from a sample to its hand-over by the device; `extract_ms` from there to its features (the
-    slowest modality's newest).
+    slowest modality's newest). `opinion` says how much of the present utterance is known, `ended` are those before it.
+    `context` is the mean of what was said before, None for nothing, `expected` what it lets expect of silence.
     """
 
     stream: str
@@ -239,6 +255,10 @@ class WindowView:
     face_id: int = 0
     capture_ms: float = 0.0
     extract_ms: float = 0.0
+    opinion: Opinion = "listening"
+    ended: tuple[Ended, ...] = ()
+    context: float | None = None
+    expected: float = 0.0
 
 
 def item_end_ns(item: Any) -> int:  # noqa: ANN401 - any of the frozen values of types.py

@@ -1,4 +1,4 @@
-"""Train the text adapter and one AGFN over all corpora, and write the weights file.
+"""Train the adapter of MiniLM and one AGFN over all corpora: what scripts/fit.py takes voice and face from.
 
 python -m scripts.train [--data ../shared/data] [--cache DIR] [--folds N] [--out models/weights/agfn.safetensors]
 
@@ -31,7 +31,6 @@ from models.sentence import learned
 from realtime.extract.schema import schema_hash
 from realtime.session.models import TEXT
 from scripts.training.acted import Acted, Judged, figures
-from scripts.training.context import fit_context
 from scripts.training.held import calibration_rows, summary
 from scripts.training.held import save as save_held
 from scripts.training.trainer import Made, Trainer, speaker_folds
@@ -83,7 +82,6 @@ def main() -> None:
     held = [item for part in parts for item in part.made.held]
     if args.held:
         save_held(held, args.held)
-    remembered = fit_context(held)
     calibration, table = calibrate.fit(calibration_rows(held, settings["calibrated"]))
     made = whole.made
     metadata = {
@@ -93,13 +91,12 @@ def main() -> None:
         "recipe": asdict(trainer.recipe),
         "data": {"clips": len(trainer.clips), "mosi": len(trainer.mosi), "voices": len(trainer.voices)},
         "metrics": summary(held) if held else {},
-        "with_context": remembered.figures,
         "acted": figures([part.judged for part in parts if part.judged]),
         "calibration": table,
         "minutes": round((time.monotonic() - begin_s) / 60, 1),
     }
     extra = {TEXT + name: tensor for name, tensor in learned(made.adapted.encoder, made.adapted.head).items()}
-    save(args.out, Checkpoint(made.model, schema_hash(), calibration, metadata, extra, remembered.context))
+    save(args.out, Checkpoint(made.model, schema_hash(), calibration, metadata, extra))
     print(json.dumps(metadata))
 
 

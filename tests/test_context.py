@@ -1,79 +1,39 @@
-"""The memory of what was said before: models/context.py and realtime/fuse/context.py."""
-
-from dataclasses import replace
+"""What was said before: models/context.py and realtime/fuse/context.py."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.context import DELAY_S, Context, ContextState
-from realtime.fuse.context import SpeakerContext
+from models.context import Context
+from realtime.fuse.context import QUIET, SpeakerContext
 from realtime.fuse.worker import NOTHING, Estimate
-from realtime.types import MODALITIES, NS_PER_S, Segment, WindowView
+from realtime.types import MODALITIES, NS_PER_S, Ended, Segment, WindowView
 
-FOND = Context(gain=0.5, give=0.3, prior_s=2.0, memory_s=60.0, pause_s=10.0)
-
-
-def say(memory, begin_s, end_s, raw, said=1.0):
-    steps = range(int(begin_s * 4) + 1, int(end_s * 4) + 1)
-    return [memory.feed(step / 4, raw, said) for step in steps][-1]
+FOND = Context(keep=0.9, lean=0.5, prior=2.0)
 
 
 def test_nothing_is_leaned_on_before_anything_was_said():
-    memory = ContextState(FOND)
-    assert memory.feed(0.25, 1.5, 1.0) == 1.5
-    assert memory.mean() is None
+    assert FOND.leaned(1.5, ()) == 1.5
+    assert FOND.before(()) == 0.0
 
 
-def test_a_neutral_word_after_praise_leans_towards_praise():
-    memory = ContextState(FOND)
-    say(memory, 0, 10, 2.0)
-    assert memory.mean() == pytest.approx(2.0)
-    assert 0.3 < memory.feed(10.25, 0.0, 1.0) < 1.0
-
-
-def test_a_window_is_no_witness_for_itself():
-    memory = ContextState(FOND)
-    assert say(memory, 0, DELAY_S - 0.25, 2.0) == 2.0
-
-
-def test_a_window_without_words_is_leaned_but_not_remembered():
-    memory = ContextState(FOND)
-    say(memory, 0, 8, 2.0)
-    before = memory.mean()
-    assert say(memory, 8, 13, -1.0, said=0.0) > -1.0
-    assert memory.mean() == pytest.approx(before)
-
-
-def test_a_long_pause_forgets():
-    memory = ContextState(FOND)
-    say(memory, 0, 10, 2.0)
-    assert memory.feed(21.0, -1.0, 1.0) == -1.0
-
-
-def test_older_words_count_less():
-    memory = ContextState(replace(FOND, memory_s=5.0))
-    say(memory, 0, 10, 2.0)
-    say(memory, 10, 20, -2.0)
-    assert memory.mean() < -0.8
+def test_praise_before_leans_towards_praise_the_more_of_it_the_more():
+    assert FOND.leaned(0.0, (2.0,)) == pytest.approx(0.5 * 2 / 3)
+    assert FOND.leaned(1.0, (2.0,) * 4) == pytest.approx(0.9 + 0.5 * 8 / 6)
 
 
 def test_without_coefficients_nothing_changes():
-    memory = ContextState(Context())
-    say(memory, 0, 10, 2.0)
-    assert memory.feed(10.25, -1.25, 1.0) == -1.25
+    assert Context().leaned(-1.25, (2.0, 2.0)) == -1.25
+    assert not Context().counts
 
 
-@given(st.lists(st.tuples(st.floats(0.01, 40), st.floats(-3, 3), st.floats(0, 1)), max_size=40))
-def test_the_score_stays_in_its_range(windows):
-    memory, now_s = ContextState(Context(1.0, 0.0, 0.1)), 0.0
-    for step_s, raw, said in windows:
-        now_s += step_s
-        assert -3 <= memory.feed(now_s, raw, said) <= 3
+@given(st.lists(st.floats(-3, 3), max_size=20), st.floats(-3, 3))
+def test_the_score_stays_in_its_range(earlier, said):
+    assert -3 <= Context(1.0, 3.0, 0.5).leaned(said, earlier) <= 3
 
 
-@pytest.mark.parametrize("broken", [{"gain": -1}, {"give": 2}, {"memory_s": 0}, {"gain": float("nan")}, {"odd": 1}, []])
+@pytest.mark.parametrize("broken", [{"lean": -1}, {"prior": 0}, {"keep": float("nan")}, {"odd": 1}, []])
 def test_broken_coefficients_are_refused(broken):
     with pytest.raises(ValueError, match="not a context"):
         Context.from_dict(broken)
@@ -83,31 +43,52 @@ def test_coefficients_travel():
     assert Context.from_dict(FOND.to_dict()) == FOND
 
 
-def view(number, face_id=1, text=1.0):
-    values, times_s = np.zeros((1, 1), np.float32), np.zeros(1, np.float32)
-    parts = {name: Segment(values, times_s, text if name == "text" else 1.0, "ok", None, 0) for name in MODALITIES}
-    return WindowView("s", number, 0, int(number * NS_PER_S / 4), parts, face_id=face_id)
+def view(at_s, location=None, ended=(), face_id=1, opinion="partial"):
+    shape = (0 if location is None else 2, 2)
+    values = np.full(shape, 0.0 if location is None else location, np.float32)
+    parts = {
+        name: Segment(values, np.zeros(shape[0], np.float32), float(shape[0] > 0), "ok", None, 0) for name in MODALITIES
+    }
+    said = tuple(Ended(int(end_s * NS_PER_S), value) for end_s, value in ended)
+    return WindowView("s", 0, 0, int(at_s * NS_PER_S), parts, face_id=face_id, opinion=opinion, ended=said)
 
 
-def tell(stream, numbers, raw, **how):
-    estimate = Estimate(raw, (raw - 1, raw + 1), 0.5, dict.fromkeys(MODALITIES, 1 / 3))
-    return [stream.feed(view(number, **how), estimate) for number in numbers][-1]
+def test_the_words_are_leaned_and_the_context_is_what_was_said():
+    found = SpeakerContext(FOND).lean(view(5, 0.0, [(1, 2.0), (3, 1.0)]))
+    assert found.context == pytest.approx(1.5)
+    assert found.segments["text"].values[:, 0] == pytest.approx([0.0, 0.5 * 3 / 4])
 
 
-def test_the_interval_moves_with_the_score_and_the_message_says_what_is_remembered():
+def test_an_utterance_is_no_witness_for_itself():
+    found = SpeakerContext(FOND).lean(view(5, 2.0))
+    assert found.segments["text"].values[-1, 0] == 2.0
+    assert found.context is None
+
+
+def test_another_face_starts_afresh_and_no_face_in_sight_does_not():
     stream = SpeakerContext(FOND)
-    tell(stream, range(40), 2.0)
-    found = tell(stream, [40], 0.0)
-    assert found.context == pytest.approx(2.0)
-    assert found.interval == pytest.approx((found.raw - 1, found.raw + 1))
+    before = [(1, 2.0)]
+    assert stream.lean(view(2, 0.0, before)).context == 2.0
+    assert stream.lean(view(3, 0.0, before, face_id=0)).context == 2.0
+    assert stream.lean(view(4, 0.0, before, face_id=2)).context is None
+    assert stream.lean(view(9, 0.0, [*before, (6, -1.0)], face_id=2)).context == -1.0
 
 
-def test_another_face_starts_afresh():
+def test_a_pause_of_the_stream_forgets():
     stream = SpeakerContext(FOND)
-    tell(stream, range(40), 2.0)
-    assert tell(stream, [40], 0.0, face_id=0).raw > 0, "no face in sight is no other face"
-    assert tell(stream, [41], 0.0, face_id=2) == Estimate(0.0, (-1.0, 1.0), 0.5, dict.fromkeys(MODALITIES, 1 / 3))
+    stream.lean(view(2, 0.0, [(1, 2.0)]))
+    stream.reset()
+    assert stream.lean(view(3, 0.0, [(1, 2.0)])).context is None
 
 
-def test_a_window_without_a_score_passes():
-    assert SpeakerContext(FOND).feed(view(1), NOTHING) is NOTHING
+def test_what_was_said_before_is_expected_of_silence_but_never_strongly():
+    stream, estimate = (
+        SpeakerContext(FOND),
+        Estimate(0.1, (-1.0, 1.2), (-0.4, 0.6), 1.0, dict.fromkeys(MODALITIES, 1 / 3)),
+    )
+    quiet = stream.lean(view(9, None, [(at, 3.0) for at in range(1, 8)], opinion="listening"))
+    found = stream.expect(quiet, estimate)
+    assert found.raw == pytest.approx(0.1 + QUIET)
+    assert found.interval == pytest.approx((-1.0 + QUIET, 1.2 + QUIET))
+    assert stream.expect(view(9, 1.0), estimate) is estimate
+    assert stream.expect(quiet, NOTHING) is NOTHING

@@ -26,7 +26,7 @@ from realtime.recording.journal import MESSAGES, TOPICS, VERSION, Entry, decode,
 from realtime.recording.reader import is_recording, open_recordings
 from realtime.recording.window import RecordedWindow
 from realtime.recording.writer import Recorder
-from realtime.types import FaceFeatures, SpeechFrame, TextFeatures, VoiceFeatures, Word
+from realtime.types import Ended, FaceFeatures, SpeechFrame, TextFeatures, VoiceFeatures, Word
 from scripts.harness.session import session
 
 RNG = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def words(t_ns):
         Word(t_ns - 900 * MS, t_ns - 500 * MS, "secret", 0.9, True),
         Word(t_ns - 400 * MS, t_ns, "plan", 0.8, False),
     )
-    return TextFeatures(t_ns, said, vector((2, TEXT_DIM)), 0.1, "a doubt")
+    return TextFeatures(t_ns, said, vector((2, TEXT_DIM)), 0.1, "a doubt", "final", (Ended(t_ns - 2_000 * MS, -0.5),))
 
 
 def speech(t_ns, snr_db=12.5):
@@ -103,15 +103,22 @@ def test_the_rest_comes_back(topic, item):
     assert decode(1, topic, encode(Entry(1, topic, item), words=False)) == Entry(1, topic, item)
 
 
-def test_without_consent_no_word_and_no_embedding_is_kept():
+def test_without_consent_no_word_is_kept_and_what_they_say_is():
     text = words(2_000 * MS)
     data = encode(Entry(1, "text", text), words=False)
     back = decode(1, "text", data).item
     assert b"secret" not in data
     assert [word.text for word in back.words] == ["", ""]
     assert [word.start_ns for word in back.words] == [word.start_ns for word in text.words]
-    np.testing.assert_array_equal(back.values[:, -1], text.values[:, -1])
-    assert not back.values[:, :-1].any()
+    np.testing.assert_array_equal(back.values, text.values)
+    assert (back.opinion, back.ended) == (text.opinion, text.ended)
+
+
+def test_a_recording_of_an_older_version_is_refused_in_words():
+    body = json.loads(encode(Entry(1, "text", words(2_000 * MS)), words=True))
+    del body["opinion"], body["ended"]
+    with pytest.raises(SourceError, match="older version"):
+        decode(1, "text", json.dumps(body).encode())
 
 
 @given(

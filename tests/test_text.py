@@ -6,19 +6,23 @@ import numpy as np
 import pytest
 
 from models import zoo
-from models.minilm import DIM, MiniLM
-from realtime.extract.schema import TEXT_DIM
-from realtime.extract.text import CONTEXT_S, MAX_WORDS, NO_WORD, TextExtractor, normal_word, normal_words
+from models.checkpoint import load
+from models.sentence import SentenceEncoder, SentenceLine
+from realtime.extract.schema import TEXT_DIM, schema_hash
+from realtime.extract.text import NO_WORD, TextExtractor, normal_word, normal_words
+from realtime.extract.utterances import CONTEXT_S, MAX_WORDS
+from realtime.fuse.worker import WEIGHTS
+from realtime.session.models import TEXT
 from realtime.types import NS_PER_S, Transcript, Word
 
 
-class CountingEncoder:
-    """Vectors that tell which word at which place they are of; counts its passes."""
+class CountingReader:
+    """Readings that tell which word at which place they are of; counts its passes."""
 
     def __init__(self):
         self.passes = []
 
-    def encode(self, words):
+    def read(self, words):
         if words:
             self.passes.append(tuple(words))
         return np.array([[len(w) + i / 100] * TEXT_DIM for i, w in enumerate(words)], np.float32).reshape(-1, TEXT_DIM)
@@ -72,7 +76,7 @@ def test_every_mosi_transcript_keeps_its_words(data_dir):
 
 
 def test_committed_words_stay_and_tentative_words_are_replaced():
-    extractor = TextExtractor(CountingEncoder())
+    extractor = TextExtractor(CountingReader())
     feed(extractor, transcript(1, [word("this", 0.1)], [word("was", 0.5, committed=False)]))
     features = feed(extractor, transcript(2, [word("is", 0.5)], [word("great", 1.0, committed=False)]))
     assert [w.text for w in features.words] == ["this", "is", "great"]
@@ -81,7 +85,7 @@ def test_committed_words_stay_and_tentative_words_are_replaced():
 
 
 def test_the_same_words_cost_no_second_pass():
-    encoder = CountingEncoder()
+    encoder = CountingReader()
     extractor = TextExtractor(encoder)
     feed(extractor, transcript(1, [], [word("Great,", 0.5, committed=False)]))
     features = feed(extractor, transcript(2, [word("great", 0.5)], [], decode_s=0.2, doubt="repeated"))
@@ -91,7 +95,7 @@ def test_the_same_words_cost_no_second_pass():
 
 
 def test_words_of_long_ago_are_forgotten_and_the_newest_are_kept():
-    extractor = TextExtractor(CountingEncoder())
+    extractor = TextExtractor(CountingReader())
     feed(extractor, transcript(1, [word("old", 0.5)]))
     later = feed(extractor, transcript(CONTEXT_S + 2, [word("new", CONTEXT_S + 1)]))
     assert [w.text for w in later.words] == ["new"]
@@ -102,7 +106,7 @@ def test_words_of_long_ago_are_forgotten_and_the_newest_are_kept():
 
 
 def test_no_words_give_empty_features_and_flush_forgets():
-    extractor = TextExtractor(CountingEncoder())
+    extractor = TextExtractor(CountingReader())
     assert feed(extractor, transcript(0)).values.shape == (0, TEXT_DIM)
     feed(extractor, transcript(1, [word("hello", 0.5)]))
     assert list(extractor.flush()) == []
@@ -111,12 +115,16 @@ def test_no_words_give_empty_features_and_flush_forgets():
 
 
 @pytest.mark.models
-def test_real_word_vectors_follow_the_words():
-    extractor = TextExtractor(MiniLM.load(zoo.path("text")))
+def test_real_readings_follow_the_words_however_they_are_written():
+    checkpoint = load(WEIGHTS, schema_hash())
+    learned = {name.removeprefix(TEXT): tensor for name, tensor in checkpoint.extra.items() if name.startswith(TEXT)}
+    reader = SentenceLine(SentenceEncoder.load(zoo.path("text"), learned))
     spoken = [word(text, i / 3) for i, text in enumerate(["It", "wasn't", "--", "unwatchable."])]
-    features = feed(extractor, transcript(2, spoken))
-    assert features.values.shape == (4, DIM)
+    features = feed(TextExtractor(reader), transcript(2, spoken))
+    assert features.values.shape == (4, TEXT_DIM)
     assert np.isfinite(features.values).all()
-    shouted = TextExtractor(MiniLM.load(zoo.path("text")))
-    same = feed(shouted, transcript(2, [word(text, 0) for text in ["IT", "WASNT", "--", "UNWATCHABLE"]]))
+    same = feed(
+        TextExtractor(reader),
+        transcript(2, [word(text, i / 3) for i, text in enumerate(["IT", "WASNT", "--", "UNWATCHABLE"])]),
+    )
     assert (same.values == features.values).all()

@@ -1,14 +1,18 @@
 """What training is made of: damage that can be repeated, tapes that give the live windows back, samples that mix."""
 
 import threading
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from models.agfn import AgfnConfig
 from models.context import Context
+from models.live import build
 from realtime.clock import VirtualClock
 from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
@@ -32,12 +36,14 @@ from scripts import features
 from scripts.evaluation import damage as damage_report
 from scripts.evaluation.live import Clip, Playlist, damages_of
 from scripts.evaluation.temporal import anytime
-from scripts.training import held
-from scripts.training.context import fit_context
-from scripts.training.corpora import Example
+from scripts.training import gate, held
+from scripts.training.context import Turn, fit_context, play
+from scripts.training.corpora import Example, fer2013
 from scripts.training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged, mixed
 from scripts.training.feature_track import FeatureTrack, load
-from scripts.training.fusion import Mixer, Recipe, Sample
+from scripts.training.fusion import Mixer, Recipe, Sample, predict
+from scripts.training.live import Known
+from scripts.training.live import streams as said_by
 from scripts.training.trainer import balanced, speaker_folds
 from scripts.training.windows import DIMS, absent, replay
 
@@ -128,7 +134,7 @@ def test_a_tape_gives_the_windows_of_the_live_pipeline_back(clip, tmp_path):
     parts.fuser.fuse = lambda views: live.extend(views) or fuse(views)
     OfflineRun(config, parts, clock, Outlet()).run(threading.Event())
     path = features.tape_clip(Example("mosi_clips", clip.stem, "x", 0.0, path=clip), "clean", tmp_path, words=True)
-    again = [view for view, _ in replay(load(path), TextExtractor(parts.encoder), config)]
+    again = [view for view, _ in replay(load(path), TextExtractor(parts.reader), config)]
     assert [view.end_ns for view in again] == [view.end_ns for view in live]
     for one, two in zip(again, live, strict=True):
         for name, segment in one.segments.items():
@@ -255,46 +261,98 @@ def test_what_is_known_of_a_clip_so_far_is_judged_by_its_first_windows_and_the_l
     assert found["final"]["mae"] == pytest.approx(0.5)
 
 
-def test_what_a_speaker_said_before_helps_where_speakers_differ():
-    def clip(speaker, number, label):
-        count = 12
-        return held.HeldOutPredictions(
-            Example("mosi_clips", f"{speaker}_{number}", speaker, label),
-            "clean",
-            score=np.full(count, 0.4 * label),
-            spread=np.ones(count),
-            weights=np.zeros((count, 3)),
-            own=np.zeros((count, 3)),
-            present=np.ones(count, bool),
-            reliability=np.ones((count, 3)),
-        )
+def test_a_picture_that_comes_twice_is_taken_once(tmp_path):
+    (tmp_path / "fer2013").mkdir()
+    with zipfile.ZipFile(tmp_path / "fer2013" / "fer2013_48.zip", "w") as archive:
+        for name, content in (
+            ("happy/1.jpg", b"one"),
+            ("sad/2.jpg", b"two"),
+            ("happy/3.jpg", b"one"),
+            ("odd/4.jpg", b"x"),
+        ):
+            archive.writestr(f"train/{name}", content)
+    found = [example.member for example in fer2013(tmp_path, {"happy": 2.0, "sad": -2.0})]
+    assert found == ["train/happy/1.jpg", "train/sad/2.jpg"]
 
-    clips = [clip(name, number, 2.0 * sign) for name, sign in (("a", 1), ("b", -1), ("c", 1)) for number in range(8)]
-    fitted = fit_context(clips)
-    assert fitted.context.gain > 0
-    assert fitted.figures["mae"] < np.mean([abs(item.mean() - item.example.label) for item in clips])
+
+def test_somebody_who_liked_it_so_far_probably_still_does():
+    rng = np.random.default_rng(0)
+    speakers = {
+        name: [Turn(mood + float(rng.normal(0, 1.0)), (), mood) for _ in range(12)]
+        for name, mood in zip("abcdef", (2.0, -2.0, 1.5, -1.5, 1.0, -1.0), strict=True)
+    }
+    fitted = fit_context(speakers)
+    assert fitted.context.lean > 0
+    assert fitted.followed["mae"] < fitted.alone["mae"]
+
+
+def test_what_was_said_before_in_the_same_clip_counts_without_context_too():
+    turns = [Turn(0.0, (2.0, 2.0), 1.0)]
+    assert play(turns, Context(1.0, 0.5, 1.0), follow=False)[0] == pytest.approx(0.5 * 4 / 3)
+    assert play([Turn(2.0, (), 1.0), Turn(0.0, (), 0.0)], Context(1.0, 0.5, 1.0), follow=False)[1] == 0.0
+
+
+def streams(count=600):
+    """Windows in which the words say nearly the label, the voice nothing, and the face some of it."""
+    rng = np.random.default_rng(0)
+    target = rng.uniform(-3, 3, count)
+    own = np.stack([target + rng.normal(0, 0.5, count), rng.normal(0, 1.5, count), 0.3 * target], 1)
+    log_spread = np.log(np.tile([0.5, 1.2, 1.0], (count, 1)))
+    clip = np.arange(count) // 6
+    words = np.array(["final"] * count)
+    ones = np.ones(count)
+    return Known(own, log_spread, np.ones((count, 3)), words, ones, target, clip % 7, clip, ones > 0, words)
+
+
+def test_the_gate_keeps_what_helps_and_turns_down_what_only_disturbs():
+    rows, model = streams(), build(AgfnConfig(DIMS, width=8, given="text", mig=False, cross_modal=False, tau=0.5))
+    gate.fit_gate(model, rows)
+    score, spread = gate.fused(model, rows)
+    alone = np.abs(rows.own[:, 0] - rows.target).mean()
+    assert np.abs(score - rows.target).mean() < alone + 0.01
+    assert model.gain[1] < model.gain[2]
+    assert (model.gate_bias[0], model.gain[0]) == (0.0, 1.0)
+    assert (spread > 0).all()
+
+
+def test_the_network_says_what_the_fit_said():
+    model = build(AgfnConfig(DIMS, width=8, given="text", mig=False, cross_modal=False, tau=0.5)).eval()
+    segments = {
+        name: Segment(np.ones((3, size), np.float32), np.zeros(3, np.float32), 0.7, "ok", None, 0)
+        for name, size in DIMS.items()
+    }
+    views = [WindowView("train", 0, 0, NS_PER_S, segments)]
+    with torch.no_grad():
+        model.gain.copy_(torch.tensor([1.0, 0.5, 0.25]))
+        model.gate_bias.copy_(torch.tensor([0.0, -0.5, 0.3]))
+    own, log_spread, trust = said_by(model, views)
+    given = torch.from_numpy
+    score, spread = gate.mixed(given(own), given(log_spread), given(trust), model.gate_bias, model.exponent, 0)
+    found = predict(model, views)
+    assert found["score"] == pytest.approx(score.detach().numpy(), abs=1e-6)
+    assert found["spread"] == pytest.approx(spread.detach().numpy(), abs=1e-6)
 
 
 def damaged_clips(gates):
     """Ten clips of five speakers under each damage: the voice's weight is as said, and noise makes errors."""
-    for damage, gate in gates.items():
+    for damage, share_of in gates.items():
         for number in range(10):
             example = Example("mosi_clips", f"v{number % 5}_{number}", f"s{number % 5}", float(number % 5 - 2))
             spread = 0.3 + (damage == "noise:0") * 0.6
-            share = gate + 0.001 * number
+            share = share_of + 0.001 * number
             ones = np.ones(8)
             yield held.HeldOutPredictions(
                 *(example, damage, ones * (example.label + spread), ones * spread),
-                *(np.outer(ones, [1 - share, share, 0]), np.zeros((8, 3)), ones > 0, np.outer(ones, [1, gate, 0])),
+                *(np.outer(ones, [1 - share, share, 0]), np.zeros((8, 3)), ones > 0, np.outer(ones, [1, share_of, 0])),
             )
 
 
 def test_the_report_of_damage_follows_the_gate_down_and_the_interval_out():
     clips = list(damaged_clips({"clean": 0.5, "noise:10": 0.3, "noise:0": 0.1}))
 
-    gate = damage_report.followed(clips, "voice", ["clean", "noise:10", "noise:0"])
-    assert gate["spearman"] < -0.9
-    assert gate["reliability"] == {"clean": 0.5, "noise:10": 0.3, "noise:0": 0.1}
+    followed = damage_report.followed(clips, "voice", ["clean", "noise:10", "noise:0"])
+    assert followed["spearman"] < -0.9
+    assert followed["reliability"] == {"clean": 0.5, "noise:10": 0.3, "noise:0": 0.1}
     found = damage_report.intervals(clips, ["clean", "noise:10", "noise:0"])
     assert found["clean"]["coverage"] == 1.0
     assert found["noise:0"]["width"] > 2 * found["clean"]["width"]

@@ -123,22 +123,14 @@ def test_the_newest_steps_of_a_long_segment_are_kept():
         assert np.array_equal(batch.values[name][0, -1].numpy(), segments[name].values[-1])
 
 
-@given(st.lists(st.floats(-3, 3), min_size=1, max_size=40), st.floats(0, 1))
+@given(st.lists(st.tuples(st.floats(-3, 3), st.booleans()), min_size=1, max_size=40))
 @settings(max_examples=50)
-def test_a_smoothed_score_stays_within_what_was_seen(raws, confidence):
+def test_a_smoothed_score_stays_within_what_was_seen(windows):
     smoother = Smoother(1.0)
-    for number, raw in enumerate(raws):
-        score = smoother.feed(number * NS_PER_S // 4, raw, confidence)
+    raws = [raw for raw, _ in windows]
+    for number, (raw, event) in enumerate(windows):
+        score = smoother.feed(number * NS_PER_S // 4, raw, number if event else None, "final")
         assert min(raws) - 1e-9 <= score <= max(raws) + 1e-9
-
-
-def test_smoothing_follows_faster_with_confidence_and_starts_afresh_after_a_gap():
-    sure, unsure = Smoother(1.0), Smoother(1.0)
-    for smoother, confidence in ((sure, 1.0), (unsure, 0.1)):
-        smoother.feed(0, 0.0, confidence)
-        smoother.feed(NS_PER_S, 3.0, confidence)
-    assert sure.feed(NS_PER_S, 3.0, 1.0) > unsure.feed(NS_PER_S, 3.0, 0.1)
-    assert sure.feed(60 * NS_PER_S, -3.0, 0.1) == -3.0
 
 
 class Counting:

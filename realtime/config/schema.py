@@ -5,7 +5,7 @@ layers.py reads it: defaults < file < environment (AGFN_FUSION__DEVICE=cpu) < --
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -114,6 +114,13 @@ class AsrConfig(Section):
         if self.buffer_s > self.context_s - 1:
             raise ValueError(f"asr.buffer_s {self.buffer_s} must be at most asr.context_s - 1 = {self.context_s - 1}")
         return self
+
+
+class TextConfig(Section):
+    """What the words say."""
+
+    reader: Literal["mpnet", "minilm"] = "mpnet"
+    """mpnet reads better; minilm is smaller, costs two thirds of it, and does not know how sure it is."""
 
 
 class FusionConfig(Section):
@@ -248,6 +255,7 @@ class Config(Section):
     microphone: MicrophoneConfig = MicrophoneConfig()
     face: FaceConfig = FaceConfig()
     asr: AsrConfig = AsrConfig()
+    text: TextConfig = TextConfig()
     fusion: FusionConfig = FusionConfig()
     mqtt: MqttConfig = MqttConfig()
     privacy: PrivacyConfig = PrivacyConfig()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FACE_VERSION: Final = 1
 VOICE_VERSION: Final = 1
-TEXT_VERSION: Final = 2
+TEXT_VERSION: Final = 3
 
 BLENDSHAPES: Final = (
     "browDownLeft",
@@ -91,8 +91,9 @@ VOICE_COLUMNS: Final = (
 
 FACE_DIM: Final = len(FACE_COLUMNS)
 VOICE_DIM: Final = len(VOICE_COLUMNS)
-TEXT_DIM: Final = 385
-"""Channels of a word vector (MiniLM-L6), and the sentiment of the words so far (models/sentence.py)."""
+TEXT_COLUMNS: Final = ("location", "log_scale")
+"""Of a Laplace distribution over the sentiment of the present utterance up to and including the word."""
+TEXT_DIM: Final = len(TEXT_COLUMNS)
 
 
 def schema() -> Mapping[str, Any]:
@@ -105,7 +106,7 @@ def schema() -> Mapping[str, Any]:
             "sample_rate_hz": SAMPLE_RATE_HZ,
             "step_s": VOICE_STEP_S,
         },
-        "text": {"version": TEXT_VERSION, "dim": TEXT_DIM, "model": "all-MiniLM-L6-v2"},
+        "text": {"version": TEXT_VERSION, "columns": TEXT_COLUMNS},
     }
 
 

@@ -1,4 +1,4 @@
-"""Words to contextual vectors: each transcript gives the words of the recent past, embedded in one pass.
+"""Words to what they say: each transcript gives the words of the present utterance, read in one pass.
 
 Training and the live program share `normal_word`: transcripts of corpora come in capitals without punctuation, those
 of Whisper with case, punctuation and apostrophes, and both must look alike to the encoder.
@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import unicodedata
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from realtime.types import NS_PER_S, TextFeatures
+import numpy as np
+
+from realtime.extract.schema import TEXT_DIM
+from realtime.extract.utterances import Utterances
+from realtime.types import Ended, TextFeatures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from models.sentence import SentenceEncoder
     from realtime.types import Floats, Transcript, Word
 
-CONTEXT_S = 15.0
-"""Words that ended longer ago say little about now."""
-SENTENCE_PAUSE_S = 2.0
-"""What was said before so long a pause belongs to something else."""
-MAX_WORDS = 64
-"""Most words embedded together, committed and tentative."""
+MAX_ENDED = 16
+"""Ended utterances that are remembered."""
 NO_WORD = "."
 """What stands for a token without letters, such as a dash or a note sign."""
 _CONTRACTIONS: Final = (
@@ -55,43 +54,56 @@ def normal_words(text: str) -> list[str]:
     return [word for word in words if word != NO_WORD]
 
 
-def _since_pause(words: tuple[Word, ...]) -> tuple[Word, ...]:
-    pause_ns = int(SENTENCE_PAUSE_S * NS_PER_S)
-    begins = [i for i in range(1, len(words)) if words[i].start_ns - words[i - 1].end_ns >= pause_ns]
-    return words[begins[-1] :] if begins else words
+class Reader(Protocol):
+    """Reads words: location and log scale of their sentiment after each of them, (n, TEXT_DIM)."""
+
+    def read(self, words: Sequence[str]) -> Floats:
+        """Return what the words up to and including each say."""
+        ...
 
 
 class TextExtractor:
-    """Keeps the words of the recent past and embeds them with those that are tentative now.
+    """Follows the words of one stream and reads those of the present utterance, committed and tentative.
 
     Args:
-        encoder: shared by all streams.
+        reader: shared by all streams.
     """
 
-    def __init__(self, encoder: SentenceEncoder) -> None:
-        self._encoder = encoder
-        self._committed: deque[Word] = deque(maxlen=MAX_WORDS)
-        self._embedded: tuple[str, ...] = ()
-        self._values: Floats = encoder.encode([])
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._utterances = Utterances()
+        self._read: dict[tuple[str, ...], Floats] = {}
+        self._ended: deque[Ended] = deque(maxlen=MAX_ENDED)
 
     def feed(self, item: Transcript, /) -> Iterable[TextFeatures]:
-        """Take a transcript and return all recent words with their vectors (len(words), 385)."""
-        self._committed.extend(item.committed)
-        oldest_ns = item.t_ns - int(CONTEXT_S * NS_PER_S)
-        while self._committed and self._committed[0].end_ns < oldest_ns:
-            self._committed.popleft()
-        words = _since_pause((*self._committed, *item.tentative)[-MAX_WORDS:])
-        plain = tuple(normal_word(word.text) for word in words)
-        if plain != self._embedded:
-            self._values = self._encoder.encode(plain)
-            self._embedded = plain
-        return (TextFeatures(item.t_ns, words, self._values, item.decode_s, item.doubt),)
+        """Take a transcript and return the words of the present utterance with their readings (len(words), 2)."""
+        spoken = self._utterances.feed(item)
+        for words in spoken.ended:
+            self._ended.append(Ended(words[-1].end_ns, float(self._values(words)[-1, 0])))
+        values = self._values(spoken.words)
+        self._read = {key: self._read[key] for key in [_plain(spoken.words)] if key}
+        return (
+            TextFeatures(item.t_ns, spoken.words, values, item.decode_s, item.doubt, spoken.state, tuple(self._ended)),
+        )
 
     def flush(self) -> Iterable[TextFeatures]:
         """Forget the words; every transcript was answered at once."""
-        self._committed.clear()
+        self._utterances.clear()
+        self._ended.clear()
         return ()
 
     def close(self) -> None:
         """Let go of the words."""
-        self._committed.clear()
+        self._utterances.clear()
+
+    def _values(self, words: tuple[Word, ...]) -> Floats:
+        plain = _plain(words)
+        if not plain:
+            return np.zeros((0, TEXT_DIM), np.float32)
+        if plain not in self._read:
+            self._read[plain] = self._reader.read(plain)
+        return self._read[plain]
+
+
+def _plain(words: tuple[Word, ...]) -> tuple[str, ...]:
+    return tuple(normal_word(word.text) for word in words)

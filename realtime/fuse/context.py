@@ -1,44 +1,62 @@
-"""What one stream said before, and when to forget it: another face, or a long pause."""
+"""What the person of one stream said before, and when to forget it: another face, or a pause of the stream."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models.context import ContextState
-from realtime.types import NS_PER_S
+import numpy as np
 
 if TYPE_CHECKING:
     from models.context import Context
     from realtime.fuse.worker import Estimate
     from realtime.types import WindowView
 
+QUIET = 0.5
+"""While nothing is said, what was said before moves the score by at most so much."""
+
 
 class SpeakerContext:
-    """Leans the estimates of one stream towards what its person said before.
+    """Leans what the words of one stream say towards what its person said before.
 
     Args:
         context: the coefficients, of the weights file.
     """
 
     def __init__(self, context: Context) -> None:
-        self._memory = ContextState(context)
+        self._context = context
         self._face_id = 0
+        self._since_ns = -1
+        self._now_ns = -1
 
     def reset(self) -> None:
-        """Forget the person."""
-        self._memory.reset()
+        """Forget what was said up to now."""
+        self._since_ns = self._now_ns
 
-    def feed(self, view: WindowView, estimate: Estimate) -> Estimate:
-        """Return the estimate with its context; the interval moves along."""
+    def lean(self, view: WindowView) -> WindowView:
+        """Return the view with its words' location leaned, and the mean of what was said before as its context."""
+        self._now_ns = view.end_ns
         if view.face_id:
             if self._face_id and view.face_id != self._face_id:
                 self.reset()
             self._face_id = view.face_id
-        if estimate.raw is None or estimate.interval is None:
+        earlier = [said.location for said in view.ended if said.end_ns > self._since_ns]
+        if not self._context.counts or not earlier:
+            return view
+        text = view.segments["text"]
+        if len(text.values):
+            values = text.values.copy()
+            values[-1, 0] = self._context.leaned(float(values[-1, 0]), earlier)
+            text = replace(text, values=values)
+        quiet = float(np.clip(self._context.before(earlier), -QUIET, QUIET))
+        return replace(view, segments={**view.segments, "text": text}, context=float(np.mean(earlier)), expected=quiet)
+
+    @staticmethod
+    def expect(view: WindowView, estimate: Estimate) -> Estimate:
+        """Return the estimate of a window in which nothing is said, moved by what was said before."""
+        if view.opinion != "listening" or estimate.raw is None or estimate.interval is None or not view.expected:
             return estimate
-        said = view.segments["text"].reliability
-        raw = self._memory.feed(view.end_ns / NS_PER_S, estimate.raw, said)
+        raw = max(-3.0, min(3.0, estimate.raw + view.expected))
         shift = raw - estimate.raw
         low, high = (min(3.0, max(-3.0, bound + shift)) for bound in estimate.interval)
-        return replace(estimate, raw=raw, interval=(low, high), context=self._memory.mean())
+        return replace(estimate, raw=raw, interval=(low, high))

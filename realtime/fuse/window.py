@@ -173,6 +173,8 @@ class Window:
                 segments={name: segments[name] for name in MODALITIES},
                 words=tuple(words),
                 faces=faces[-1].faces if faces else 0,
+                opinion=self._text.opinion if words and self._text else "listening",
+                ended=self._text.ended if self._text else (),
                 face_id=found[-1].face_id if found else 0,
                 text_lag_ms=self._text_lag_ms if words else None,
                 capture_ms=max(self._capture_ms.values(), default=0.0),
@@ -182,7 +184,7 @@ class Window:
             return view
 
     def _words(self, start_ns: int, end_ns: int) -> tuple[list[Word], Floats]:
-        """The sentence that reaches into the window: its first words say what its last ones mean."""
+        """The utterance that reaches into the window: its first words say what its last ones mean."""
         if self._text is None:
             return [], np.zeros((0, TEXT_DIM), np.float32)
         keep = [i for i, word in enumerate(self._text.words) if word.start_ns < end_ns]

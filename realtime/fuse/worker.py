@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from models.agfn import LIMIT
 from models.checkpoint import CheckpointError, load
+from models.uncertainty import Uncertainty
 from realtime.errors import ModelError
-from realtime.extract.schema import TEXT_DIM, schema_hash
+from realtime.extract.schema import schema_hash
 from realtime.fuse.collate import collate
 from realtime.fuse.engine import engine_of
 from realtime.runtime.channel import Channel, ClosedError, Policy
@@ -24,6 +27,7 @@ from realtime.types import MODALITIES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from models.uncertainty import State
     from realtime.clock import Clock
     from realtime.config.schema import Config, FusionConfig
     from realtime.types import Modality, WindowView
@@ -33,21 +37,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What AGFN says of one window; `raw` in [-3, 3] and the 90 % interval are None without any usable modality.
+    """What AGFN says of one window; `raw` in [-3, 3], the 90 % interval and the 68 % band are None with nothing usable.
 
     `weights` sum to 1 over what was used and are exactly 0 for a masked modality; `fuse_s` is the time the forward
-    pass took; `context` what is remembered of earlier windows, in [-3, 3], None for nothing.
+    pass took; `odds` are the log odds of a positive sentiment per score.
     """
 
     raw: float | None
     interval: tuple[float, float] | None
-    confidence: float
+    band: tuple[float, float] | None
+    odds: float
     weights: dict[Modality, float]
     fuse_s: float = 0.0
-    context: float | None = None
+
+    def p_positive(self, score: float) -> float:
+        """Probability that the sentiment is positive, for a score that was made of this estimate."""
+        return 1.0 / (1.0 + math.exp(-self.odds * score))
 
 
-NOTHING = Estimate(None, None, 0.0, dict.fromkeys(MODALITIES, 0.0))
+NOTHING = Estimate(None, None, None, 0.0, dict.fromkeys(MODALITIES, 0.0))
 
 
 def pick_device(name: str) -> torch.device:
@@ -86,14 +94,8 @@ class Fuser:
         except CheckpointError as error:
             raise ModelError(str(error)) from None
         self.engine = engine_of(self.checkpoint.model, weights, self.device, backend, threads)
-        self._calibration = self.checkpoint.calibration
+        self._sure = self.checkpoint.uncertainty or Uncertainty.of(self.checkpoint.calibration)
         self._clock = clock
-
-    @property
-    def needs_words(self) -> bool:
-        """Whether more is looked at than what the words so far say together (the last column of the text)."""
-        columns = self.checkpoint.model.config.columns.get("text")
-        return columns is None or list(columns) != [TEXT_DIM - 1]
 
     def fuse(self, views: Sequence[WindowView]) -> list[Estimate]:
         """Estimate each window; one without any usable modality gets no score."""
@@ -101,23 +103,37 @@ class Fuser:
         if not any(usable):
             return [NOTHING] * len(views)
         begin_ns = self._clock.now_ns()
-        batch = collate([view for view, use in zip(views, usable, strict=True) if use])
+        kept = [view for view, use in zip(views, usable, strict=True) if use]
+        batch = collate(kept)
         score, spread, weights = self.engine.run(batch)
-        low, high, confidence = self._calibration.judge(score, spread, batch.reliability.numpy())
+        sure = self._sure.judge([state_of(view) for view in kept], spread, batch.reliability.numpy())
         fuse_s = (self._clock.now_ns() - begin_ns) / 1e9
         made = iter(
             Estimate(
                 raw=raw,
-                interval=(bottom, top),
-                confidence=sure,
+                interval=_around(raw, wide),
+                band=_around(raw, narrow),
+                odds=odds,
                 weights=dict(zip(MODALITIES, row, strict=True)),
                 fuse_s=fuse_s,
             )
-            for raw, bottom, top, sure, row in zip(
-                *(column.tolist() for column in (score, low, high, confidence, weights)), strict=True
+            for raw, row, wide, narrow, odds in zip(
+                *(column.tolist() for column in (score, weights, *sure)), strict=True
             )
         )
         return [next(made) if use else NOTHING for use in usable]
+
+
+def state_of(view: WindowView) -> State:
+    """Which state the uncertainty of a window goes by."""
+    text = view.segments["text"]
+    if text.reliability > 0:
+        return "final" if view.opinion == "final" else "partial"
+    return "listening" if text.idle else "none"
+
+
+def _around(score: float, half: float) -> tuple[float, float]:
+    return max(-LIMIT, score - half), min(LIMIT, score + half)
 
 
 class FusionWorker:

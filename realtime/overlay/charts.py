@@ -52,7 +52,7 @@ def number(painter: QPainter, place: QRectF, sentiment: Sentiment) -> None:
 
 
 def scale(painter: QPainter, place: QRectF, sentiment: Sentiment | None) -> None:
-    """The scale from -3 to 3; with a score also its interval, as a bracket, and its place, as a diamond."""
+    """The scale from -3 to 3; with a score also its 90 % interval (whiskers), 68 % band and place (a diamond)."""
     bar = QRectF(place.left(), place.top() + 8, place.width(), BAR)
     shades = QLinearGradient(bar.topLeft(), bar.topRight())
     for at, colour in ((0.0, style.NEGATIVE), (0.5, style.NEUTRAL), (1.0, style.POSITIVE)):
@@ -73,6 +73,8 @@ def scale(painter: QPainter, place: QRectF, sentiment: Sentiment | None) -> None
             painter.setPen(QPen(style.faded(style.INK, 150), 1))
     if sentiment is not None and sentiment.score is not None and sentiment.interval is not None:
         _interval(painter, bar, *sentiment.interval)
+        if sentiment.band is not None:
+            _band(painter, bar, *sentiment.band)
         _diamond(painter, QPointF(across(sentiment.score, bar), bar.center().y()), sentiment.score)
 
 
@@ -117,6 +119,13 @@ def _interval(painter: QPainter, bar: QRectF, low: float, high: float) -> None:
     painter.drawLine(QPointF(left, y), QPointF(right, y))
     for x in (left, right):
         painter.drawLine(QPointF(x, y - 6), QPointF(x, y + 6))
+
+
+def _band(painter: QPainter, bar: QRectF, low: float, high: float) -> None:
+    left, right = across(low, bar), across(high, bar)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(style.INK)
+    painter.drawRoundedRect(QRectF(left, bar.center().y() - 3, right - left, 6), 3, 3)
 
 
 def _diamond(painter: QPainter, centre: QPointF, score: float) -> None:

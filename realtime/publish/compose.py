@@ -58,7 +58,10 @@ def sentiment(
         raw=estimate.raw if shown else None,
         label=label_of(score) if shown and score is not None else None,
         interval=_shifted(estimate.interval, shift) if shown and estimate.interval is not None else None,
-        confidence=estimate.confidence if shown else 0.0,
+        confidence=abs(2 * estimate.p_positive(score) - 1) if shown and score is not None else 0.0,
+        p_positive=estimate.p_positive(score) if shown and score is not None else None,
+        band=_shifted(estimate.band, shift) if shown and estimate.band is not None else None,
+        opinion=view.opinion,
         modalities={
             name: _part(segment, estimate.weights[name] if shown else 0.0, paused=paused)
             for name, segment in view.segments.items()
@@ -72,7 +75,7 @@ def sentiment(
             text_lag=None if view.text_lag_ms is None else max(0, view.text_lag_ms),
         ),
         faces=0 if paused else view.faces,
-        context=estimate.context if shown else None,
+        context=view.context if shown else None,
         text=_words(view),
     )
 

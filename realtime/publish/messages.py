@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic.json_schema import models_json_schema
 
 from realtime.errors import UsageError
-from realtime.types import MODALITIES, EventKind, Modality, ModalityState
+from realtime.types import MODALITIES, EventKind, Modality, ModalityState, Opinion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,18 +154,25 @@ class Sentiment(Message):
     score: Score | None
     """Smoothed sentiment from -3 (strongly negative) to 3 (strongly positive); null with no_signal and paused."""
     raw: Score | None
-    """The same without smoothing: this window, leaned towards `context`."""
+    """The same without smoothing: this window."""
     label: Label | None
     """The class nearest to the score."""
     interval: tuple[Score, Score] | None
     """Calibrated 90 % interval of the score."""
     confidence: Share
+    """How sure the sign is: |2 p_positive - 1|."""
     modalities: Annotated[dict[Modality, ModalityPart], Field(json_schema_extra={"required": list(MODALITIES)})]
     latency_ms: Latency
     faces: Count = 0
     """Faces seen in the newest frame; the main one is analysed."""
     context: Score | None = None
-    """Mean of what the person said before; null when nothing is remembered."""
+    """Mean of what the person said before, in utterances that have ended; null when nothing is remembered."""
+    p_positive: Share | None = None
+    """Probability that the sentiment is positive; null without a score."""
+    band: tuple[Score, Score] | None = None
+    """Calibrated 68 % band of the score; null without one."""
+    opinion: Opinion | None = None
+    """How much of the present utterance is known: listening (nothing yet), partial, final; null from older programs."""
     text: Words | None = Field(None, exclude_if=lambda words: words is None)
     """There with consent only (privacy.publish_text)."""
 

@@ -10,12 +10,13 @@ import base64
 import math
 from dataclasses import dataclass, replace
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from realtime.extract.schema import FACE_COLUMNS, FACE_DIM, TEXT_DIM, VOICE_COLUMNS, VOICE_DIM
-from realtime.types import FaceFeatures, SpeechFrame, TextFeatures, VoiceFeatures, Word
+from realtime.extract.schema import FACE_COLUMNS, FACE_DIM, TEXT_COLUMNS, TEXT_DIM, VOICE_COLUMNS, VOICE_DIM
+from realtime.extract.text import MAX_ENDED
+from realtime.types import Ended, FaceFeatures, Opinion, SpeechFrame, TextFeatures, VoiceFeatures, Word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,7 +75,9 @@ class Item:
         return {field.name: field.codec.write(field.value(item)) for field in self.fields}
 
     def read(self, body: Any) -> Any:  # noqa: ANN401 - JSON to an item
-        """Make an item of a JSON object. Raises KeyError, ValueError or TypeError for what `write` never gives."""
+        """Make an item of a JSON object. Raises ValueError or TypeError for what `write` never gives."""
+        if missing := [field.name for field in self.fields if field.name not in body]:
+            raise ValueError(f"recorded by an older version, without {', '.join(missing)}; play it with that one")
         return self.make({field.name: field.codec.read(body[field.name]) for field in self.fields})
 
     def field(self, name: str) -> Field:
@@ -167,12 +170,20 @@ WORDS = Codec(
 )
 
 
-def without_words(text: TextFeatures) -> TextFeatures:
-    """Return what may be kept of words without consent: times, probabilities, and the sentiment of the words so far.
+_ENDED = (TIME, NUMBER)
+ENDED = Codec(
+    lambda ended: [[TIME.write(said.end_ns), NUMBER.write(said.location)] for said in ended],
+    lambda rows: tuple(Ended(TIME.read(end), NUMBER.read(location)) for end, location in rows),
+    {"type": "array", "items": {"type": "array", "prefixItems": [codec.schema for codec in _ENDED]}},
+)
 
-    That is the last column of the text features, the one that does not give the words away.
+
+def without_words(text: TextFeatures) -> TextFeatures:
+    """Return what may be kept of words without consent: times, probabilities, and what they say together so far.
+
+    The columns of the text features give no word away.
     """
-    return replace(text, words=tuple(replace(word, text="") for word in text.words), values=text.values[:, -1:])
+    return replace(text, words=tuple(replace(word, text="") for word in text.words))
 
 
 def _face(body: dict[str, Any]) -> FaceFeatures:
@@ -183,12 +194,10 @@ def _face(body: dict[str, Any]) -> FaceFeatures:
 
 
 def _text(body: dict[str, Any]) -> TextFeatures:
-    words, kept = body["words"], body["values"]
-    if kept.ndim != 2 or len(kept) != len(words) or kept.shape[1] not in {1, TEXT_DIM}:
-        raise ValueError(f"text of shape {kept.shape} for {len(words)} words")
-    values = np.zeros((len(words), TEXT_DIM), np.float32)
-    values[:, -kept.shape[1] :] = kept
-    return TextFeatures(**body | {"values": values})
+    words, values, opinion, ended = (body[name] for name in ("words", "values", "opinion", "ended"))
+    if values.shape != (len(words), TEXT_DIM) or opinion not in get_args(Opinion) or len(ended) > MAX_ENDED:
+        raise ValueError(f"text of shape {values.shape} for {len(words)} words, {opinion!r}, {len(ended)} ended")
+    return TextFeatures(**body)
 
 
 def _alone(name: str, codec: Codec) -> Item:
@@ -240,12 +249,12 @@ TEXT_ITEM = Item(
         Field("words", WORDS),
         Field(
             "values",
-            array(
-                f"a row a word: {TEXT_DIM} columns with consent; without it the last one, the sentiment so far", None
-            ),
+            array("a row a word: what the utterance says up to it", None, TEXT_COLUMNS),
         ),
         Field("doubt", TEXT.or_null()),
         Field("decode_s", NUMBER),
+        Field("opinion", TEXT),
+        Field("ended", ENDED),
     ),
     _text,
 )

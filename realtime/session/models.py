@@ -6,7 +6,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from models import zoo
-from models.sentence import SentenceEncoder
+from models.checkpoint import CheckpointError
+from models.sentence import SentenceEncoder, SentenceLine
+from models.textline import BASE, TextLine
 from realtime.errors import ModelError
 from realtime.extract.models import Extractors
 from realtime.extract.text import TextExtractor
@@ -15,6 +17,7 @@ from realtime.fuse.worker import fuser_of
 if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config.schema import Config
+    from realtime.extract.text import Reader
 
 
 TEXT = "text."
@@ -37,15 +40,20 @@ class SharedModels(Extractors):
         super().__init__(config)
 
     @cached_property
-    def encoder(self) -> SentenceEncoder:
-        """The text encoder with what the weights file carries of it."""
+    def reader(self) -> Reader:
+        """The text line, or MiniLM with what the weights file carries of it."""
+        if self._config.text.reader == "mpnet":
+            try:
+                return TextLine.load(zoo.path(BASE), graphs=zoo.cache().parent / "graphs")
+            except (zoo.ZooError, CheckpointError, OSError, ValueError) as error:
+                raise ModelError(str(error)) from None
         extra = self.fuser.checkpoint.extra
         learned = {name.removeprefix(TEXT): tensor for name, tensor in extra.items() if name.startswith(TEXT)}
         try:
-            return SentenceEncoder.load(zoo.path("text"), learned)
+            return SentenceLine(SentenceEncoder.load(zoo.path("text"), learned))
         except (zoo.ZooError, OSError, ValueError) as error:
             raise ModelError(str(error)) from None
 
     def text(self) -> TextExtractor:
-        """Return a text extractor over the shared encoder."""
-        return TextExtractor(self.encoder)
+        """Return a text extractor over the shared reader."""
+        return TextExtractor(self.reader)

@@ -69,9 +69,6 @@ class RecordingReplay:
             log.info("%s was recorded with other weights: its scores will differ", recording.path.name)
         if recording.about.get("media"):
             log.info("%s holds pictures and sound: a replay leaves them alone", recording.path.name)
-        if not self._words and fuser.needs_words:
-            log.warning("these weights look at the words, and %s holds none: text is left out", recording.path.name)
-            self._stream.window.off("text")
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
         """Work off the recording, or its first `duration_s` seconds."""

@@ -90,7 +90,7 @@ class Stream:
 
     def close_window(self, end_ns: int) -> WindowView:
         """Close the window that ends at `end_ns`."""
-        view = self.window.close(end_ns)
+        view = self._before.lean(self.window.close(end_ns))
         self._closed_ns[view.seq] = self._clock.now_ns()
         for event in self._notices.feed(view):
             if event.cause is not None:
@@ -106,9 +106,9 @@ class Stream:
     def _publish(self, view: WindowView, estimate: Estimate, *, paused: bool) -> None:
         score = None
         if not paused:
-            estimate = self._before.feed(view, estimate)
+            estimate = self._before.expect(view, estimate)
         if estimate.raw is not None and not paused:
-            score = self._smoother.feed(view.end_ns, estimate.raw, estimate.confidence)
+            score = self._smoother.feed(view.end_ns, estimate.raw, said_so_far(view), view.opinion)
         now_ns = self._clock.now_ns()
         waited_ms = (now_ns - self._closed_ns.pop(view.seq)) / 1e6
         message = compose.sentiment(
@@ -151,3 +151,9 @@ class Stream:
     def _note_pause(self, *, paused: bool) -> None:
         if self._recorder is not None:
             self._recorder.note(Entry(self._clock.now_ns(), "paused", paused))
+
+
+def said_so_far(view: WindowView) -> tuple[str, int, int]:
+    """What makes the score move at once: a committed word, the end of an utterance, a new one."""
+    committed = [word.end_ns for word in view.words if word.committed]
+    return view.opinion, len(committed), committed[-1] if committed else 0

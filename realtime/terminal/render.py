@@ -59,14 +59,15 @@ class Glyphs:
     empty: str
     line: str
     range: str
+    whisker: str
     zero: str
     mark: str
     on: str
     paused: str
 
 
-UNICODE = Glyphs("▁▂▃▄▅▆▇█", "█", "░", "─", "━", "┼", "◆", "●", "‖")
-ASCII = Glyphs("._-~=+*#", "#", ".", "-", "=", "+", "O", "*", "||")
+UNICODE = Glyphs("▁▂▃▄▅▆▇█", "█", "░", "─", "━", "╌", "┼", "◆", "●", "‖")
+ASCII = Glyphs("._-~=+*#", "#", ".", "-", "=", "~", "+", "O", "*", "||")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,9 @@ def _scale(sentiment: Sentiment, glyphs: Glyphs, columns: int) -> Text:
     cells = [glyphs.line] * columns
     if sentiment.interval is not None:
         low, high = (_column(value, columns) for value in sentiment.interval)
+        cells[low : high + 1] = [glyphs.range if sentiment.band is None else glyphs.whisker] * (high + 1 - low)
+    if sentiment.band is not None:
+        low, high = (_column(value, columns) for value in sentiment.band)
         cells[low : high + 1] = [glyphs.range] * (high + 1 - low)
     cells[_column(0, columns)] = glyphs.zero
     if sentiment.score is not None:

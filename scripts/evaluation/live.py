@@ -1,9 +1,10 @@
-"""`evaluate.py live`: stream clips through the very pipeline that runs live, at full speed, and score `raw`.
+"""`evaluate.py live`: stream clips through the very pipeline that runs live, at full speed, and judge what it says.
 
-A clip's score is the mean of `raw` over its windows, each of which stands for the same time; `final` judges the last
-window instead, which has heard the whole sentence as an offline system would. With --context the clips
-of a video are played in their order as one stream, as somebody who goes on talking: what the stream has learned of the
-person stays. The gap between two clips is as long as a window, so that no window mixes two of them.
+`score`, `interval` and `p_positive` of the messages against the labels: at the sentence end first, then before it, over
+all windows and over time (evaluation/published.py says how). `raw` and the words' own reading stand beside them. With
+--context the clips of a video are played in their order as one stream, as somebody who goes on talking: what the stream
+has learned of the person stays. The gap between two clips is as long as a window, so that no window mixes two of them,
+and holds the noise of the clip's own pauses.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from models.metrics import all_metrics
 from realtime.capture.media import MediaFile
 from realtime.clock import VirtualClock
 from realtime.config.load import load
@@ -28,8 +28,9 @@ from realtime.publish.messages import Sentiment
 from realtime.publish.outlet import Outlet
 from realtime.session.models import SharedModels
 from realtime.session.replay import OfflineRun
-from realtime.types import MODALITIES, NS_PER_S, Chunk, Frame, item_end_ns
+from realtime.types import MODALITIES, NS_PER_S, SAMPLE_RATE_HZ, Chunk, Frame, item_end_ns
 from scripts.benchmarks.words import ErrorRate
+from scripts.evaluation.published import END_S, Told, figures, over_time, rounded
 from scripts.training.damage import Damage, damaged
 
 if TYPE_CHECKING:
@@ -39,7 +40,11 @@ if TYPE_CHECKING:
     from realtime.publish.messages import Message
     from realtime.types import TextFeatures, Transcript, Word
 
-RESAMPLES = 2000
+READING = 0
+"""Column of the words' features that is a sentiment."""
+LEVEL_CHUNK = 512
+QUIET_SHARE = 10
+"""Percentile of the level of a clip's pieces of sound that its pauses have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,36 +78,73 @@ class Playlist:
             items: Iterable[Frame | Chunk] = MediaFile(clip.path, self._config.camera).items(0)
             for damage in self._damages:
                 items = damaged(items, damage, clip.path.stem)
+            levels: list[float] = []
             for item in items:
                 moved = replace(item, t_ns=item.t_ns + begin_ns)
                 end_ns = max(end_ns, item_end_ns(moved))
+                if isinstance(moved, Chunk) and len(moved.samples):
+                    levels.append(float(np.sqrt(np.mean(np.square(moved.samples)))))
                 yield moved
             self.spans.append((begin_ns, end_ns))
             gap_ns = int(self._config.window.length_s * NS_PER_S) + hop_ns
             begin_ns = -(-(end_ns + gap_ns) // hop_ns) * hop_ns
+            if clip is not self._clips[-1] and levels:
+                yield from pause(end_ns, begin_ns, float(np.percentile(levels, QUIET_SHARE)))
+
+
+def pause(begin_ns: int, end_ns: int, level: float) -> Iterator[Chunk]:
+    """White noise of a level, from one time to another."""
+    rng = np.random.default_rng(0)
+    count = (end_ns - begin_ns) * SAMPLE_RATE_HZ // NS_PER_S
+    sound = rng.normal(0.0, max(level, 1e-4), count).astype(np.float32)
+    for first in range(0, count, LEVEL_CHUNK):
+        yield Chunk(begin_ns + first * NS_PER_S // SAMPLE_RATE_HZ, sound[first : first + LEVEL_CHUNK])
+
+
+@dataclass(slots=True)
+class Notes:
+    """What the words of a stream did: each committed word with when that was, and each reading with when it was made.
+
+    A reading is what the words alone say, None for no words; times in nanoseconds of the stream.
+    """
+
+    committed: list[tuple[int, Word]]
+    appeared: list[tuple[int, int]]
+    """When there was a word, and when the newest had begun."""
+    readings: list[tuple[int, float | None]]
 
 
 class Listening(TextExtractor):
-    """The text extractor, which also notes the committed words."""
+    """The text extractor, which also takes notes."""
 
-    heard: list[Word]
+    notes: Notes
 
     def feed(self, item: Transcript, /) -> Iterable[TextFeatures]:
-        """Note the words that are new, then go on as usual."""
-        self.heard.extend(item.committed)
-        return super().feed(item)
+        """Note the words that are new and what all of them say, then go on as usual."""
+        self.notes.committed.extend((item.t_ns, word) for word in item.committed)
+        if words := (*item.committed, *item.tentative):
+            self.notes.appeared.append((item.t_ns, words[0].start_ns))
+        found = list(super().feed(item))
+        for features in found:
+            self.notes.readings.append((item.t_ns, reading(features)))
+        return found
 
 
 class ListeningParts(SharedModels):
-    """The live models, with the words of the newest stream in `heard`."""
+    """The live models, with notes on the words of the newest stream."""
 
-    heard: list[Word]
+    notes: Notes
 
     def text(self) -> TextExtractor:
         """Return a text extractor that listens."""
-        extractor = Listening(self.encoder)
-        self.heard = extractor.heard = []
+        extractor = Listening(self.reader)
+        self.notes = extractor.notes = Notes([], [], [])
         return extractor
+
+
+def reading(features: TextFeatures) -> float | None:
+    """What the words alone say, in [-3, 3]; None without words."""
+    return float(features.values[-1, READING]) if len(features.values) else None
 
 
 def read_clips(folder: Path) -> list[Clip]:
@@ -130,7 +172,7 @@ def damages_of(text: str) -> list[Damage]:
 def play(
     clips: Sequence[Clip], damages: Sequence[Damage], config: Config, parts: ListeningParts
 ) -> list[dict[str, Any]]:
-    """Stream clips as one and return, per clip, its windows' messages and words."""
+    """Stream clips as one and return, per clip, its windows' messages, its begin in the stream, and `Told`."""
     messages: list[Sentiment] = []
 
     def take(message: Message) -> None:
@@ -138,48 +180,98 @@ def play(
             messages.append(message)
 
     playlist = Playlist(clips, damages, config)
-    parts.heard = []
+    parts.notes = Notes([], [], [])
     OfflineRun(config, parts, VirtualClock(), Outlet.into(take), playlist).run(threading.Event())
-    hop_s = config.window.hop_s
+    late_ns = int(END_S * NS_PER_S)
     results = []
-    for clip, (begin_ns, end_ns) in zip(clips, playlist.spans, strict=True):
-        begin_s, end_s = begin_ns / NS_PER_S, end_ns / NS_PER_S
-        inside = [m for m in messages if begin_s < m.window.end_s < end_s + hop_s]
-        words = [word.text for word in parts.heard if begin_ns <= word.start_ns < end_ns]
-        results.append({"clip": clip, "messages": inside, "words": words})
+    for number, (clip, (begin_ns, end_ns)) in enumerate(zip(clips, playlist.spans, strict=True)):
+        begin_s, end_s = begin_ns / NS_PER_S, end_ns / NS_PER_S + config.window.hop_s
+        committed = [(at, word) for at, word in parts.notes.committed if begin_ns <= word.start_ns < end_ns]
+        if number < len(clips) - 1 and committed:
+            # Somebody who pauses: the last word may be committed in the pause, and is read END_S later at most.
+            end_s = max(end_s, (committed[-1][0] + late_ns) / NS_PER_S)
+        inside = [m for m in messages if begin_s < m.window.end_s < end_s]
+        results.append(
+            {
+                "clip": clip,
+                "messages": inside,
+                "words": [word.text for _, word in committed],
+                "begin_s": begin_s,
+                "told": told(clip, inside, parts.notes, (begin_ns, end_ns), committed, config),
+            }
+        )
     return results
 
 
-def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Figures over clips, with 95 % intervals by bootstrap over clips."""
-    label = np.array([result["clip"].label for result in results])
-    scored = [[m for m in result["messages"] if m.raw is not None] for result in results]
-    found = np.array([np.mean([m.raw for m in messages]) if messages else 0.0 for messages in scored])
-    inside = [m.interval[0] <= y <= m.interval[1] for messages, y in zip(scored, label, strict=True) for m in messages]
-    width = [m.interval[1] - m.interval[0] for messages in scored for m in messages]
-    keys = {"mae": "mae", "r": "r", "has0": "has0", "non0": "non0", "f1": "f1", "acc7": "acc7"}
-    point = all_metrics(label, found)
-    rng = np.random.default_rng(0)
-    samples = [all_metrics(label[rows], found[rows]) for rows in rng.integers(0, len(label), (RESAMPLES, len(label)))]
-    summary: dict[str, Any] = {"n": len(results)}
-    for key, name in keys.items():
-        summary[key] = round(float(point[name]), 4)
-        summary[f"{key}_ci"] = np.nanpercentile([sample[name] for sample in samples], [2.5, 97.5]).round(4).tolist()
-    last = all_metrics(label, np.array([messages[-1].raw if messages else 0.0 for messages in scored], np.float64))
+def told(
+    clip: Clip,
+    messages: Sequence[Sentiment],
+    notes: Notes,
+    span_ns: tuple[int, int],
+    committed: Sequence[tuple[int, Word]],
+    config: Config,
+) -> Told:
+    """Lay out the messages of a clip for the figures."""
+    begin_ns, end_ns = span_ns
+    late_ns = int(config.window.lateness_s * NS_PER_S)
+    appeared = [at for at, start_ns in notes.appeared if begin_ns <= start_ns < end_ns]
+    nowhere = float("nan")
+    text = []
+    for message in messages:
+        until_ns = int(message.window.end_s * NS_PER_S) + late_ns
+        said = [value for at, value in notes.readings if begin_ns < at <= until_ns]
+        text.append((said[-1] if said else None) or 0.0)
+    rows = [
+        (m.score, m.raw, *m.interval, nowhere if (p := probability(m)) is None else p)
+        if m.score is not None and m.raw is not None and m.interval is not None
+        else (nowhere,) * 5
+        for m in messages
+    ]
+    score, raw, low, high, p_positive = np.array(rows, np.float64).reshape(-1, 5).T
+    return Told(
+        label=clip.label,
+        speaker=clip.video,
+        end_s=np.array([m.window.end_s for m in messages]) - begin_ns / NS_PER_S,
+        score=score,
+        raw=raw,
+        low=low,
+        high=high,
+        p_positive=p_positive,
+        text=np.array(text),
+        committed_s=(committed[-1][0] - begin_ns) / NS_PER_S if committed else None,
+        first_word_s=(appeared[0] - begin_ns) / NS_PER_S if appeared else None,
+        word_end_s=(committed[-1][1].end_ns - begin_ns) / NS_PER_S if committed else None,
+        hop_s=config.window.hop_s,
+    )
+
+
+def probability(message: Sentiment) -> float | None:
+    """P(score > 0) as published; None where it is not."""
+    value = getattr(message, "p_positive", None)
+    return None if value is None else float(value)
+
+
+def summarise(results: Sequence[dict[str, Any]], *, over: bool = False) -> dict[str, Any]:
+    """Figures over clips; `over` time, too, where the clips of a video were one stream."""
     errors = ErrorRate()
     for result in results:
         errors.add(result["clip"].text, result["words"])
-    everything = [m for messages in scored for m in messages]
-    return summary | {
-        "coverage": round(float(np.mean(inside)), 4) if inside else None,
-        "width": round(float(np.mean(width)), 4) if width else None,
-        "final": {key: round(float(last[key]), 4) for key in ("mae", "r", "has0", "acc7")},
-        "confidence": round(float(np.mean([m.confidence for m in everything])), 4) if everything else None,
+    everything = [m for result in results for m in result["messages"] if m.raw is not None]
+    found = {"n": len(results), **figures([result["told"] for result in results])}
+    if over:
+        streams: dict[str, list[tuple[float, Told]]] = {}
+        for result in results:
+            streams.setdefault(result["clip"].video, []).append((result["begin_s"], result["told"]))
+        found["over_time_ccc"] = over_time(list(streams.values()))
+    found |= {
+        "confidence": float(np.mean([m.confidence for m in everything])) if everything else None,
         "gates": {name: _mean(everything, name, "weight") for name in MODALITIES},
         "reliability": {name: _mean(everything, name, "reliability") for name in MODALITIES},
-        "wer": round(errors.value, 4),
-        "constant_mae": round(float(np.mean(np.abs(label - np.median(label)))), 4),
+        "score_size": float(np.mean([abs(m.score) for m in everything if m.score is not None])) if everything else None,
+        "wer": errors.value,
     }
+    rounding: dict[str, Any] = rounded(found)
+    return rounding
 
 
 def main(options: Sequence[str]) -> None:
@@ -202,7 +294,7 @@ def main(options: Sequence[str]) -> None:
     results = [
         result for group in tqdm(videos.values(), mininterval=10) for result in play(group, args.damage, config, parts)
     ]
-    print(json.dumps(summarise(results)))
+    print(json.dumps(summarise(results, over=args.context)))
 
 
 def _mean(messages: Sequence[Sentiment], name: str, key: str) -> float | None:

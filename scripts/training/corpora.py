@@ -71,7 +71,7 @@ def meld(data: Path, emotions: Mapping[str, float], sentiments: Mapping[str, flo
 
 
 def ravdess(data: Path, emotions: Mapping[str, float]) -> Iterator[Example]:
-    """RAVDESS: 24 actors say two neutral sentences in eight emotions. Normal intensity counts three quarters."""
+    """RAVDESS: 24 actors say two neutral sentences in eight emotions."""
     for path in sorted((data / "ravdess").glob("*.ogg")):
         parts = [int(part) for part in path.stem.split("-")]
         yield Example("ravdess", path.stem, f"ravdess-{parts[6]}", emotions[RAVDESS[parts[2]]], path=path)
@@ -90,14 +90,20 @@ def cremad(data: Path, emotions: Mapping[str, float]) -> Iterator[Example]:
 
 
 def fer2013(data: Path, emotions: Mapping[str, float]) -> Iterator[Example]:
-    """FER2013: faces of 48 x 48 pixels; every picture is a speaker of its own."""
+    """FER2013: faces of 48 x 48 pixels; every picture is a speaker of its own, and comes once.
+
+    Of byte-identical copies the first is kept, lest one be trained on and another judged; sizes and checksums tell.
+    """
     path = data / "fer2013" / "fer2013_48.zip"
     if not path.exists():
         return
     with zipfile.ZipFile(path) as archive:
-        for member in sorted(archive.namelist(), key=lambda name: name.rsplit("/", 1)[-1]):
+        seen: set[tuple[int, int]] = set()
+        for info in sorted(archive.infolist(), key=lambda entry: entry.filename.rsplit("/", 1)[-1]):
+            member, content = info.filename, (info.file_size, info.CRC)
             parts = member.split("/")
-            if member.endswith(".jpg") and parts[-2] in emotions:
+            if member.endswith(".jpg") and parts[-2] in emotions and content not in seen:
+                seen.add(content)
                 yield Example(
                     "fer2013", member.replace("/", "-"), member, emotions[parts[-2]], path=path, member=member
                 )

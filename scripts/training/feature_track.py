@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class FeatureTrack:
 def load(path: Path) -> tuple[list[tuple[int, Any]], dict[str, list[int]]]:
     """Read a tape: items in order of arrival, and the sample times of each device."""
     with np.load(path, allow_pickle=False) as arrays:
-        items = sorted(_items(arrays), key=lambda pair: pair[0])
+        items = _with_ends(sorted(_items(arrays), key=lambda pair: pair[0]))
         return items, json.loads(arrays["seen"].tobytes())
 
 
@@ -93,6 +94,16 @@ def _rows(items: list[tuple[int, Any]], names: tuple[str, ...]) -> np.ndarray:
     """Scalars of items, (len(items), len(names)) float32; NaN for what is not known."""
     values = [[getattr(item, name) for name in names] for _, item in items]
     return np.array([[np.nan if value is None else value for value in row] for row in values], np.float32)
+
+
+def _with_ends(items: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """Say which transcripts end an utterance: those after which its number grows, and the last one."""
+    heard = [index for index, (_, item) in enumerate(items) if isinstance(item, Transcript)]
+    for index, following in zip(heard, [*heard[1:], None], strict=False):
+        at, item = items[index]
+        if following is None or items[following][1].utterance > item.utterance:
+            items[index] = (at, replace(item, ended=True))
+    return items
 
 
 def _transcript_out(item: Transcript) -> list[Any]:

@@ -6,6 +6,7 @@ The location learns from the absolute error, the scale from the likelihood of a 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,15 @@ from scipy.stats import spearmanr
 
 from models import lora
 from models.mpnet import DIM, MPNet
-from models.textline import TextHead, TextNet, TextWeights
-from scripts.training.adapt import Sentence
+from models.text_net import TextHead, TextNet, TextWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from scripts.training.adapt import Sentence
 
 Words = tuple[str, ...]
 Learned = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
@@ -140,6 +142,13 @@ class Learner:
                     linear.up.copy_(adapter[f"{name}.up"])
         self.net.head.load_state_dict(head)
 
+    def use(self, learned: Learned) -> None:
+        """Merge an adapter of any rank for good and take a head: for reading only."""
+        for linear in lora.linears(self.net.encoder).values():
+            linear.down = linear.up = None
+        lora.merge(self.net.encoder, learned[0])
+        self.net.head.load_state_dict(learned[1])
+
     def readings(self, texts: Sequence[Words], rows: torch.Tensor) -> torch.Tensor:
         """Read (B, K, 2) after the first `rows` (B, K) words of each text; differentiable."""
         encoder = self.net.encoder
@@ -162,13 +171,6 @@ class Learner:
             rows = torch.tensor([[len(texts[index])] for index in part])
             out[part] = self.readings([texts[index] for index in part], rows)[:, 0].numpy()
         return out
-
-
-def variants(
-    sentences: Sequence[Sentence], misheard: Callable[[Sequence[str]], Words], share: float, rng: np.random.Generator
-) -> list[Sentence]:
-    """Put invented recognition errors into a share of the sentences; the label stays."""
-    return [Sentence(misheard(item.words), item.label) if rng.random() < share else item for item in sentences]
 
 
 def fit(learner: Learner, epochs: Sequence[Sequence[Sentence]], course: Course, said: Callable[[str], None]) -> None:
@@ -250,6 +252,26 @@ def average(runs: Sequence[Learned], rank: int) -> Learned:
         adapter = lora.truncate(adapter, rank)
     head = {name: torch.stack([head[name] for _, head in runs]).mean(0) for name in runs[0][1]}
     return adapter, head
+
+
+def folds_of(videos: Iterable[str], first: Collection[str], folds: int) -> dict[str, int]:
+    """Put speakers into folds of like size; those named first are spread over all of them.
+
+    Args:
+        videos: one for every sentence.
+        first: speakers to spread.
+        folds: how many.
+    """
+    sizes = Counter(videos)
+    filled, named = [0] * folds, [0] * folds
+    out = {}
+    for video in sorted(sizes, key=lambda video: (video not in first, -sizes[video], video)):
+        ranked = [(named[at] if video in first else 0, filled[at], at) for at in range(folds)]
+        fold = min(ranked)[2]
+        out[video] = fold
+        filled[fold] += sizes[video]
+        named[fold] += video in first
+    return out
 
 
 def weights(learned: Learned, base: str, metadata: Mapping[str, object]) -> TextWeights:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from models import zoo
 from models.agfn import AGFN, AgfnConfig
+from models.sentence import SentenceLine
 from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
 from realtime.types import MODALITIES, FaceFeatures
@@ -127,7 +128,7 @@ class Trainer:
                 tape = self._tape(example, "clean" if kind == "without" else damage)
                 if tape is None:
                     continue
-                text = None if encoder is None else TextExtractor(encoder)
+                text = None if encoder is None else TextExtractor(SentenceLine(encoder))
                 views = tuple(view for view, _ in replay(tape, text, self.config, every=every))
                 if kind == "without":
                     views = tuple(replace(view, segments={**view.segments, name: absent(name)}) for view in views)
@@ -166,7 +167,7 @@ class Trainer:
         rng = np.random.default_rng(seed)
         weight = self.settings["weights"]["text"]
         return [
-            Sample((sentence_view(encoder.encode(item.words), rng, self.config),), example.label, weight)
+            Sample((sentence_view(SentenceLine(encoder).read(item.words), rng, self.config),), example.label, weight)
             for example in examples
             if (item := sentence(example.text, example.label))
         ]

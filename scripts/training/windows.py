@@ -8,7 +8,7 @@ import numpy as np
 
 from realtime.clock import VirtualClock
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
-from realtime.extract.text import CONTEXT_S
+from realtime.extract.utterances import CONTEXT_S
 from realtime.fuse.window import Window
 from realtime.session.ticks import Ticks
 from realtime.types import (

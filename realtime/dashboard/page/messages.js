@@ -36,6 +36,8 @@ export function sentiment(payload) {
     high,
     label: text(body.label, 40),
     confidence: number(body.confidence, 0, 1),
+    positive: number(body.p_positive, 0, 1),
+    opinion: text(body.opinion, 20),
     gates: Object.fromEntries(GATES.map((name) => [name, gate(record(body.modalities)[name])])),
     totalMs: number(latency.total, 0, 1e9),
     textLagMs: number(latency.text_lag, 0, 1e9),

@@ -211,7 +211,7 @@ class Transcriber:
             committed, doubt, decode_s = self._decode()
         committed += self._keep(self._agreement.commit_all())
         taken_back = self._open
-        update = self._update(committed, doubt, decode_s)
+        update = self._update(committed, doubt, decode_s, ended=True)
         spoken = self._words > 0
         self._pre_roll.extend(self._buffer.tail(PRE_ROLL_FRAMES))
         self._buffer.clear()
@@ -298,7 +298,9 @@ class Transcriber:
             self._agreement.drop()
         return forced
 
-    def _update(self, committed: tuple[Spoken, ...], doubt: str | None, decode_s: float) -> Transcript:
+    def _update(
+        self, committed: tuple[Spoken, ...], doubt: str | None, decode_s: float, *, ended: bool = False
+    ) -> Transcript:
         tentative = self._agreement.tentative
         self._measure(committed, tentative)
         self._open = bool(tentative)
@@ -317,6 +319,7 @@ class Transcriber:
             decode_s=decode_s,
             doubt=doubt,
             utterance=self._utterance,
+            ended=ended,
         )
 
     def _measure(self, committed: tuple[Spoken, ...], tentative: tuple[Spoken, ...]) -> None:

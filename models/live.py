@@ -1,0 +1,120 @@
+"""The live fusion: AGFN whose modalities are distributions, weighed by what is known of each. Ours.
+
+Text brings a distribution along: location and log scale of what the present utterance says. Voice and face have an
+encoder and a head each, which give one. The entropy gate (Eq. 4) goes by these: the weight of a modality is
+
+    w_m = softmax_m( bias_m - H_m / tau + k_m log r_m )      H_m the entropy of its distribution, r_m its reliability
+
+over what is there; with tau = 1/2 that is weighing by the inverse square of the scale. Text enters at gain 1, and the
+others correct it by their weighted locations: by no more than their weight, which grows as the words are late, doubtful
+or open. Where there are no words the others are averaged. r_m = 0 is a hard mask: the weight is exactly 0, and no bit
+changes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from models.agfn import AGFN, LIMIT, SPREAD_RANGE, AgfnConfig, AgfnOutput, squash
+from models.encoders import SequenceEncoder, masked_softmax
+from models.gates import laplace_entropy, log_trust
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOCATION, LOG_SCALE = 0, 1
+"""Columns of a modality that brings its distribution along."""
+
+
+class LiveAGFN(AGFN):
+    """See the head of the file. `config.given` names the modality that brings its distribution along."""
+
+    def __init__(self, config: AgfnConfig) -> None:
+        nn.Module.__init__(self)
+        if config.given not in config.inputs or config.inputs[config.given] != 2:
+            raise ValueError(f"{config.given!r} brings no location and scale along")
+        self.config = config
+        width, count = config.width, len(config.inputs)
+        self.encoders = nn.ModuleDict(
+            {
+                name: SequenceEncoder(
+                    inputs,
+                    width,
+                    config.encoder,
+                    config.layers,
+                    config.dropout,
+                    config.columns.get(name),
+                    compress=config.compress,
+                )
+                for name, inputs in config.inputs.items()
+                if name != config.given
+            }
+        )
+        self.own_head = nn.Parameter(torch.randn(count, width, 2) / math.sqrt(width))
+        self.own_bias = nn.Parameter(torch.zeros(count, 2))
+        self.gate_bias = nn.Parameter(torch.zeros(count))
+        self.exponent = nn.Parameter(torch.ones(count))
+        self.gain = nn.Parameter(torch.ones(count))
+
+    def forward(
+        self, values: Mapping[str, Tensor], times: Mapping[str, Tensor], mask: Mapping[str, Tensor], reliability: Tensor
+    ) -> AgfnOutput:
+        """Fuse B windows; arguments as those of AGFN."""
+        trust = torch.nan_to_num(reliability, nan=0.0).clamp(0.0, 1.0)
+        scores, spreads, on, pooled = [], [], [], []
+        for index, name in enumerate(self.config.inputs):
+            usable = mask[name] & torch.isfinite(values[name].sum(-1)) & (trust[:, index] > 0).unsqueeze(-1)
+            if name == self.config.given:
+                newest = _newest(values[name], usable)
+                score, log_spread = newest[:, LOCATION].clamp(-LIMIT, LIMIT), newest[:, LOG_SCALE]
+                vector = torch.zeros(len(trust), self.config.width, dtype=trust.dtype, device=trust.device)
+            else:
+                _, vector = self.encoders[name](values[name], times[name], usable)
+                out = vector @ self.own_head[index] + self.own_bias[index]
+                score, log_spread = squash(out[:, 0]) * self.gain[index], out[:, 1]
+            scores.append(score)
+            spreads.append(log_spread.clamp(-3.0, 1.6).exp())
+            on.append(usable.any(-1))
+            pooled.append(vector)
+        used = torch.stack(on, 1)
+        own_score, own_spread, h = torch.stack(scores, 1) * used, torch.stack(spreads, 1), torch.stack(pooled, 1)
+        entropy = laplace_entropy(own_spread)
+        logits = self.gate_bias - entropy / self.config.tau + self.exponent.abs() * log_trust(trust * used)
+        weights = masked_softmax(logits, used)
+        said = torch.tensor([name == self.config.given for name in self.config.inputs], device=trust.device)
+        leads = (used & said).any(-1)
+        share = torch.where(leads.unsqueeze(-1) & said, torch.ones_like(weights), weights)
+        score = ((share * own_score).sum(-1)).clamp(-LIMIT, LIMIT)
+        apart = (weights * (own_score - score.unsqueeze(-1)).abs()).sum(-1)
+        spread = ((weights * own_spread).sum(-1) + apart).clamp(*SPREAD_RANGE)
+        present = used.any(-1)
+        return AgfnOutput(
+            score=score * present,
+            spread=spread,
+            weights=weights,
+            used=used,
+            present=present,
+            ieg=weights,
+            mig=torch.zeros_like(h),
+            entropy=entropy * used,
+            alpha=torch.ones_like(self.gate_bias[0]),
+            h_fused=(weights.unsqueeze(-1) * h).sum(1),
+            own_score=own_score,
+            own_spread=own_spread,
+        )
+
+
+def build(config: AgfnConfig) -> AGFN:
+    """Return the network of a configuration."""
+    return LiveAGFN(config) if config.given else AGFN(config)
+
+
+def _newest(values: Tensor, usable: Tensor) -> Tensor:
+    """Newest usable step (B, D); 0 where there is none."""
+    at = usable.to(torch.uint8).flip(-1).argmax(-1, keepdim=True).unsqueeze(-1).expand(-1, -1, values.shape[-1])
+    kept = torch.where(usable.unsqueeze(-1), values, torch.zeros_like(values))
+    return kept.flip(1).gather(1, at).squeeze(1)

@@ -1,0 +1,200 @@
+"""Fit the live fusion, its context and its uncertainty on held-out speakers, and write the weights file.
+
+python scripts/fit.py --folds DIR [--data ../shared/data] [--cache DIR] [--held FILE.csv] [--out FILE]
+
+Needs the tapes of scripts/features.py and, in DIR, the text line of every fold, which did not know its speakers
+(fold0.safetensors and so on, folds.json; scripts/train_head.py). Voice and face are taken over from the weights that
+are there (--streams): they learned from actors and single pictures. The figures go into the file and to standard
+output as one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from models import zoo
+from models.agfn import AgfnConfig
+from models.calibrate import Calibration
+from models.checkpoint import EXTRA, Checkpoint, save
+from models.live import LiveAGFN, build
+from models.metrics import all_metrics
+from models.textline import BASE, TextLine
+from models.uncertainty import LIMIT, Judged, cross, fit
+from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM, schema_hash
+from realtime.fuse.worker import WEIGHTS
+from scripts.evaluation.published import figures as told_figures
+from scripts.evaluation.published import rounded
+from scripts.training import corpora
+from scripts.training.context import Turn, fit_context
+from scripts.training.gate import fit_gate, fused
+from scripts.training.live import folds_of, hear, known, with_streams_of
+from scripts.training.publish import published
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from realtime.extract.text import Reader
+    from scripts.training.live import Heard, Known
+
+DAMAGES = ("clean", "without:text", "without:face", "without:voice")
+EVERY = 3
+"""Every so many windows are calibrated on."""
+INPUTS = {"text": TEXT_DIM, "voice": VOICE_DIM, "face": FACE_DIM}
+
+
+def network(streams: Path) -> tuple[LiveAGFN, dict[str, torch.Tensor]]:
+    """Return the live fusion with voice and face of a weights file, and the further tensors of that file."""
+    with safe_open(streams, "pt") as file:
+        config = AgfnConfig.from_json(file.metadata()["config"])
+    tensors = load_file(streams)
+    trained = build(config)
+    trained.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    shape = replace(
+        config,
+        inputs=INPUTS,
+        columns={},
+        judgement={},
+        given="text",
+        entropy="predictive",
+        tau=0.5,
+        anchor=False,
+        worth=False,
+        mig=False,
+        cross_modal=False,
+    )
+    model = build(shape)
+    if not isinstance(model, LiveAGFN):
+        raise TypeError("no live fusion")
+    with_streams_of(model, trained)
+    return model.eval(), {k.removeprefix(EXTRA): v for k, v in tensors.items() if k.startswith(EXTRA)}
+
+
+def turns(heard: Sequence[Heard]) -> dict[str, list[Turn]]:
+    """What the words of every clean clip said in the end, by speaker in order."""
+    found: dict[str, list[tuple[int, Turn]]] = {}
+    for clip in heard:
+        words = [view for view in clip.views if len(view.segments["text"].values)]
+        if clip.damage != "clean" or not words:
+            continue
+        said, before = float(words[-1].segments["text"].values[-1, 0]), tuple(e.location for e in words[-1].ended)
+        number = int(clip.example.id.rsplit("_", 1)[-1])
+        found.setdefault(clip.example.speaker, []).append((number, Turn(said, before, clip.example.label)))
+    return {name: [turn for _, turn in sorted(rows, key=lambda row: row[0])] for name, rows in found.items()}
+
+
+def judged(rows: Known, score: np.ndarray, spread: np.ndarray) -> Judged:
+    """Every third window for the calibration; of whole utterances, those after which nothing more was said.
+
+    A label is of the whole clip: what is whole in the middle of it is only a part of what was rated.
+    """
+    kept = np.where(rows.state == "final", at_end(rows), np.arange(len(rows.clip)) % EVERY == 0)
+    return Judged(score, spread, rows.reliability, rows.target, rows.group, rows.state).take(kept)
+
+
+def at_end(rows: Known) -> np.ndarray:
+    """The last windows of each clip, as far back as the same utterance is whole."""
+    kept = np.zeros(len(rows.clip), bool)
+    for number in np.unique(rows.clip):
+        at = np.flatnonzero(rows.clip == number)
+        broken = np.flatnonzero(rows.state[at] != "final")
+        kept[at[broken[-1] + 1 if len(broken) else 0 :]] = True
+    return kept
+
+
+def figures(rows: Known, score: np.ndarray) -> dict[str, Any]:
+    """Figures at the last window of the clips by damage, and of the words alone."""
+    table = {}
+    for damage in sorted(set(rows.damage)):
+        at = rows.last & (rows.damage == damage)
+        found = all_metrics(rows.target[at], score[at])
+        table[damage] = {key: round(float(value), 4) for key, value in found.items()}
+        table[damage]["mae_text"] = round(float(np.abs(rows.target[at] - rows.own[at, 0]).mean()), 4)
+    return table
+
+
+def write_held(path: Path, rows: Known, score: np.ndarray, sure: Any) -> None:  # noqa: ANN401 - a named tuple of arrays
+    """Write the held-out predictions at the ends of the clean clips."""
+    at = rows.last & (rows.damage == "clean")
+    low, high = np.maximum(-LIMIT, score - sure.wide), np.minimum(LIMIT, score + sure.wide)
+    p = 1 / (1 + np.exp(-sure.odds * score))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["speaker", "label", "text", "score", "low", "high", "p_positive", "state"])
+        for row in np.flatnonzero(at):
+            numbers = (rows.own[row, 0], score[row], low[row], high[row], p[row])
+            writer.writerow([rows.group[row], f"{rows.target[row]:g}", *(f"{x:.3f}" for x in numbers), rows.state[row]])
+
+
+def run(args: argparse.Namespace, reader_of: Callable[[int], Reader]) -> dict[str, Any]:
+    """Fit and write; `reader_of` gives the text line of a fold."""
+    fold, examples = folds_of(args.folds / "folds.json"), list(corpora.mosi_clips(args.data))
+    model, extra = network(args.streams)
+    heard = []
+    for number in sorted({fold[example.speaker] for example in examples}):
+        reader = reader_of(number)
+        part = [example for example in examples if fold[example.speaker] == number]
+        for example in tqdm(part, desc=f"fold {number}", mininterval=10):
+            heard += [clip for damage in DAMAGES if (clip := hear(args.cache, example, damage, reader))]
+    context = fit_context(turns(heard))
+    rows = known(model, heard, context.context)
+    fit_gate(model, rows)
+    score, spread = fused(model, rows)
+    held = judged(rows, score, spread)
+    uncertainty = fit(held)
+    metadata = {
+        "command": "python scripts/fit.py --folds DIR --held FILE",
+        "commit": _commit(),
+        "clips": len(examples),
+        "metrics": figures(rows, score),
+        "published": rounded(told_figures(published(model, heard, context.context, uncertainty))),
+        "calibration": cross(held),
+        "context": {"alone": context.alone, "followed": context.followed},
+        "gate": {name: getattr(model, name).tolist() for name in ("gate_bias", "exponent", "gain")},
+    }
+    if args.held:
+        write_held(args.held, rows, score, uncertainty.judge(list(rows.state), spread, rows.reliability))
+    plain = Calibration("normalised", 2.3, 0.1, 1.0, (0.0, 0.0, 0.0), 3.0)
+    save(args.out, Checkpoint(model, schema_hash(), plain, metadata, extra, context.context, uncertainty))
+    return metadata
+
+
+def options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
+    cli.add_argument("--cache", type=Path, default=zoo.cache().parent / "features")
+    cli.add_argument("--folds", type=Path, required=True, help="folder with the text line of every fold")
+    cli.add_argument("--streams", type=Path, default=WEIGHTS, help="weights whose voice and face are kept")
+    cli.add_argument("--held", type=Path, help="write the held-out predictions at sentence ends to this .csv")
+    cli.add_argument("--out", type=Path, default=WEIGHTS)
+    return cli.parse_args(argv)
+
+
+def main() -> None:
+    """Fit, write, print."""
+    args = options()
+    torch.set_num_threads(1)
+    folder = zoo.path(BASE)
+    print(json.dumps(run(args, lambda number: TextLine.load(folder, args.folds / f"fold{number}.safetensors"))))
+
+
+def _commit() -> str:
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
+    return found.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    main()
