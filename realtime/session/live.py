@@ -141,6 +141,8 @@ class LiveStream:
     def pause(self) -> None:
         """Release the devices; the stream says `paused` until it is resumed. Returns at once, by the tick only."""
         if not self.stream.paused.is_set():
+            if self._player is not None:
+                self._player.playhead.pause()
             self.runner.pause()
             self.stream.pause()
 
@@ -149,6 +151,8 @@ class LiveStream:
         if self.stream.paused.is_set():
             self.stream.resume()
             self.runner.resume()
+            if self._player is not None:
+                self._player.playhead.resume()
 
     def close(self) -> None:
         """Release devices and threads."""
