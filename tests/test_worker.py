@@ -172,3 +172,46 @@ def test_a_batch_goes_when_it_is_full_or_has_waited_long_enough(fuser, streams, 
         assert done.acquire(timeout=20)
     worker.close(2)
     assert counting.sizes == sizes
+
+
+class Stuck:
+    """The fuser, whose passes hang or raise as the test says."""
+
+    def __init__(self, lines):
+        self.lines, self.release = iter(lines), threading.Event()
+
+    def fuse(self, views):
+        line = next(self.lines, "ok")
+        if line == "hang":
+            self.release.wait(20)
+        if line == "raise":
+            raise MemoryError("no room")
+        return [NOTHING] * len(views)
+
+
+@pytest.mark.parametrize(
+    ("line", "kinds", "judged"), [("hang", ["stalled", "recovered"], {1}), ("raise", ["lost", "recovered"], {0, 1})]
+)
+def test_a_forward_pass_that_hangs_or_raises_is_told_and_the_next_windows_are_judged(line, kinds, judged):
+    fuser, events, results, back = Stuck([line]), [], [], threading.Event()
+
+    def tell(event):
+        events.append(event)
+        if event.kind == "recovered":
+            back.set()
+        else:
+            worker.submit(view(1))
+
+    worker = FusionWorker(
+        fuser, FusionConfig(), MonotonicClock(), 1, lambda window, _: results.append(window.seq), tell, hang_s=0.2
+    )
+    worker.submit(view(0))
+    worker.start()
+    assert back.wait(20)
+    fuser.release.set()  # what comes now comes too late
+    worker.close(10)
+    assert [event.kind for event in events] == kinds
+    assert {event.component for event in events} == {"fusion"}
+    assert set(results) == judged
+    stats = worker.gauge().channel
+    assert (stats.pushed, stats.popped, stats.pending) == (2, 2, 0)

@@ -221,7 +221,9 @@ class Live:
         self.streams = {
             stream.name: LiveStream(config, stream, parts, clock, outlet, connection) for stream in config.streams
         }
-        self._fusion = FusionWorker(parts.fuser, config.fusion, clock, len(self.streams), self._publish)
+        self._fusion = FusionWorker(
+            parts.fuser, config.fusion, clock, len(self.streams), self._publish, self._of_all_streams
+        )
         self._inbox = Inbox()
         self._told_ns: dict[tuple[str, str], int] = {}
 
@@ -306,6 +308,11 @@ class Live:
         live.stream.publish(view, estimate)
         if view.seq == live.last_seq:
             live.stream.event(Event(self._clock.now_ns(), "stream", "ended"))
+
+    def _of_all_streams(self, event: Event) -> None:
+        for name, live in self.streams.items():
+            with self._alone(name, "an event"):
+                live.stream.event(event)
 
     def _report(self, running: dict[str, LiveStream]) -> None:
         for name, live in running.items():
