@@ -5,6 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realtime.config.combinations import check
 from realtime.config.load import load, to_yaml
 from realtime.config.schema import Config
 from realtime.errors import UsageError
@@ -193,3 +194,16 @@ def test_the_commented_file_is_the_defaults():
     file = Path("configs/default.yaml")
     assert file.read_text() == commented()
     assert load(file, environ={})[0] == Config()
+
+
+def test_off_needs_no_quotes(tmp_path):
+    file = tmp_path / "quiet.yaml"
+    file.write_text("mqtt:\n  url: off\n")
+    assert load(file)[0].mqtt.url == "off"
+    assert load(sets=["mqtt.url=off"])[0].mqtt.url == "off"
+
+
+def test_a_stream_of_nothing_is_refused_in_words():
+    config, _ = load(sets=["streams.0.camera=null", "streams.0.mic=null"])
+    with pytest.raises(UsageError, match="neither camera nor microphone"):
+        check(config)

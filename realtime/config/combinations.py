@@ -16,6 +16,12 @@ def check(config: Config) -> None:
     Raises:
         UsageError: they don't.
     """
+    for stream in config.streams:
+        if stream.camera is None and stream.mic is None and stream.source is None:
+            raise UsageError(
+                f"stream {stream.name} has neither camera nor microphone, so there is nothing to analyse: leave out "
+                "--no-camera or --no-mic, or play a file with --source FILE"
+            )
     embedded, off = config.mqtt.url == "embedded", config.mqtt.url == "off"
     if config.homeassistant.enabled and off:
         raise UsageError("--homeassistant works over MQTT: leave out --mqtt off")

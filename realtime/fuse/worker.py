@@ -218,7 +218,7 @@ class FusionWorker(Worker):
     def _estimate(self, generation: int, views: list[WindowView]) -> list[Estimate] | None:
         try:
             return self._fuser.fuse(views)
-        except Exception as error:  # noqa: BLE001 - out of memory, a lost device, whatever: the next window may work
+        except Exception as error:  # out of memory, a lost device, whatever: the next window may work
             log.debug("fusion of %d windows failed", len(views), exc_info=error)
             if self._current(generation):
                 self._fail("lost", f"fusion: {type(error).__name__}: {error}")
