@@ -2,6 +2,7 @@
 
 import threading
 import time
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -254,3 +255,23 @@ def test_whatever_fails_in_one_stream_of_a_tick_the_other_goes_on(start, monkeyp
     monkeypatch.setattr(where, broken, fails)
     ticks, health = len(running.windows("sofa")), len(running.healths("sofa"))
     wait_until(lambda: len(running.windows("sofa")) > ticks + 3 and len(running.healths("sofa")) > health)
+
+
+def test_after_a_standstill_only_the_newest_window_is_sent_and_it_is_said(start, monkeypatch):
+    monkeypatch.setattr(session, "STOOD_STILL_S", 0.5)
+    running = start()
+    stream = running.live.streams["desk"].stream
+    close, still = stream.close_window, iter([2.0])
+
+    def slow(end_ns):
+        time.sleep(next(still, 0.0))
+        return close(end_ns)
+
+    monkeypatch.setattr(stream, "close_window", slow)
+    wait_until(lambda: running.events() == ["stalled", "recovered"])
+    before = len(running.windows())
+    wait_until(lambda: len(running.windows()) > before + 2)
+    seqs = [message.seq for message in running.windows()]
+    ends_s = [message.window.end_s for message in running.windows()]
+    assert seqs == list(range(len(seqs)))
+    assert max(later - earlier for earlier, later in pairwise(ends_s)) > 1.0

@@ -65,6 +65,15 @@ def test_with_nothing_left_no_score_is_made_up(fuser):
     assert mixed[1].raw is not None
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rubbish", [np.nan, np.inf])
+def test_a_trusted_stream_of_nothing_but_rubbish_is_no_signal(fuser, rubbish):
+    only = view(voice=0.0, face=0.0)
+    text = only.segments["text"]
+    only.segments["text"] = Segment(np.full_like(text.values, rubbish), text.times_s, 1.0, "ok", None, 0)
+    assert fuser.fuse([only]) == [NOTHING]
+
+
 def test_an_interval_widens_when_the_words_are_lost(fuser):
     with_words = [fuser.fuse([view()])[0].interval for _ in range(10)]
     without = [fuser.fuse([view(text=0.0)])[0].interval for _ in range(10)]

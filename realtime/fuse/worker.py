@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from models.checkpoint import CheckpointError, load
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config.schema import Config, FusionConfig
     from realtime.runtime.worker import WorkerStats
-    from realtime.types import Event, Modality, WindowView
+    from realtime.types import Event, Modality, Segment, WindowView
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Fuser:
 
     def fuse(self, views: Sequence[WindowView]) -> list[Estimate]:
         """Estimate each window; one without any usable modality gets no score."""
-        usable = [any(segment.reliability > 0 for segment in view.segments.values()) for view in views]
+        usable = [any(_counts(segment) for segment in view.segments.values()) for view in views]
         if not any(usable):
             return [NOTHING] * len(views)
         begin_ns = self._clock.now_ns()
@@ -117,6 +118,11 @@ class Fuser:
             )
         )
         return [next(made) if use else NOTHING for use in usable]
+
+
+def _counts(segment: Segment) -> bool:
+    """Whether a modality holds anything that the network looks at: it leaves out steps with a NaN or infinity."""
+    return segment.reliability > 0 and bool(np.isfinite(segment.values.sum(-1)).any())
 
 
 class FusionWorker(Worker):

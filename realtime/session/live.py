@@ -48,6 +48,8 @@ END_WAIT_S = 1.0
 FLUSH_WAIT_S = 5.0
 STOP_LOOK_S = 0.1
 """While it waits for commands the tick looks so often whether it is to stop."""
+STOOD_STILL_S = 3.0
+"""After so long without a tick, as in a suspended process, what the windows missed is of no use to anybody."""
 SLOW_BELOW_FPS = 5.0
 """A webcam that delivers less, for lack of light or bandwidth, misses most expressions."""
 
@@ -267,7 +269,10 @@ class Live:
         while running and (duration_s is None or ticks.end_ns <= t0_ns + duration_s * NS_PER_S):
             if not self._obey_until(ticks.due_ns, stop):
                 return
-            late = self._clock.now_ns() - ticks.due_ns > ticks.hop_ns
+            late_ns = self._clock.now_ns() - ticks.due_ns
+            late = late_ns > ticks.hop_ns
+            if late_ns > max(STOOD_STILL_S * NS_PER_S, ticks.hop_ns):
+                self._stood_still(running, late_ns, ticks.skip_to(self._clock.now_ns()))
             end_ns = ticks.next()
             for name, live in list(running.items()):
                 with self._alone(name, "a window"):
@@ -308,6 +313,15 @@ class Live:
         live.stream.publish(view, estimate)
         if view.seq == live.last_seq:
             live.stream.event(Event(self._clock.now_ns(), "stream", "ended"))
+
+    def _stood_still(self, running: dict[str, LiveStream], late_ns: int, left_out: int) -> None:
+        now_ns = self._clock.now_ns()
+        cause = f"the program stood still for {late_ns / NS_PER_S:.1f} s: {left_out} windows left out"
+        log.warning("%s", cause)
+        for name, live in running.items():
+            with self._alone(name, "an event"):
+                live.stream.event(Event(now_ns, "stream", "stalled", cause, now_ns - late_ns))
+                live.stream.event(Event(now_ns, "stream", "recovered", None, now_ns - late_ns))
 
     def _of_all_streams(self, event: Event) -> None:
         for name, live in self.streams.items():
