@@ -393,3 +393,12 @@ def test_an_open_that_answers_after_all_leaves_the_next_one_watched():
     worker.stop()
     dog.stop()
     releases[1].set()
+
+
+def test_what_finds_no_room_in_time_is_counted_as_dropped():
+    worker, _, _ = stage_worker()
+    worker.hang_s = 0.05
+    for number in range(10):  # nobody takes anything: the thread was not started
+        worker.push(Item(number))
+    stats = worker.gauge().channel
+    assert (stats.pushed, stats.popped, stats.dropped, stats.pending) == (10, 0, 2, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.types import Stage
 
+log = logging.getLogger(__name__)
 
 PROVEN_AFTER_S = 3.0
 """A stage that gives nothing out counts as recovered once it has worked for so long: it may fail at the next decode."""
@@ -51,7 +53,7 @@ class StageWorker(Worker):
         super().__init__(name, clock, on_event, hang_s)
         self._make, self._sink, self._coalesce = make, sink, coalesce
         self._channel = channel
-        self._lost_samples = 0
+        self._lost_samples = self._refused = 0
         self._epoch = 0
         self._paused = False
         self._flushed = threading.Event()
@@ -62,7 +64,11 @@ class StageWorker(Worker):
             return
         try:
             victim = self._channel.push(item, timeout_s=self.hang_s)
-        except (ClosedError, TimeoutError):
+        except ClosedError:
+            return
+        except TimeoutError:
+            self._refused += 1
+            log.warning("%s: no room for %.1f s, so something is lost on its way in", self.name, self.hang_s)
             return
         if isinstance(victim, Chunk | SpeechFrame):
             self._lost_samples += len(victim.samples) + victim.lost_samples
@@ -93,7 +99,9 @@ class StageWorker(Worker):
 
     def gauge(self) -> WorkerStats:
         """Return the counts of this moment, with the channel's."""
-        return replace(super().gauge(), channel=self._channel.stats())
+        stats, refused = self._channel.stats(), self._refused
+        stats = replace(stats, pushed=stats.pushed + refused, dropped=stats.dropped + refused)
+        return replace(super().gauge(), channel=stats)
 
     def _run(self, generation: int) -> None:
         stage = self._make()
