@@ -2,6 +2,7 @@
 
 import threading
 import time
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from realtime.clock import MonotonicClock
 from realtime.config.schema import Config, StreamConfig
 from realtime.fuse.worker import WEIGHTS, Fuser
-from realtime.publish.messages import Sentiment
+from realtime.publish.messages import Health, Sentiment
 from realtime.publish.outlet import Outlet
 from realtime.runtime import worker as supervise
 from realtime.session import live as session
@@ -96,6 +97,9 @@ class Running:
 
     def windows(self, name="desk"):
         return [m for m in list(self.sent) if isinstance(m, Sentiment) and m.stream == name]
+
+    def healths(self, name="desk"):
+        return [m for m in list(self.sent) if isinstance(m, Health) and m.stream == name]
 
     def close(self):
         for camera in self.cameras.values():
@@ -237,3 +241,37 @@ def test_a_message_is_as_a_whole_before_a_pause_or_after_it(start, monkeypatch):
     assert states.count("event") == 1
     at = states.index("event")
     assert set(states[at + 1 :]) == {"paused"}
+
+
+@pytest.mark.parametrize("broken", ["close_window", "report", "gauges"])
+def test_whatever_fails_in_one_stream_of_a_tick_the_other_goes_on(start, monkeypatch, broken):
+    running = start(names=("desk", "sofa"))
+    desk = running.live.streams["desk"]
+
+    def fails(*_):
+        raise RuntimeError("deque mutated during iteration")
+
+    where = {"close_window": desk.stream, "report": desk.health, "gauges": desk}[broken]
+    monkeypatch.setattr(where, broken, fails)
+    ticks, health = len(running.windows("sofa")), len(running.healths("sofa"))
+    wait_until(lambda: len(running.windows("sofa")) > ticks + 3 and len(running.healths("sofa")) > health)
+
+
+def test_after_a_standstill_only_the_newest_window_is_sent_and_it_is_said(start, monkeypatch):
+    monkeypatch.setattr(session, "STOOD_STILL_S", 0.5)
+    running = start()
+    stream = running.live.streams["desk"].stream
+    close, still = stream.close_window, iter([2.0])
+
+    def slow(end_ns):
+        time.sleep(next(still, 0.0))
+        return close(end_ns)
+
+    monkeypatch.setattr(stream, "close_window", slow)
+    wait_until(lambda: running.events() == ["stalled", "recovered"])
+    before = len(running.windows())
+    wait_until(lambda: len(running.windows()) > before + 2)
+    seqs = [message.seq for message in running.windows()]
+    ends_s = [message.window.end_s for message in running.windows()]
+    assert seqs == list(range(len(seqs)))
+    assert max(later - earlier for earlier, later in pairwise(ends_s)) > 1.0

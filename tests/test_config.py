@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.config import strictyaml
+from realtime.config.combinations import MOST_PICTURES, check
 from realtime.config.load import load, to_yaml
 from realtime.config.schema import Config
 from realtime.errors import UsageError
+from realtime.fuse.collate import MAX_STEPS
 from scripts.default_config import commented
 
 
@@ -223,3 +225,38 @@ def test_a_topic_holds_no_control_characters(key, evil):
     with pytest.raises(UsageError, match=key) as refused:
         load(environ={f"AGFN_{key.upper().replace('.', '__')}": json.dumps(evil)})
     assert str(refused.value).isprintable()
+
+
+def test_off_needs_no_quotes(tmp_path):
+    file = tmp_path / "quiet.yaml"
+    file.write_text("mqtt:\n  url: off\n")
+    assert load(file)[0].mqtt.url == "off"
+    assert load(sets=["mqtt.url=off"])[0].mqtt.url == "off"
+
+
+def test_a_stream_of_nothing_is_refused_in_words():
+    config, _ = load(sets=["streams.0.camera=null", "streams.0.mic=null"])
+    with pytest.raises(UsageError, match="neither camera nor microphone"):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("camera.max_fps=30", "at most 16.0 a second"),
+        ("camera.max_fps=1.5", "at least 2.5, got 1.5"),
+        ("camera.idle_fps=1", "at least 2.5, got 1"),
+        ("window.length_s=20", "1.25 to 4.8 s"),
+        ("window.length_s=1", "1.25 to 4.8 s"),
+    ],
+)
+def test_a_setting_that_would_hide_a_modality_is_refused(setting, says):
+    with pytest.raises(UsageError, match=says):
+        check(load(sets=[setting])[0])
+
+
+def test_the_shipped_configurations_fit_what_the_network_sees():
+    assert MAX_STEPS["face"] == MOST_PICTURES
+    for file in sorted(Path("configs").glob("*.yaml")):
+        if file.name != "training.yaml":
+            check(load(file)[0])

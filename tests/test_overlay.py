@@ -279,7 +279,7 @@ def test_a_refusal_is_said(tmp_path, request):
 
 
 def test_an_overlay_without_mqtt_is_refused(capsys):
-    assert run(["--overlay", "--mqtt", "off", "--no-mic", "--no-camera"]) == 2
+    assert run(["--overlay", "--mqtt", "off", "--no-mic"]) == 2
     assert "--overlay shows what comes over MQTT" in capsys.readouterr().err
 
 
@@ -288,5 +288,5 @@ def test_an_overlay_without_a_screen_is_refused_before_anything_is_loaded(monkey
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
 
-    assert run(["--overlay", "--no-mic", "--no-camera"]) == 2
+    assert run(["--overlay", "--no-mic"]) == 2
     assert "no screen" in capsys.readouterr().err

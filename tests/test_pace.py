@@ -55,3 +55,21 @@ def test_the_step_is_never_shorter_than_configured_nor_than_the_decodes_need(dec
     for decode_s in decodes_s:
         pace.decoded(decode_s)
     assert pace.step_s >= max(0.4, 1.2 * pace.decode_p95_s) - 1e-9
+
+
+class Meanwhile(float):
+    """The time of a decode: while it is added up, the recogniser's thread notes another one."""
+
+    schedule: DecodeSchedule
+
+    def __radd__(self, other):
+        self.schedule.decoded(0.1)
+        return other + float(self)
+
+
+def test_the_measures_can_be_asked_for_while_the_recogniser_goes_on():
+    Meanwhile.schedule = schedule = DecodeSchedule(0.5)
+    schedule.heard(10.0)
+    for _ in range(3):
+        schedule.decoded(Meanwhile(0.2))
+    assert schedule.measures().real_time_factor == pytest.approx(0.06)

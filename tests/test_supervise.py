@@ -369,3 +369,36 @@ def test_models_that_hang_one_after_the_other_are_bounded_and_one_that_returns_m
     made[-1].release.set()
     wait_until(lambda: queue._free == 1)
     assert decoded(queue) == "en"
+
+
+def test_an_open_that_answers_after_all_leaves_the_next_one_watched():
+    releases = [threading.Event(), threading.Event()]
+    hanging, opened = iter(releases), []
+
+    class Slow(Script):
+        def open(self):
+            release = next(hanging, None)
+            opened.append(release)
+            if release is not None:
+                release.wait(20)
+
+    clock = MonotonicClock()
+    worker = SourceWorker("camera", lambda: Slow([]), lambda _: None, clock, lambda _: None, open_s=0.3, read_s=0.3)
+    dog = Watchdog([worker], period_s=0.02)
+    worker.start()
+    dog.start()
+    wait_until(lambda: len(opened) == 2)
+    releases[0].set()  # late; the second hangs, too
+    wait_until(lambda: len(opened) == 3)
+    worker.stop()
+    dog.stop()
+    releases[1].set()
+
+
+def test_what_finds_no_room_in_time_is_counted_as_dropped():
+    worker, _, _ = stage_worker()
+    worker.hang_s = 0.05
+    for number in range(10):  # nobody takes anything: the thread was not started
+        worker.push(Item(number))
+    stats = worker.gauge().channel
+    assert (stats.pushed, stats.popped, stats.dropped, stats.pending) == (10, 0, 2, 8)

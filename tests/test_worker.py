@@ -65,6 +65,15 @@ def test_with_nothing_left_no_score_is_made_up(fuser):
     assert mixed[1].raw is not None
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rubbish", [np.nan, np.inf])
+def test_a_trusted_stream_of_nothing_but_rubbish_is_no_signal(fuser, rubbish):
+    only = view(voice=0.0, face=0.0)
+    text = only.segments["text"]
+    only.segments["text"] = Segment(np.full_like(text.values, rubbish), text.times_s, 1.0, "ok", None, 0)
+    assert fuser.fuse([only]) == [NOTHING]
+
+
 def test_an_interval_widens_when_the_words_are_lost(fuser):
     with_words = [fuser.fuse([view()])[0].interval for _ in range(10)]
     without = [fuser.fuse([view(text=0.0)])[0].interval for _ in range(10)]
@@ -164,3 +173,46 @@ def test_a_batch_goes_when_it_is_full_or_has_waited_long_enough(fuser, streams, 
         assert done.acquire(timeout=20)
     worker.close(2)
     assert counting.sizes == sizes
+
+
+class Stuck:
+    """The fuser, whose passes hang or raise as the test says."""
+
+    def __init__(self, lines):
+        self.lines, self.release = iter(lines), threading.Event()
+
+    def fuse(self, views):
+        line = next(self.lines, "ok")
+        if line == "hang":
+            self.release.wait(20)
+        if line == "raise":
+            raise MemoryError("no room")
+        return [NOTHING] * len(views)
+
+
+@pytest.mark.parametrize(
+    ("line", "kinds", "judged"), [("hang", ["stalled", "recovered"], {1}), ("raise", ["lost", "recovered"], {0, 1})]
+)
+def test_a_forward_pass_that_hangs_or_raises_is_told_and_the_next_windows_are_judged(line, kinds, judged):
+    fuser, events, results, back = Stuck([line]), [], [], threading.Event()
+
+    def tell(event):
+        events.append(event)
+        if event.kind == "recovered":
+            back.set()
+        else:
+            worker.submit(view(1))
+
+    worker = FusionWorker(
+        fuser, FusionConfig(), MonotonicClock(), 1, lambda window, _: results.append(window.seq), tell, hang_s=0.2
+    )
+    worker.submit(view(0))
+    worker.start()
+    assert back.wait(20)
+    fuser.release.set()  # what comes now comes too late
+    worker.close(10)
+    assert [event.kind for event in events] == kinds
+    assert {event.component for event in events} == {"fusion"}
+    assert set(results) == judged
+    stats = worker.gauge().channel
+    assert (stats.pushed, stats.popped, stats.pending) == (2, 2, 0)

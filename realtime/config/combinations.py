@@ -10,6 +10,13 @@ from realtime.system.address import with_password
 if TYPE_CHECKING:
     from realtime.config.schema import Config
 
+MOST_PICTURES = 64
+"""Pictures of a window that the network sees, the newest (fuse/collate.py)."""
+WINDOW_S = (1.25, 4.8)
+"""In a shorter window a frozen picture can't be told; of a longer one the network does not see all of the voice."""
+LEAST_FPS = 2.5
+"""A camera that delivers less counts as lost between its pictures (fuse/reliability.py)."""
+
 
 def check(config: Config) -> None:
     """See that the parts fit together, before anything slow begins.
@@ -20,6 +27,12 @@ def check(config: Config) -> None:
     for stream in config.streams:
         if stream.source is None and stream.camera is not None:
             with_password(stream.camera, config.camera.password_file)  # said before anything slow begins
+        if stream.camera is None and stream.mic is None and stream.source is None:
+            raise UsageError(
+                f"stream {stream.name} has neither camera nor microphone, so there is nothing to analyse: leave out "
+                "--no-camera or --no-mic, or play a file with --source FILE"
+            )
+    _check_what_is_seen(config)
     embedded, off = config.mqtt.url == "embedded", config.mqtt.url == "off"
     if config.homeassistant.enabled and off:
         raise UsageError("--homeassistant works over MQTT: leave out --mqtt off")
@@ -35,4 +48,26 @@ def check(config: Config) -> None:
         raise UsageError(
             "--dashboard with your own broker needs the address of its websocket listener: "
             "--dashboard-broker ws://HOST:PORT"
+        )
+
+
+def _check_what_is_seen(config: Config) -> None:
+    """See that no setting takes a modality, or a part of the window, away without a word."""
+    length_s, fps = config.window.length_s, config.camera.max_fps
+    shortest_s, longest_s = WINDOW_S
+    if not shortest_s <= length_s <= longest_s:
+        raise UsageError(
+            f"window.length_s {length_s:g} does not fit what the network sees: {shortest_s:g} to {longest_s:g} s, "
+            "default 4"
+        )
+    least = min(fps, config.camera.idle_fps)
+    if least < LEAST_FPS:
+        raise UsageError(
+            f"camera.max_fps and camera.idle_fps must be at least {LEAST_FPS:g}, got {least:g}: with fewer pictures a "
+            "camera counts as lost"
+        )
+    if fps * length_s > MOST_PICTURES:
+        raise UsageError(
+            f"camera.max_fps {fps:g} does not fit window.length_s {length_s:g}: the network sees {MOST_PICTURES} "
+            f"pictures, so at most {MOST_PICTURES / length_s:.1f} a second"
         )

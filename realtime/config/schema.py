@@ -5,7 +5,7 @@ layers.py reads it: defaults < file < environment (AGFN_FUSION__DEVICE=cpu) < --
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -163,6 +163,13 @@ class MqttConfig(Section):
     """Private key (PEM) of cert_file."""
     keepalive_s: int = Field(3, ge=1, le=3600)
     """MQTT keep-alive; a frozen broker is noticed within about twice this time."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off_is_a_word(cls, values: Any) -> Any:  # noqa: ANN401 - as it was read
+        # YAML reads off as false.
+        off = isinstance(values, dict) and values.get("url") is False
+        return {**values, "url": "off"} if off else values
 
     @field_validator("url")
     @classmethod

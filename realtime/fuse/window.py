@@ -63,6 +63,7 @@ class Window:
         self._length_ns = int(config.length_s * NS_PER_S)
         self._lock = threading.Lock()
         self._seq = 0
+        self._paused = False
         self.reset()
 
     def reset(self) -> None:
@@ -81,6 +82,18 @@ class Window:
             self._newest_word_ns = 0
             self._text_lag_ms: int | None = None
 
+    def pause(self) -> None:
+        """Forget all that was seen and take nothing in until resumed."""
+        with self._lock:
+            self._paused = True
+        self.reset()
+
+    def resume(self) -> None:
+        """Take in again."""
+        self.reset()
+        with self._lock:
+            self._paused = False
+
     def off(self, modality: Modality) -> None:
         """Leave a modality out from now on."""
         with self._lock:
@@ -89,6 +102,8 @@ class Window:
     def saw(self, device: str, t_ns: int) -> None:
         """Note that a device delivered a sample, before anything is computed from it; it isn't lost any more."""
         with self._lock:
+            if self._paused:
+                return
             self._first_ns.setdefault(device, t_ns)
             apart_s = (t_ns - self._seen_ns.get(device, t_ns)) / NS_PER_S
             if apart_s > LOST_AFTER_S:
@@ -107,23 +122,30 @@ class Window:
     def add_face(self, features: FaceFeatures) -> None:
         """Add the features of a frame."""
         with self._lock:
+            if self._paused:
+                return
             self._faces.append(features)
             self._extracted("face", features.t_ns)
 
     def add_voice(self, features: VoiceFeatures) -> None:
         """Add the features of a voice block."""
         with self._lock:
+            if self._paused:
+                return
             self._voices.append(features)
             self._extracted("voice", features.t_ns)
 
     def add_speech(self, frame: SpeechFrame) -> None:
         """Add a step of the speech detector."""
         with self._lock:
-            self._speech.append(frame)
+            if not self._paused:
+                self._speech.append(frame)
 
     def add_text(self, features: TextFeatures) -> None:
         """Replace the words of the recent past."""
         with self._lock:
+            if self._paused:
+                return
             self._text = features
             if features.words and (end_ns := features.words[-1].end_ns) > self._newest_word_ns:
                 self._newest_word_ns = end_ns
@@ -140,6 +162,7 @@ class Window:
             words, values = self._words(start_ns, end_ns)
             doubt = self._text.doubt if self._text else None
             found = [face for face in faces if face.found]
+            found = [face for face in found if face.face_id == found[-1].face_id]  # the person who is there now
             segments = {
                 "face": _segment(
                     self._trust("face", lambda d: face_trust(faces, d, end_ns), faces, start_ns, end_ns),
@@ -175,7 +198,8 @@ class Window:
                 faces=faces[-1].faces if faces else 0,
                 opinion=self._text.opinion if words and self._text else "listening",
                 ended=self._text.ended if self._text else (),
-                face_id=found[-1].face_id if found else 0,
+                # A face that does not count must not reset anything either.
+                face_id=found[-1].face_id if found and segments["face"].reliability > 0 else 0,
                 text_lag_ms=self._text_lag_ms if words else None,
                 capture_ms=max(self._capture_ms.values(), default=0.0),
                 extract_ms=max(self._extract_ms.values(), default=0.0),

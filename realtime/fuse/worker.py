@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from models.agfn import LIMIT
@@ -20,8 +20,7 @@ from realtime.extract.schema import schema_hash
 from realtime.fuse.collate import collate
 from realtime.fuse.engine import engine_of
 from realtime.runtime.channel import Channel, ClosedError, Policy
-from realtime.runtime.worker import WorkerStats
-from realtime.system.threads import name_thread
+from realtime.runtime.worker import Watchdog, Worker
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
     from models.uncertainty import State
     from realtime.clock import Clock
     from realtime.config.schema import Config, FusionConfig
-    from realtime.types import Modality, WindowView
+    from realtime.runtime.worker import WorkerStats
+    from realtime.types import Event, Modality, Segment, WindowView
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Fuser:
 
     def fuse(self, views: Sequence[WindowView]) -> list[Estimate]:
         """Estimate each window; one without any usable modality gets no score."""
-        usable = [any(segment.reliability > 0 for segment in view.segments.values()) for view in views]
+        usable = [any(_counts(segment) for segment in view.segments.values()) for view in views]
         if not any(usable):
             return [NOTHING] * len(views)
         begin_ns = self._clock.now_ns()
@@ -136,8 +136,16 @@ def _around(score: float, half: float) -> tuple[float, float]:
     return max(-LIMIT, score - half), min(LIMIT, score + half)
 
 
-class FusionWorker:
+def _counts(segment: Segment) -> bool:
+    """Whether a modality holds anything that the network looks at: it leaves out steps with a NaN or infinity."""
+    return segment.reliability > 0 and bool(np.isfinite(segment.values.sum(-1)).any())
+
+
+class FusionWorker(Worker):
     """A thread that batches the windows of all streams: full, or when the oldest has waited `max_wait_ms`.
+
+    It is watched like every worker: a forward pass that hangs is left behind with its windows, one that raises leaves
+    its windows without a score.
 
     Args:
         fuser: the model.
@@ -145,6 +153,8 @@ class FusionWorker:
         clock: of the process.
         streams: how many streams hand in windows.
         on_result: called with each window and its estimate, in order per stream.
+        on_event: called when it stalls, fails and recovers.
+        hang_s: how long a forward pass may take, with the messages of its windows.
     """
 
     def __init__(
@@ -154,45 +164,60 @@ class FusionWorker:
         clock: Clock,
         streams: int,
         on_result: Callable[[WindowView, Estimate], None],
+        on_event: Callable[[Event], None] = lambda _: None,
+        hang_s: float = 5.0,
     ) -> None:
-        self._fuser, self._config, self._clock, self._streams = fuser, config, clock, streams
+        super().__init__("fusion", clock, lambda event: None if event.kind == "started" else on_event(event), hang_s)
+        self._fuser, self._config, self._streams = fuser, config, streams
         self._on_result = on_result
         self._channel: Channel[tuple[int, WindowView]] = Channel(Policy.DROP_OLDEST, 4 * max(streams, config.max_batch))
-        self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
-        self._delay_ms = self._busy_s = 0.0
+        self._watchdog = Watchdog([self])
+        self._fuse_s = 0.0
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread, and who watches it."""
+        super().start()
+        self._watchdog.start()
 
     def submit(self, view: WindowView) -> None:
         """Hand in a closed window; never waits."""
         self._channel.push((self._clock.now_ns(), view))
 
     def gauge(self) -> WorkerStats:
-        """Counts of the windows handed in, worked off and dropped."""
+        """Return the counts of the windows handed in, worked off and dropped."""
         stats = self._channel.stats()
-        return WorkerStats(stats.popped, 0, 0, self._delay_ms, self._busy_s, lost=False, channel=stats)
+        return replace(super().gauge(), items=stats.popped, delay_ms=self._fuse_s * 1000, channel=stats)
 
     def close(self, timeout_s: float) -> None:
         """Work off what waits and end."""
         self._channel.close()
-        self._thread.join(timeout_s)
+        self.join(timeout_s)
+        self._watchdog.stop()
+        self.stop()
 
-    def _run(self) -> None:
-        name_thread("fusion")
-        while True:
+    def _run(self, generation: int) -> None:
+        while self._current(generation):
             try:
                 views = self._gather()
             except ClosedError:
                 return
             for begin in range(0, len(views), self._config.max_batch):
-                part = views[begin : begin + self._config.max_batch]
-                estimates = self._estimate(part)
-                self._busy_s += estimates[0].fuse_s
-                self._delay_ms = estimates[0].fuse_s * 1000
-                for view, estimate in zip(part, estimates, strict=True):
-                    self._hand_on(view, estimate)
+                self._work(generation, views[begin : begin + self._config.max_batch])
+
+    def _work(self, generation: int, views: list[WindowView]) -> None:
+        if not self._current(generation):
+            return
+        self._enter()
+        estimates = self._estimate(generation, views)
+        for view, estimate in zip(views, estimates or [NOTHING] * len(views), strict=True):
+            if not self._current(generation):
+                return
+            self._hand_on(view, estimate)
+        if self._current(generation):
+            self._leave()
+            if estimates:
+                self._fuse_s = estimates[0].fuse_s
+                self._delivered(views[-1].end_ns)
 
     def _gather(self) -> list[WindowView]:
         waiting = self._channel.pop_all()
@@ -212,12 +237,14 @@ class FusionWorker:
             # One message that can't be made or sent must not end those of all streams.
             log.exception("stream %s: no message for window %d", view.stream, view.seq)
 
-    def _estimate(self, views: list[WindowView]) -> list[Estimate]:
+    def _estimate(self, generation: int, views: list[WindowView]) -> list[Estimate] | None:
         try:
             return self._fuser.fuse(views)
         except Exception as error:  # out of memory, a lost device, whatever: the next window may work
-            log.exception("fusion of %d windows failed: %s", len(views), error)  # noqa: TRY401 - the one line must say it
-            return [NOTHING] * len(views)
+            log.debug("fusion of %d windows failed", len(views), exc_info=error)
+            if self._current(generation):
+                self._fail("lost", f"fusion: {type(error).__name__}: {error}")
+            return None
 
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "weights" / "agfn.safetensors"

@@ -40,7 +40,7 @@ class RecordedWindow(Window):
         self._open = True
 
     def _note(self, topic: Topic, item: Any) -> None:  # noqa: ANN401 - of any topic
-        if self._open:
+        if self._open and (not self._paused or topic in {"tick", "reset", "lost"}):
             self._note_entry(Entry(self._clock.now_ns(), topic, item))
 
     def reset(self) -> None:
@@ -48,6 +48,16 @@ class RecordedWindow(Window):
         with self._order:
             self._note("reset", None)
             super().reset()
+
+    def pause(self) -> None:
+        """See Window."""
+        with self._order:
+            super().pause()
+
+    def resume(self) -> None:
+        """See Window."""
+        with self._order:
+            super().resume()
 
     def saw(self, device: str, t_ns: int) -> None:
         """See Window."""

@@ -149,12 +149,16 @@ class ThreadedRunner:
         self._watchdog.start()
 
     def pause(self) -> None:
-        """Have the devices released: each by its own thread, as soon as the call it is in returns."""
+        """Have the devices released, each by its own thread as soon as the call it is in returns; stages forget."""
         for source in self._sources:
             source.stop()
+        for stage in self._stages:
+            stage.pause()
 
     def resume(self) -> None:
         """Open the devices again, each once it has been released."""
+        for stage in self._stages:
+            stage.resume()
         for source in self._sources:
             source.start()
 

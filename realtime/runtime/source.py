@@ -99,6 +99,8 @@ class SourceWorker(Worker):
             self.hang_s = self._open_s
             self._enter()
             device.open()
+            if not self._current(generation):
+                return  # it took so long that another one is being opened, and watched
             self._leave()
             self.hang_s = self._read_s
             while self._current(generation):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.types import Stage
 
+log = logging.getLogger(__name__)
 
 PROVEN_AFTER_S = 3.0
 """A stage that gives nothing out counts as recovered once it has worked for so long: it may fail at the next decode."""
@@ -51,17 +53,39 @@ class StageWorker(Worker):
         super().__init__(name, clock, on_event, hang_s)
         self._make, self._sink, self._coalesce = make, sink, coalesce
         self._channel = channel
-        self._lost_samples = 0
+        self._lost_samples = self._refused = 0
+        self._epoch = 0
+        self._paused = False
         self._flushed = threading.Event()
 
     def push(self, item: Any) -> None:  # noqa: ANN401 - what the stage eats
-        """Hand over an item; never raises when the worker has been stopped."""
+        """Hand over an item; refused while paused. Never raises when the worker has been stopped."""
+        if self._paused:
+            return
         try:
             victim = self._channel.push(item, timeout_s=self.hang_s)
-        except (ClosedError, TimeoutError):
+        except ClosedError:
+            return
+        except TimeoutError:
+            self._refused += 1
+            log.warning("%s: no room for %.1f s, so something is lost on its way in", self.name, self.hang_s)
             return
         if isinstance(victim, Chunk | SpeechFrame):
             self._lost_samples += len(victim.samples) + victim.lost_samples
+
+    def pause(self) -> None:
+        """Take nothing in, drop what waits, and forget all that was taken in; returns at once.
+
+        What is being worked on leads to nothing any more, and the stage is built anew: whatever it keeps, it keeps
+        nothing from before a pause.
+        """
+        self._paused = True
+        self._forget()
+
+    def resume(self) -> None:
+        """Take items in again."""
+        self._forget()
+        self._paused = False
 
     def finish(self, timeout_s: float) -> None:
         """Let the stage work off what waits, flush it, and end."""
@@ -75,27 +99,36 @@ class StageWorker(Worker):
 
     def gauge(self) -> WorkerStats:
         """Return the counts of this moment, with the channel's."""
-        return replace(super().gauge(), channel=self._channel.stats())
+        stats, refused = self._channel.stats(), self._refused
+        stats = replace(stats, pushed=stats.pushed + refused, dropped=stats.dropped + refused)
+        return replace(super().gauge(), channel=stats)
 
     def _run(self, generation: int) -> None:
         stage = self._make()
         self.ready.set()
         begun_ns = self._clock.now_ns()
+        epoch = self._epoch
         try:
             while self._current(generation):
+                if epoch != self._epoch:
+                    epoch = self._epoch
+                    stage.close()
+                    stage = self._make()
                 try:
                     items = self._take()
                 except TimeoutError:
                     continue
                 except ClosedError:
-                    self._give(generation, stage.flush())
+                    self._give(generation, epoch, stage.flush())
                     self._flushed.set()
                     return
+                if epoch != self._epoch:
+                    continue  # taken out just before a pause
                 self._enter()
                 if self._coalesce:
-                    given = self._give(generation, stage.feed_batch(items))  # type: ignore[attr-defined]
+                    given = self._give(generation, epoch, stage.feed_batch(items))  # type: ignore[attr-defined]
                 else:
-                    given = self._give(generation, stage.feed(items[0]))
+                    given = self._give(generation, epoch, stage.feed(items[0]))
                 if self._current(generation):
                     self._leave()
                     worked_s = (self._clock.now_ns() - begun_ns) / 1e9
@@ -112,10 +145,15 @@ class StageWorker(Worker):
             items[0] = replace(items[0], lost_samples=items[0].lost_samples + lost)
         return items
 
-    def _give(self, generation: int, outputs: Iterable[Any]) -> int:
+    def _forget(self) -> None:
+        self._epoch += 1
+        self._channel.clear()
+        self._lost_samples = 0
+
+    def _give(self, generation: int, epoch: int, outputs: Iterable[Any]) -> int:
         given = 0
         for output in outputs:
-            if generation == self._generation:
+            if generation == self._generation and epoch == self._epoch:
                 self._sink(output)
                 given += 1
         return given

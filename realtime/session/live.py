@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from realtime.capture.adapt import AnalysisRate
@@ -19,6 +20,7 @@ from realtime.pipeline import connect, tapped
 from realtime.publish.health import HealthReporter, asr_health
 from realtime.publish.messages import Sentiment
 from realtime.runtime.runner import ThreadedRunner
+from realtime.runtime.worker import LOG_EVERY_S
 from realtime.session.files import note_missing, open_media
 from realtime.session.inbox import Inbox, Order
 from realtime.session.recorder import recorder_of, tap_of
@@ -27,7 +29,7 @@ from realtime.session.ticks import Ticks
 from realtime.types import NS_PER_S, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from realtime.clock import Clock
     from realtime.config.schema import Config, StreamConfig
@@ -46,6 +48,8 @@ END_WAIT_S = 1.0
 FLUSH_WAIT_S = 5.0
 STOP_LOOK_S = 0.1
 """While it waits for commands the tick looks so often whether it is to stop."""
+STOOD_STILL_S = 3.0
+"""After so long without a tick, as in a suspended process, what the windows missed is of no use to anybody."""
 SLOW_BELOW_FPS = 5.0
 """A webcam that delivers less, for lack of light or bandwidth, misses most expressions."""
 
@@ -139,6 +143,8 @@ class LiveStream:
     def pause(self) -> None:
         """Release the devices, or hold the file where it is: `paused` until resumed. At once, by the tick only."""
         if not self.stream.paused.is_set():
+            if self._player is not None:
+                self._player.playhead.pause()
             self.runner.pause()
             if self._player is not None:
                 self._player.playhead.pause()
@@ -223,8 +229,11 @@ class Live:
         self.streams = {
             stream.name: LiveStream(config, stream, parts, clock, outlet, connection) for stream in config.streams
         }
-        self._fusion = FusionWorker(parts.fuser, config.fusion, clock, len(self.streams), self._publish)
+        self._fusion = FusionWorker(
+            parts.fuser, config.fusion, clock, len(self.streams), self._publish, self._of_all_streams
+        )
         self._inbox = Inbox()
+        self._told_ns: dict[tuple[str, str], int] = {}
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
         """Tick until stopped, for `duration_s` seconds, or until all files have ended."""
@@ -270,23 +279,22 @@ class Live:
         while running and (duration_s is None or ticks.end_ns <= t0_ns + duration_s * NS_PER_S):
             if not self._obey_until(ticks.due_ns, stop):
                 return
-            late = self._clock.now_ns() - ticks.due_ns > ticks.hop_ns
+            late_ns = self._clock.now_ns() - ticks.due_ns
+            late = late_ns > ticks.hop_ns
+            if late_ns > max(STOOD_STILL_S * NS_PER_S, ticks.hop_ns):
+                self._stood_still(running, late_ns, ticks.skip_to(self._clock.now_ns()))
             end_ns = ticks.next()
             for name, live in list(running.items()):
-                if late:
-                    live.health.late()
-                if (closing_ns := live.closes(end_ns)) is None:
-                    continue
-                over = live.ended.is_set() and live.last_ns is not None and closing_ns >= live.last_ns
-                view = live.stream.close_window(closing_ns)
-                if over:
-                    del running[name]
-                    live.last_seq = view.seq
-                self._fusion.submit(view)
+                with self._alone(name, "a window"):
+                    if late:
+                        live.health.late()
+                    if self._tick(live, end_ns):
+                        del running[name]
             if not told and end_ns - t0_ns >= NOTHING_AFTER_S * NS_PER_S:
                 told = True
                 for name, live in running.items():
-                    _tell_nothing(name, live)
+                    with self._alone(name, "a notice"):
+                        _tell_nothing(name, live)
             if end_ns - health_ns >= HEALTH_EVERY_S * NS_PER_S:
                 health_ns = end_ns
                 self._report(running)
@@ -307,11 +315,8 @@ class Live:
         if action == "toggle":
             action = "resume" if all(live.stream.paused.is_set() for live in chosen) else "pause"
         for live in chosen:
-            try:
+            with self._alone(live.stream.name, action):
                 (live.pause if action == "pause" else live.resume)()
-            except Exception:
-                # Whatever goes wrong in one stream must not end the tick of all.
-                log.exception("stream %s: %s failed", live.stream.name, action)
 
     def _publish(self, view: WindowView, estimate: Estimate) -> None:
         live = self.streams[view.stream]
@@ -319,9 +324,46 @@ class Live:
         if view.seq == live.last_seq:
             live.stream.event(Event(self._clock.now_ns(), "stream", "ended"))
 
+    def _stood_still(self, running: dict[str, LiveStream], late_ns: int, left_out: int) -> None:
+        now_ns = self._clock.now_ns()
+        cause = f"the program stood still for {late_ns / NS_PER_S:.1f} s: {left_out} windows left out"
+        log.warning("%s", cause)
+        for name, live in running.items():
+            with self._alone(name, "an event"):
+                live.stream.event(Event(now_ns, "stream", "stalled", cause, now_ns - late_ns))
+                live.stream.event(Event(now_ns, "stream", "recovered", None, now_ns - late_ns))
+
+    def _of_all_streams(self, event: Event) -> None:
+        for name, live in self.streams.items():
+            with self._alone(name, "an event"):
+                live.stream.event(event)
+
     def _report(self, running: dict[str, LiveStream]) -> None:
-        for live in running.values():
-            self._outlet.send(live.health.report(live.gauges() | {"fusion": self._fusion.gauge()}))
+        for name, live in running.items():
+            with self._alone(name, "a health message"):
+                self._outlet.send(live.health.report(live.gauges() | {"fusion": self._fusion.gauge()}))
+
+    def _tick(self, live: LiveStream, end_ns: int) -> bool:
+        """Close a window of a stream; True when it was the last."""
+        if (closing_ns := live.closes(end_ns)) is None:
+            return False
+        over = live.ended.is_set() and live.last_ns is not None and closing_ns >= live.last_ns
+        view = live.stream.close_window(closing_ns)
+        if over:
+            live.last_seq = view.seq
+        self._fusion.submit(view)
+        return over
+
+    @contextmanager
+    def _alone(self, stream: str, what: str) -> Iterator[None]:
+        """Let no failure in one stream end the tick of all; one that goes on is logged once in a while."""
+        try:
+            yield
+        except Exception:
+            now_ns, told_ns = self._clock.now_ns(), self._told_ns.get((stream, what))
+            if told_ns is None or now_ns - told_ns > LOG_EVERY_S * NS_PER_S:
+                self._told_ns[stream, what] = now_ns
+                log.exception("stream %s: %s failed", stream, what)
 
 
 def _tell_nothing(name: str, live: LiveStream) -> None:

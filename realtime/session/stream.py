@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from realtime.capture.names import device_names
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from realtime.types import WindowView
 
 log = logging.getLogger(__name__)
+
+MOST_OPEN = 1024
+"""Windows that may wait for their estimate: more than the fusion worker ever holds."""
 
 
 class Stream:
@@ -80,7 +84,10 @@ class Stream:
         self._t0_ns = clock.now_ns()  # a device may fail before the stream begins
         self._started = utc_now()
         self._events = itertools.count(1)
-        self._closed_ns: dict[int, int] = {}
+        self._closed_ns: dict[int, tuple[int, int]] = {}
+        self._stretch = 0
+        """Grows with each pause and each resume: a window counts in the stretch that it was closed in only."""
+        self._face_id = 0
 
     def begin(self, t0_ns: int) -> None:
         """Set the time that messages count their seconds from."""
@@ -91,7 +98,9 @@ class Stream:
     def close_window(self, end_ns: int) -> WindowView:
         """Close the window that ends at `end_ns`."""
         view = self._before.lean(self.window.close(end_ns))
-        self._closed_ns[view.seq] = self._clock.now_ns()
+        self._closed_ns[view.seq] = self._clock.now_ns(), self._stretch
+        if len(self._closed_ns) > MOST_OPEN:
+            del self._closed_ns[min(self._closed_ns)]
         for event in self._notices.feed(view):
             if event.cause is not None:
                 log.warning("%s", event.cause)
@@ -101,16 +110,26 @@ class Stream:
     def publish(self, view: WindowView, estimate: Estimate) -> None:
         """Send the message of a window and its estimate."""
         with self._judging:
-            self._publish(view, estimate, paused=self.paused.is_set())
+            now_ns = self._clock.now_ns()
+            closed_ns, stretch = self._closed_ns.pop(view.seq, (now_ns, self._stretch))
+            for seq in [seq for seq in self._closed_ns if seq < view.seq]:
+                del self._closed_ns[seq]  # dropped on the way: estimates come in order
+            self._publish(view, estimate, closed_ns, paused=self.paused.is_set() or stretch != self._stretch)
 
-    def _publish(self, view: WindowView, estimate: Estimate, *, paused: bool) -> None:
+    def _publish(self, view: WindowView, estimate: Estimate, closed_ns: int, *, paused: bool) -> None:
         score = None
+        if paused:
+            view = replace(view, words=(), text_lag_ms=None, opinion="listening", ended=())
+        elif view.face_id:
+            if self._face_id and view.face_id != self._face_id:
+                self._smoother.reset()
+            self._face_id = view.face_id
         if not paused:
             estimate = self._before.expect(view, estimate)
         if estimate.raw is not None and not paused:
             score = self._smoother.feed(view.end_ns, estimate.raw, said_so_far(view), view.opinion)
         now_ns = self._clock.now_ns()
-        waited_ms = (now_ns - self._closed_ns.pop(view.seq)) / 1e6
+        waited_ms = (now_ns - closed_ns) / 1e6
         message = compose.sentiment(
             view,
             estimate,
@@ -135,7 +154,9 @@ class Stream:
         with self._judging:
             self._note_pause(paused=True)
             self.paused.set()
-            self.window.reset()
+            self._stretch += 1
+            self._face_id = 0
+            self.window.pause()
             self._smoother.reset()
             self._before.reset()
         self.event(Event(self._clock.now_ns(), "stream", "paused"))
@@ -144,7 +165,8 @@ class Stream:
         """Judge again."""
         with self._judging:
             self._note_pause(paused=False)
-            self.window.reset()
+            self._stretch += 1
+            self.window.resume()
             self.paused.clear()
         self.event(Event(self._clock.now_ns(), "stream", "resumed"))
 

@@ -23,6 +23,12 @@ class Ticks:
         """When the next window is to be closed."""
         return self.end_ns + self._lateness_ns
 
+    def skip_to(self, now_ns: int) -> int:
+        """Leave out the windows before the newest that is due; return how many."""
+        left_out = max(0, (now_ns - self.due_ns) // self.hop_ns)
+        self.end_ns += left_out * self.hop_ns
+        return left_out
+
     def next(self) -> int:
         """Return the end of the window that is due, and go on to the next."""
         end_ns, self.end_ns = self.end_ns, self.end_ns + self.hop_ns

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import IO
 
 CHATTER = re.compile(rb"Expression '.*' failed in '.*', line: \d+\s*$|ALSA lib \S+\.c:\d+:|Cannot connect to server")
 STDERR = 2
@@ -78,35 +79,78 @@ def _widen(sink: int) -> None:
 
 log = logging.getLogger(__name__)
 
-
-_STDERR = 2
 _CHATTER = re.compile(rb"[IW]\d{4} |INFO: |WARNING: (All log messages|Logging) before ")
-_one_at_a_time = threading.Lock()
+LONGEST_S = 10.0
+"""Native code that takes longer hangs: it must not take the log along."""
+
+
+class _Aside:
+    """Standard error set aside into a file, once for all who ask for it at the same time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = self._number = self._terminal = 0
+        self._said: IO[bytes] | None = None
+
+    def enter(self) -> int:
+        """Set it aside, unless it is; returns the number to leave with. Never waits for another one's native code."""
+        with self._lock:
+            if self._said is None:
+                self._begin()
+            self._holders += 1
+            return self._number
+
+    def leave(self, number: int, *, late: bool = False) -> None:
+        """Put it back when nobody needs it aside any more, or it is `late`."""
+        with self._lock:
+            if number != self._number or self._said is None:
+                return  # it has been put back without this one
+            self._holders -= 1
+            if late or self._holders == 0:
+                self._end()
+
+    def _begin(self) -> None:
+        self._number += 1
+        self._holders = 0
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        try:
+            self._terminal = os.dup(STDERR)
+        except OSError:  # no standard error at all, as in a windowed program
+            return
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _end
+        os.dup2(self._said.fileno(), STDERR)
+        self._timer = threading.Timer(LONGEST_S, self.leave, (self._number,), {"late": True})
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _end(self) -> None:
+        said, self._said = self._said, None
+        self._timer.cancel()
+        os.dup2(self._terminal, STDERR)
+        os.close(self._terminal)
+        if said is None:
+            return
+        with said:
+            said.seek(0)
+            for line in said:
+                if _CHATTER.match(line):
+                    log.debug("%s", line.decode(errors="replace").rstrip())
+                else:
+                    os.write(STDERR, line)
+
+
+_aside = _Aside()
 
 
 @contextmanager
 def native_lines_to_log() -> Iterator[None]:
     """Keep what native code says at the start of a model off the terminal; it goes to the debug log.
 
-    Errors, and what others print meanwhile, are passed on at the end.
+    Errors, and what others print meanwhile, are passed on at the end, LONGEST_S later at the latest.
     """
-    with _one_at_a_time, tempfile.TemporaryFile() as said:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        try:
-            terminal = os.dup(_STDERR)
-        except OSError:  # no standard error at all, as in a windowed program
-            yield
-            return
-        os.dup2(said.fileno(), _STDERR)
-        try:
-            yield
-        finally:
-            os.dup2(terminal, _STDERR)
-            os.close(terminal)
-            said.seek(0)
-            for line in said:
-                if _CHATTER.match(line):
-                    log.debug("%s", line.decode(errors="replace").rstrip())
-                else:
-                    os.write(_STDERR, line)
+    number = _aside.enter()
+    try:
+        yield
+    finally:
+        _aside.leave(number)

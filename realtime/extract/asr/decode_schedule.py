@@ -73,7 +73,8 @@ class DecodeSchedule:
     @property
     def real_time_factor(self) -> float:
         """Decoder time per second of sound over the last minute."""
-        return sum(spent for _, spent in self._spent) / max(min(self._heard_s, REMEMBERED_SOUND_S), 1.0)
+        # A copy in one step of the interpreter: the recogniser's thread goes on while others ask.
+        return sum(spent for _, spent in tuple(self._spent)) / max(min(self._heard_s, REMEMBERED_SOUND_S), 1.0)
 
     @property
     def overload(self) -> str | None:
@@ -100,4 +101,5 @@ class DecodeSchedule:
 
 
 def _percentile(values: Collection[float], share: int) -> float | None:
-    return float(np.percentile(list(values), share)) if values else None
+    kept = list(values)  # in one step, as above
+    return float(np.percentile(kept, share)) if kept else None
