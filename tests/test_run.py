@@ -137,8 +137,8 @@ def test_a_missing_stream_weighs_nothing_and_the_others_go_on(damage, dead, says
 def test_noise_in_the_microphone_lowers_its_gates_and_says_why(clip, tmp_path):
     clean = analysed(clip, tmp_path)
     noisy = analysed(clips.with_noise(clip, tmp_path), tmp_path)
-    # The first pause of the reader tells speech from background; after it the ratio is known. Without words, voice and face share
-    # what the words had, and still the voice ends well below its clean weight.
+    # The first pause of the reader tells speech from background; after it the ratio is known. Without words, voice and
+    # face share what the words had, and still the voice ends well below its clean weight.
     for name, share in (("voice", 0.7), ("text", 0.5)):
         assert mean(noisy[10:], name, "reliability") < mean(clean[10:], name, "reliability") / 2
         assert mean(noisy[10:], name, "weight") < mean(clean[10:], name, "weight") * share
