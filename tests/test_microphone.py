@@ -204,9 +204,11 @@ def test_a_microphone_hears_what_is_said_when_it_is_said(sound, opened, speech):
     chunks = listen(microphone, len(speech) / 16_000 + 0.7)
     player.wait()
     assert not any(chunk.lost_samples for chunk in chunks)
-    heard = np.concatenate([chunk.samples for chunk in chunks])
+    # Hisses above 4 kHz shift by a fraction of a sample where the sound server resamples; words lie below.
+    low = signal.butter(6, 4000, fs=16_000, output="sos")
+    heard, said = (signal.sosfiltfilt(low, x) for x in (np.concatenate([chunk.samples for chunk in chunks]), speech))
     # Word by word: on a busy machine the sound server itself may stumble between two.
-    found = [best_match(heard, speech[begin : begin + 8000]) for begin in range(0, len(speech) - 8000, 8000)]
+    found = [best_match(heard, said[begin : begin + 8000]) for begin in range(0, len(said) - 8000, 8000)]
     assert np.median([likeness for likeness, _ in found]) > 0.99
     heard_ns = chunks[0].t_ns + found[0][1] * NS_PER_S // 16_000
     assert 0 <= heard_ns - begin_ns < NS_PER_S  # the player needs a moment to begin

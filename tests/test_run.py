@@ -138,12 +138,12 @@ def test_a_missing_stream_weighs_nothing_and_the_others_go_on(damage, dead, says
 def test_noise_in_the_microphone_lowers_its_gates_and_says_why(clip, tmp_path):
     clean = analysed(clip, tmp_path)
     noisy = analysed(clips.with_noise(clip, tmp_path), tmp_path)
-    # The first second tells speech from background; after it the ratio is known. Without words, voice and face share
-    # what the words had, and still the voice ends well below its clean weight.
+    # The first pause of the reader tells speech from background; after it the ratio is known. Without words, voice and
+    # face share what the words had, and still the voice ends well below its clean weight.
     for name, share in (("voice", 0.7), ("text", 0.5)):
-        assert mean(noisy[4:], name, "reliability") < mean(clean[4:], name, "reliability") / 2
-        assert mean(noisy[4:], name, "weight") < mean(clean[4:], name, "weight") * share
-    assert {message["modalities"]["voice"]["state"] for message in noisy[6:]} == {"noisy"}
+        assert mean(noisy[10:], name, "reliability") < mean(clean[10:], name, "reliability") / 2
+        assert mean(noisy[10:], name, "weight") < mean(clean[10:], name, "weight") * share
+    assert {message["modalities"]["voice"]["state"] for message in noisy[10:]} == {"noisy"}
     assert "snr" in noisy[-1]["modalities"]["voice"]["cause"]
     assert [message["seq"] for message in noisy] == [message["seq"] for message in clean]
 
