@@ -39,6 +39,7 @@ def score_at():
 
 
 @pytest.mark.models
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("praise", "blame"),
     [

@@ -68,6 +68,7 @@ def test_a_few_words_are_heard_with_those_before_them_and_more_stand_for_themsel
     stream.feed(transcript(2, words(FIRST, 0)))
     joined = stream.feed(transcript(4, (), words("it was the worst", 2.2, committed=False)))
     assert (said(joined), joined.ended) == (f"{FIRST} it was the worst", ())
+    assert joined.state == "final", "the sentence before is whole, and what follows says nothing yet"
     alone = stream.feed(transcript(5, words("it was the worst of", 2.2)))
     assert said(alone) == "it was the worst of"
     assert [len(part) for part in alone.ended] == [6]
@@ -102,4 +103,4 @@ def test_the_text_stage_reads_the_present_utterance_and_keeps_what_the_others_sa
     (features,) = extractor.feed(transcript(5, words(SECOND + " at all", 2.2)))
     assert features.values[-1, 0] == 8
     assert [(said.location, round(said.end_ns / NS_PER_S, 3)) for said in features.ended] == [(6.0, 1.8)]
-    assert features.opinion == "partial"
+    assert features.opinion == "final"

@@ -78,8 +78,8 @@ class Utterances:
         present = tuple(word for word in present if word.end_ns >= oldest_ns)
         if not present:
             return Spoken((), "listening", tuple(ended))
-        final = all(word.committed for word in present) and (item.ended or _mark(present[-1]) in STOPS)
-        return Spoken(present, "final" if final else "partial", tuple(ended))
+        whole = all(word.committed for word in present) and (item.ended or _mark(present[-1]) in STOPS)
+        return Spoken(present, "final" if whole or _said(present) else "partial", tuple(ended))
 
 
 def _parts(words: Sequence[tuple[Word, int]]) -> list[tuple[tuple[Word, ...], float]]:
@@ -104,6 +104,12 @@ def _joined(parts: Sequence[tuple[tuple[Word, ...], float]]) -> list[tuple[Word,
         else:
             joined.append(part)
     return joined
+
+
+def _said(words: Sequence[Word]) -> bool:
+    """Whether a sentence is whole, and the few words after it do not yet stand for themselves."""
+    stops = [number for number, word in enumerate(words, start=1) if word.committed and _mark(word) in STOPS]
+    return bool(stops) and stops[-1] >= LEAST_WORDS and len(words) - stops[-1] < LEAST_WORDS
 
 
 def _mark(word: Word) -> str:
