@@ -164,9 +164,9 @@ def cross_validate(trainer: Trainer) -> dict[str, Any]:
         for kind, items in heard.items():
             if not items:
                 continue
-            made = trainer.learner.read([item.words for _, item in items])
+            said = trainer.learner.read([item.words for _, item in items])
             kept = readings[kind]
-            kept["read"] += made.tolist()
+            kept["read"] += said.tolist()
             kept["label"] += [item.label for _, item in items]
             kept["clip"] += [clip for clip, _ in items]
         shown = judged(np.array(readings["said"]["read"][-len(held) :]), _labels([item for *_, item in held]))
