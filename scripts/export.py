@@ -89,7 +89,7 @@ def main() -> int:
     except CheckpointError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    engines = [TorchEngine(model, torch.device("cpu")), OnnxEngine(target, 1)]
+    engines: list[Engine] = [TorchEngine(model, torch.device("cpu")), OnnxEngine(target, 1)]
     worst = difference(engines, model.config.inputs)
     report = {
         "file": target.name,

@@ -138,9 +138,12 @@ def tape_faces(examples: list[corpora.Example], path: Path) -> None:
     with zipfile.ZipFile(str(examples[0].path)) as archive:
         for row, example in enumerate(tqdm(examples, desc="fer2013", mininterval=5)):
             grey = cv2.imdecode(np.frombuffer(archive.read(example.member), np.uint8), cv2.IMREAD_GRAYSCALE)
+            if grey is None:
+                raise ValueError(f"{example.member} is no picture")
             large = cv2.resize(grey, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC)
-            framed = cv2.copyMakeBorder(large, *[BORDER_PX] * 4, cv2.BORDER_REPLICATE)
-            for features in extractor.feed(Frame(0, cv2.cvtColor(framed, cv2.COLOR_GRAY2BGR))):
+            framed = cv2.copyMakeBorder(large, BORDER_PX, BORDER_PX, BORDER_PX, BORDER_PX, cv2.BORDER_REPLICATE)
+            image = np.asarray(cv2.cvtColor(framed, cv2.COLOR_GRAY2BGR), np.uint8)
+            for features in extractor.feed(Frame(0, image)):
                 if features.found:
                     rows[row] = features.values
     extractor.close()

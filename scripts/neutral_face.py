@@ -35,10 +35,14 @@ def neutral_shapes(archive_path: Path, pictures: int) -> np.ndarray:
         members = sorted(name for name in archive.namelist() if Path(name).parent.name == "neutral")
         for member in members[:: max(1, len(members) // pictures)]:
             grey = cv2.imdecode(np.frombuffer(archive.read(member), np.uint8), cv2.IMREAD_COLOR)
+            if grey is None:
+                raise ValueError(f"{member} is no picture")
             large = cv2.resize(grey, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC)
-            framed = cv2.copyMakeBorder(large, *[BORDER_PX] * 4, cv2.BORDER_REPLICATE)
+            framed = cv2.copyMakeBorder(large, BORDER_PX, BORDER_PX, BORDER_PX, BORDER_PX, cv2.BORDER_REPLICATE)
             rows += [
-                face.values[: len(BLENDSHAPES)] + at_rest for face in extractor.feed(Frame(0, framed)) if face.found
+                face.values[: len(BLENDSHAPES)] + at_rest
+                for face in extractor.feed(Frame(0, np.asarray(framed, np.uint8)))
+                if face.found
             ]
     extractor.close()
     return np.stack(rows)

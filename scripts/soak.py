@@ -100,7 +100,7 @@ class Soak:
         harmed_s = time.monotonic()
         fault.harm()
         told = self._noticed(fault, harmed_s)
-        outcome.noticed_s = told and told.at_s - harmed_s
+        outcome.noticed_s = told.at_s - harmed_s if told else None
         self._wait(hold_s, speaking=False)
         if fault.gone and told:
             since = self.rig.live.heard("sentiment", fault.stream, told.at_s)
@@ -110,7 +110,7 @@ class Soak:
         fault.mend()
         back = self._await(fault.back, mended_s, RETURN_S, fault, "recovered")
         # From when it was mended: a part that takes a while to start is not there before.
-        outcome.recovered_s = back and max(0.0, back.at_s - mended_s)
+        outcome.recovered_s = max(0.0, back.at_s - mended_s) if back else None
         if fault.silent:  # each stream has a connection of its own
             for stream in STREAMS:
                 first = self._await(fault.back, mended_s, RETURN_S, fault, f"back for {stream}", stream=stream)

@@ -169,7 +169,7 @@ def decoder_time(config: AsrConfig, model: AsrModel, whisper: WhisperModel, clip
 def no_speech(config: AsrConfig, model: AsrModel, length_s: float) -> dict[str, float]:
     """Words invented in silence, noise and tones."""
     made = {"silence": sound.silence(length_s), "noise": sound.noise(length_s), "tones": sound.tones(length_s)}
-    counts = {}
+    counts: dict[str, float] = {}
     for name, samples in made.items():
         run = live.run(samples, config, model)
         counts[f"words_in_{name}"] = len(run.committed)

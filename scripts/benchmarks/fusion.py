@@ -46,7 +46,7 @@ class SequenceMulT(nn.Module):
     Its first convolution, attention, feed-forward and residuals are the paper's; one layer of each transformer.
     """
 
-    def __init__(self, inputs: Mapping[Modality, int], heads: int = 4) -> None:
+    def __init__(self, inputs: Mapping[str, int], heads: int = 4) -> None:
         super().__init__()
         self.entry = nn.ModuleDict({name: nn.Conv1d(size, WIDTH, 1, bias=False) for name, size in inputs.items()})
         pairs = [(a, b) for a in inputs for b in inputs if a != b]
@@ -112,7 +112,7 @@ def rivals() -> dict[str, Callable[[Sequence[WindowView]], Any]]:
     methods: dict[str, Callable[[Sequence[WindowView]], Any]] = {"AGFN": chosen.fuse, "AGFN torch": plain.fuse}
     if chosen.engine.name == "onnx":
         methods["AGFN onnx"] = fuser_of(_with(config, backend="onnx"), clock).fuse
-    widths: dict[Modality, int] = {name: width for name, (_, width) in SHAPES.items()}
+    widths: dict[str, int] = {name: width for name, (_, width) in SHAPES.items()}
     mult = SequenceMulT(widths).eval()
     vectors = {"TFN": Tfn(widths, 32, 0.0), "LMF": Lmf(widths, 32, 0.0), "MISA": Misa(widths, 32, 0.0)}
 

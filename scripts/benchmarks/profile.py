@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,32 +78,41 @@ def _short(frame: str) -> str:
     return re.sub(r" \(.*\)$", "", frame).replace(".<locals>", "")
 
 
-def tree(cores: dict[int, tuple[str, float]], stacks: dict[int, Counter[tuple[str, ...]]]) -> Counter[tuple[str, ...]]:
+def tree(
+    cores: dict[int, tuple[str, float]], stacks: dict[int, Counter[tuple[str, ...]]]
+) -> dict[tuple[str, ...], float]:
     """Cores of each path stage / function / ...; a thread without samples counts for its stage alone."""
-    paths: Counter[tuple[str, ...]] = Counter()
+    paths: defaultdict[tuple[str, ...], float] = defaultdict(float)
     for thread, (name, used) in cores.items():
         stage = STAGES.get(name, "MQTT, ticks, file")
         native = {"drishti": ("MediaPipe",), "whisper": ("CTranslate2",)}.get(name)
         seen = stacks.get(thread)
         if native or not seen:
-            paths[(stage, *(native or (name,)))] += used
+            path: tuple[str, ...] = (stage, *(native or (name,)))
+            paths[path] += used
             continue
         for stack, count in seen.items():
-            paths[(stage, *(stack[:DEEPEST] or (name,)))] += used * count / seen.total()
+            path = (stage, *(stack[:DEEPEST] or (name,)))
+            paths[path] += used * count / seen.total()
     return paths
 
 
-def draw(paths: Counter[tuple[str, ...]], target: Path, title: str) -> None:
+def by_stage(paths: dict[tuple[str, ...], float]) -> list[tuple[str, float]]:
+    """Cores of each stage, the busiest first."""
+    stages: defaultdict[str, float] = defaultdict(float)
+    for path, used in paths.items():
+        stages[path[0]] += used
+    return sorted(stages.items(), key=lambda item: -item[1])
+
+
+def draw(paths: dict[tuple[str, ...], float], target: Path, title: str) -> None:
     """Draw a row per stage: its cores as a bar, and beside it its functions, each above those that it calls."""
     import matplotlib as mpl  # noqa: PLC0415 - only for the picture
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    by_stage: Counter[str] = Counter()
-    for path, used in paths.items():
-        by_stage[path[0]] += used
-    stages = by_stage.most_common()
+    stages = by_stage(paths)
     depths = [min(DEEPEST, max(len(path) for path in paths if path[0] == stage) - 1) for stage, _ in stages]
     figure, rows = plt.subplots(
         len(stages),
@@ -173,9 +182,6 @@ def main(options: Sequence[str]) -> dict[str, Any]:
     total = sum(paths.values())
     if not args.quick:
         draw(paths, args.out, f"One stream, camera at 15 frames/s, voice and words, somebody speaks: {total:.2f} cores")
-    stages: Counter[str] = Counter()
-    for path, used in paths.items():
-        stages[path[0]] += used
-    result = {"profile_cores": {stage: round(used, 3) for stage, used in stages.most_common()}}
+    result = {"profile_cores": {stage: round(used, 3) for stage, used in by_stage(paths)}}
     print(json.dumps(result))
     return result

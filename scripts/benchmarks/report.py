@@ -71,7 +71,7 @@ STAGES = (
 
 def keep(file: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     """Add figures to those of a file and return all."""
-    kept = json.loads(file.read_text()) if file.is_file() else {}
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     kept |= found
     kept["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     file.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")

@@ -75,7 +75,9 @@ class Ensemble:
         """Run a method of the module on (K, B, d)."""
 
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(_Bound(self.base, name), (_prefixed(parameters), _prefixed(buffers)), (x,))
+            states = _prefixed(parameters), _prefixed(buffers)
+            out: Tensor = functional_call(_Bound(self.base, name), states, (x,))
+            return out
 
         return vmap(one, randomness="different")(self.parameters, self.buffers, h)
 
@@ -154,7 +156,8 @@ class _Bound(torch.nn.Module):
         self.inner, self.name = module, name
 
     def forward(self, x: Tensor) -> Tensor:
-        return getattr(self.inner, self.name)(x)
+        out: Tensor = getattr(self.inner, self.name)(x)
+        return out
 
 
 def _prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:

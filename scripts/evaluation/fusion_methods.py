@@ -64,13 +64,14 @@ class AgfnVectors(nn.Module):
 def plain_loss(ensemble: Ensemble, out: Any, target: Tensor) -> Tensor:  # noqa: ANN401 - the tuple of any method
     """L1 and the method's own penalty, (K,)."""
     del ensemble
-    return (out.score - target).abs().mean(1) + out.penalty
+    loss: Tensor = (out.score - target).abs().mean(1) + out.penalty
+    return loss
 
 
 def late_loss(ensemble: Ensemble, out: Any, target: Tensor) -> Tensor:  # noqa: ANN401 - as above
     """L1 of the mean and of every head that had something to see, (K,)."""
     used = out.weights > 0
-    own = ((out.own - target.unsqueeze(-1)).abs() * used).sum((1, 2)) / used.sum((1, 2)).clamp_min(1)
+    own: Tensor = ((out.own - target.unsqueeze(-1)).abs() * used).sum((1, 2)) / used.sum((1, 2)).clamp_min(1)
     return plain_loss(ensemble, out, target) + 0.5 * own
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from matplotlib.axes import Axes
+
 SHOWN = ("concat", "concat + r", "late + r", "TFN", "MISA", "AGFN literal", "AGFN robust", "robust, anchored")
 GATED = ("late + r", "AGFN literal", "AGFN robust", "robust, anchored")
 
@@ -53,13 +55,13 @@ def gate_weights(summaries: Mapping[str, Any], names: Sequence[str], title: str,
     plt.close(figure)
 
 
-def _line(panel: plt.Axes, kind: str, values: Sequence[float], name: str) -> None:
+def _line(panel: Axes, kind: str, values: Sequence[float], name: str) -> None:
     x = SNRS_DB if kind == "noise" else RATES
     ours = name.startswith(("AGFN robust", "robust"))
     panel.plot(np.asarray(x), values, label=name, linewidth=2.2 if ours else 1.1, marker="." if ours else None)
 
 
-def _axes(panel: plt.Axes, kind: str, where: str, label: str) -> None:
+def _axes(panel: Axes, kind: str, where: str, label: str) -> None:
     panel.set_xlabel("SNR in dB" if kind == "noise" else "rate")
     if kind == "noise":
         panel.invert_xaxis()

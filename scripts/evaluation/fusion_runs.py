@@ -63,8 +63,8 @@ def run(data: FusionData, method: Method, regime: str, seeds: list[int], recipe:
         return _read(file)
     begin = time.process_time()
     fit = _fit_ridge if method.make is None else _fit_network
-    made = fit(data, method, regime, seeds, recipe)
-    made = Run(**{**made, "seconds": time.process_time() - begin})
+    found = fit(data, method, regime, seeds, recipe)
+    made = Run(**{**found, "seconds": time.process_time() - begin})
     if file is not None:
         _write(file, made)
     return made
@@ -161,8 +161,8 @@ def _fit_ridge(data: FusionData, method: Method, regime: str, seeds: list[int], 
     score, present, weights = {}, {}, {}
     for condition in conditions(list(data.values)):
         damaged, reliability = _damaged(condition, test, seeds, len(data.folds))
-        x = torch.cat([*damaged.values(), torch.ones_like(test.target).unsqueeze(-1)], -1)
-        score[condition.key] = _home(data, (x @ stacked.unsqueeze(-1)).squeeze(-1).clamp(-3, 3), len(seeds))
+        shown = torch.cat([*damaged.values(), torch.ones_like(test.target).unsqueeze(-1)], -1)
+        score[condition.key] = _home(data, (shown @ stacked.unsqueeze(-1)).squeeze(-1).clamp(-3, 3), len(seeds))
         present[condition.key] = _home(data, (reliability > 0).any(-1), len(seeds))
         weights[condition.key] = np.full(len(data.values), np.nan, np.float32)
     return {

@@ -46,7 +46,8 @@ def row_error(run: Run, target: NDArray[np.float32], places: Sequence[tuple[str,
     parts = [
         np.abs(np.mean([np.abs(run.score[key] - target).mean(0) for key in curve_keys(*place)], 0)) for place in places
     ]
-    return np.mean(parts, 0)
+    error: NDArray[np.float64] = np.mean(parts, 0)
+    return error
 
 
 def condition_metrics(run: Run, key: str, target: NDArray[np.float32], *, present: bool) -> dict[str, float]:
@@ -122,7 +123,7 @@ def significance(
     rows = tested(data.folds)
     target, group = data.target[rows], data.group[rows]
     places = damaged_alone(list(data.values)) if where == "one" else [("missing", "all")]
-    tests = []
+    tests: list[dict[str, Any]] = []
     for regime, mine, control in product(regimes, ours, controls):
         if (regime, mine) not in runs or (regime, control) not in runs:
             continue

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from realtime.config.schema import Config
     from realtime.publish.messages import Message
-    from realtime.types import TextFeatures, Transcript, Word
+    from realtime.types import Modality, TextFeatures, Transcript, Word
 
 READING = 0
 """Column of the words' features that is a sentiment."""
@@ -297,6 +297,6 @@ def main(options: Sequence[str]) -> None:
     print(json.dumps(summarise(results, over=args.context)))
 
 
-def _mean(messages: Sequence[Sentiment], name: str, key: str) -> float | None:
+def _mean(messages: Sequence[Sentiment], name: Modality, key: str) -> float | None:
     values = [getattr(message.modalities[name], key) for message in messages]
     return round(float(np.mean(values)), 4) if values else None

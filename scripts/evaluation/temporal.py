@@ -28,11 +28,12 @@ from scripts.training.trainer import Trainer, clip_samples
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from models.encoders import EncoderKind
     from realtime.types import WindowView
     from scripts.training.held import HeldOutPredictions
     from scripts.training.trainer import Clip
 
-KINDS = ("mean", "tcn", "gru", "lstm")
+KINDS: tuple[EncoderKind, ...] = ("mean", "tcn", "gru", "lstm")
 PREFIXES = (0.25, 0.5, 0.75, 1.0)
 
 
@@ -68,7 +69,7 @@ def voices(trainer: Trainer) -> dict[str, dict[str, dict[str, float]]]:
         "shuffled": rng.permutation,
         "reversed": lambda count: np.arange(count)[::-1],
     }
-    table = {}
+    table: dict[str, dict[str, dict[str, float]]] = {}
     for kind in KINDS:
         model = train(clip_samples(inside, 1.0), replace(trainer.network, encoder=kind), trainer.recipe)
         table[kind] = {name: read(model, outside, order) for name, order in orders.items()}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from scripts.harness.processes import absent, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 
 @contextlib.contextmanager
@@ -43,14 +43,25 @@ class Tab:
     """
 
     def __init__(
-        self, browser: Browser, url: str, *, width: int = 1280, height: int = 900, scheme: str = "light"
+        self,
+        browser: Browser,
+        url: str,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        scheme: Literal["light", "dark"] = "light",
     ) -> None:
         self.errors: list[str] = []
+
+        def complain(line: ConsoleMessage) -> None:
+            if line.type == "error":
+                self.errors.append(line.text)
+
         self._context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(20_000)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda line: line.type == "error" and self.errors.append(line.text))
+        self.page.on("console", complain)
         self.page.goto(url)
 
     def wait(self, expression: str, timeout_s: float = 20) -> None:

@@ -11,8 +11,12 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from scripts.harness.processes import absent, need
+
+if TYPE_CHECKING:
+    import socket
 
 
 class V4l2Camera:
@@ -102,8 +106,8 @@ class HttpCamera:
 
     def __init__(self, jpegs: list[bytes], fps: float = 25.0) -> None:
         self.jpegs, self.fps = jpegs, fps
-        self._flowing = threading.Event()
-        self._server: ThreadingHTTPServer | None = None
+        self.flowing = threading.Event()
+        self._server: _Server | None = None
         self._port = 0
         self.start()
 
@@ -117,23 +121,23 @@ class HttpCamera:
         handler = functools.partial(_Viewer, self)
         self._server = _Server(("127.0.0.1", self._port), handler)
         self._port = self._server.server_address[1]
-        self._flowing.set()
+        self.flowing.set()
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stall(self) -> None:
         """Keep the connections but send nothing."""
-        self._flowing.clear()
+        self.flowing.clear()
 
     def run(self) -> None:
         """Send again."""
-        self._flowing.set()
+        self.flowing.set()
 
     def kill(self) -> None:
         """Switch it off: connections break, new ones are refused."""
         server, self._server = self._server, None
         if server is not None:
             server.over = True
-            self._flowing.set()
+            self.flowing.set()
             server.shutdown()
             server.server_close()
 
@@ -145,18 +149,20 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Viewer(BaseHTTPRequestHandler):
-    def __init__(self, camera, *arguments):
-        self._camera = camera
-        super().__init__(*arguments)
+    server: _Server
 
-    def do_GET(self):
+    def __init__(self, camera: HttpCamera, request: socket.socket, address: tuple[str, int], server: _Server) -> None:
+        self._camera = camera
+        super().__init__(request, address, server)
+
+    def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         begin, number = time.monotonic(), 0
         with contextlib.suppress(OSError):
             while not self.server.over:
-                self._camera._flowing.wait()
+                self._camera.flowing.wait()
                 jpeg = self._camera.jpegs[number % len(self._camera.jpegs)]
                 self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg))
                 self.wfile.write(jpeg + b"\r\n")
@@ -165,11 +171,15 @@ class _Viewer(BaseHTTPRequestHandler):
                 time.sleep(max(0.0, begin - time.monotonic()))
         self.close_connection = True
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         return
 
 
-def child_env(*parts) -> dict[str, str]:
+class _Part(Protocol):
+    env: dict[str, str]
+
+
+def child_env(*parts: _Part) -> dict[str, str]:
     """Return this process's environment with those of the parts (V4l2Camera, SoundServer) on top."""
     env = dict(os.environ)
     for part in parts:

@@ -127,7 +127,14 @@ def turned(clip: Path, folder: Path, degrees: int) -> Path:
     return _copied(clip, folder / f"{clip.stem}-turned.mp4", "video", turn=degrees)
 
 
-def _copied(clip, target, kinds, samples=None, options=None, turn=None):
+def _copied(
+    clip: Path,
+    target: Path,
+    kinds: str,
+    samples: np.ndarray | None = None,
+    options: dict[str, str] | None = None,
+    turn: int | None = None,
+) -> Path:
     with av.open(str(clip)) as source, av.open(str(target), "w", options=options or {}) as sink:
         streams = {}
         for kind in kinds.split():

@@ -6,7 +6,7 @@ import itertools
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,11 @@ from scripts.harness.processes import wait_until
 from scripts.harness.sound import SoundServer, sound_server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
     from scripts.harness.camera import HttpCamera, V4l2Camera
+    from scripts.harness.live_program import Heard
 
 LOST_S, FROZEN_S, BACK_S, NETWORK_BACK_S = 1.0, 2.0, 3.0, 5.0
 SOUND_OF = ("voice", "text")
@@ -35,11 +39,12 @@ class Desk:
     pacemaker: Pacemaker
     speech: np.ndarray
 
-    def speak(self):
+    def speak(self) -> None:
+        """Talk from now on."""
         self.sound.hush()
         self.sound.play(np.tile(self.speech, 60))
 
-    def healthy(self, since_s=0.0, timeout_s=60.0):
+    def healthy(self, since_s: float = 0.0, timeout_s: float = 60.0) -> Heard:
         """Wait until picture and sound both count."""
         used = ("face", "voice")
         return self.live.first(
@@ -50,10 +55,13 @@ class Desk:
             timeout_s,
         )
 
-    def after(self, since_s, kind="sentiment"):
+    def after(self, since_s: float, kind: str = "sentiment") -> list[Heard]:
+        """Messages of a kind that arrived since then."""
         return self.live.heard(kind, since_s=since_s)
 
-    def loses(self, names, since_s, within_s=LOST_S, state="lost"):
+    def loses(
+        self, names: Sequence[str], since_s: float, within_s: float | None = LOST_S, state: str = "lost"
+    ) -> Heard:
         """Wait for the loss of modalities; the first message about it is soon enough, and they weigh nothing."""
         heard = self.live.first(
             lambda heard: all(heard.part(name)["state"] == state for name in names), since_s, f"{names} {state}"
@@ -65,16 +73,16 @@ class Desk:
             assert heard.part(names[0])["age_ms"] / 1000 + LATENESS_S + waited_ms / 1000 <= within_s, heard
         return heard
 
-    def regains(self, name, since_s, within_s):
+    def regains(self, name: str, since_s: float, within_s: float) -> None:
         """Wait for the first weight of a modality after its device came back."""
         heard = self.live.first(lambda heard: heard.part(name)["weight"] > 0, since_s, f"{name} to be back")
         allowed_s = within_s + self.pacemaker.withheld_s(since_s, heard.at_s)
         assert heard.at_s - since_s <= allowed_s, (heard.at_s - since_s, allowed_s)
 
-    def told(self, component, kinds, since_s):
+    def told(self, component: str, kinds: list[str], since_s: float) -> list[dict[str, Any]]:
         """Wait for these events of a component, and no others, in this order."""
 
-        def got():
+        def got() -> list[dict[str, Any]]:
             return [heard.body for heard in self.after(since_s, "event") if heard.body["component"] == component]
 
         wait_until(lambda: len(got()) >= len(kinds), 5, f"{component} {kinds}")
@@ -82,7 +90,7 @@ class Desk:
         return got()
 
     @contextmanager
-    def steadily(self):
+    def steadily(self) -> Iterator[float]:
         """Whatever happens meanwhile: a message each hop, none left out, and each keeps what all promise."""
         begin_s = monotonic()
         yield begin_s
@@ -96,7 +104,14 @@ class Desk:
 
 
 @contextmanager
-def desk_with(camera, address, folder, speech, program=("-m", "realtime.run"), **env):
+def desk_with(
+    camera: V4l2Camera | HttpCamera,
+    address: str,
+    folder: Path,
+    speech: np.ndarray,
+    program: Sequence[str] = ("-m", "realtime.run"),
+    **env: str,
+) -> Iterator[Desk]:
     """Run a desk until all is well; `program` is what Python runs, `env` more of its environment."""
     with ExitStack() as stack:
         sound = stack.enter_context(sound_server())

@@ -15,17 +15,18 @@ from scripts.harness.processes import absent
 WORDS_PER_MIN = 150
 
 
-def speak(*parts: str | float):
+def speak(*parts: str | float) -> np.ndarray:
     """Sound of sentences (str) and of pauses in seconds (float), (N,) float32 at 16 kHz; a pause ends it."""
     if shutil.which("espeak-ng") is None:
         absent("no espeak-ng: install the package of that name")
     return np.concatenate([_say(part) if isinstance(part, str) else _silence(part) for part in (*parts, 1.5)])
 
 
-def _say(sentence: str):
+def _say(sentence: str) -> np.ndarray:
     command = ["espeak-ng", "-v", "en-us", "-s", str(WORDS_PER_MIN), "--stdout", sentence]
-    return decode_audio(io.BytesIO(subprocess.run(command, capture_output=True, check=True).stdout))
+    spoken = subprocess.run(command, capture_output=True, check=True).stdout
+    return np.asarray(decode_audio(io.BytesIO(spoken)))
 
 
-def _silence(length_s: float):
+def _silence(length_s: float) -> np.ndarray:
     return np.zeros(int(length_s * SAMPLE_RATE_HZ), np.float32)

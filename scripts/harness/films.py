@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -65,24 +65,31 @@ def write(path: Path, film: Film) -> Path:
     video, audio = film.codecs or CODECS[path.suffix[1:]]
     with av.open(str(path), "w", options=film.options or {}) as sink:
         sound = sink.add_stream(audio, rate=film.rate_hz, layout=film.layout)
-        packets = []
+        packets: list[av.Packet[Any]] = []
         if video is not None:
             picture = sink.add_stream(video, rate=25, width=64, height=48, pix_fmt="yuv420p")
             packets = _pictures(picture, film)
         packets += _sound(sound, film)
-        packets.sort(key=lambda packet: packet.dts * packet.time_base)
+        packets.sort(key=_due_s)
         numbers = {"video": 0, "audio": 0}
         for packet in packets:
             kind = packet.stream.type
             numbers[kind] += 1
             if film.kept(kind, numbers[kind] - 1):
                 moved = round(film.moved_s(kind, numbers[kind] - 1) / packet.time_base)
+                assert packet.pts is not None
+                assert packet.dts is not None
                 packet.pts, packet.dts = packet.pts + moved, packet.dts + moved
                 sink.mux(packet)
     return path
 
 
-def _pictures(stream: av.VideoStream, film: Film) -> list[av.Packet]:
+def _due_s(packet: av.Packet[Any]) -> Fraction:
+    assert packet.dts is not None
+    return packet.dts * packet.time_base
+
+
+def _pictures(stream: av.VideoStream, film: Film) -> list[av.Packet[Any]]:
     shown_s = film.shown_s or np.arange(0, film.seconds, 0.04)
     packets = []
     for number, at_s in enumerate(shown_s):
@@ -96,7 +103,7 @@ def _pictures(stream: av.VideoStream, film: Film) -> list[av.Packet]:
     return packets + stream.encode(None)
 
 
-def _sound(stream: av.AudioStream, film: Film) -> list[av.Packet]:
+def _sound(stream: av.AudioStream, film: Film) -> list[av.Packet[Any]]:
     length_s = film.seconds if film.heard_until_s is None else film.heard_until_s
     times_s = np.arange(int(length_s * film.rate_hz)) / film.rate_hz
     on = np.zeros(len(times_s), bool)

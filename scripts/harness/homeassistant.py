@@ -92,7 +92,7 @@ SWITCH = {
 }
 
 
-def _component(platform: str, properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
+def _component(platform: str, properties: dict[str, Any], *required: str, **more: object) -> dict[str, Any]:
     return {
         "if": {"properties": {"platform": {"const": platform}}},
         "then": {
@@ -185,7 +185,7 @@ def check(payload: bytes) -> dict[str, Any]:
     Raises:
         jsonschema.ValidationError: it does not.
     """
-    document = json.loads(payload)
+    document: dict[str, Any] = json.loads(payload)
     Draft202012Validator.check_schema(SCHEMA)
     Draft202012Validator(SCHEMA).validate(document)
     return document

@@ -33,7 +33,8 @@ class Heard:
 
     def part(self, name: str) -> dict[str, Any]:
         """What a sentiment message says of a modality."""
-        return self.body["modalities"][name]
+        found: dict[str, Any] = self.body["modalities"][name]
+        return found
 
 
 class Live:
@@ -98,7 +99,9 @@ class Live:
         except AssertionError as error:
             last = self.heard(kind, stream)[-1:]
             raise AssertionError(f"{error}; last {kind}: {last}; log: {self.program.text()[-2000:]}") from None
-        return found()
+        heard = found()
+        assert heard is not None, what
+        return heard
 
     def close(self) -> None:
         """End the program and the subscriber."""

@@ -52,7 +52,9 @@ class Screen:
         """Photograph the screen or a place (x, y, width, height) of it, to a file and as (H, W, 3) RGB."""
         crop = [] if place is None else ["-crop", f"{place[2]}x{place[3]}+{place[0]}+{place[1]}", "+repage"]
         self.run("import", "-window", "root", *crop, str(path))
-        return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        picture = cv2.imread(str(path))
+        assert picture is not None, f"no photo in {path}"
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
     def place_of(self, title: str, timeout_s: float = 15.0) -> tuple[int, int, int, int]:
         """Wait for a window to be on the screen and return its x, y, width and height."""

@@ -54,8 +54,10 @@ def session(
 ) -> list[Message]:
     """Record a session and return what was published; the camera is lost at 2 s and back at 3 s, a pause at 4.5 s."""
     rng = np.random.default_rng(5)
-    config, clock, sent = settings(folder, words=words, name=name), VirtualClock(), []
+    config, clock = settings(folder, words=words, name=name), VirtualClock()
+    sent: list[Message] = []
     recorder = recorder_of(config, config.streams[0], pytest.fail)
+    assert recorder is not None
     clock.advance_to(1000 * MS)
     outlet = Outlet()
     outlet.subscribe(sent.append, Sentiment, EventMessage, words=True)

@@ -4,22 +4,33 @@ AGFN_TROUBLE names a file whose lines say `STAGE WHAT`, read at every call: `asr
 hangs goes on to hang when the line is gone, until there is one that says `STAGE free`.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from realtime import run
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+R = TypeVar("R")
 TROUBLE = Path(os.environ["AGFN_TROUBLE"])
 
 
-def trouble_of(stage):
+def trouble_of(stage: str) -> str | None:
+    """Return what is wrong with a stage now."""
     return dict(line.split() for line in TROUBLE.read_text().splitlines()).get(stage)
 
 
-def troubled(stage, call):
-    def wrapped(*arguments, **options):
+def troubled(stage: str, call: Callable[P, R]) -> Callable[P, R]:
+    """Make a call fail when its stage is in trouble."""
+
+    def wrapped(*arguments: P.args, **options: P.kwargs) -> R:
         what = trouble_of(stage)
         if what == "bug":
             raise ValueError(f"{stage}: a bug")
@@ -33,12 +44,13 @@ def troubled(stage, call):
     return wrapped
 
 
-def main():
+def main() -> int:
+    """Run the program."""
     from realtime.extract.asr.whisper import AsrModel  # noqa: PLC0415
     from realtime.extract.face.extractor import FaceExtractor  # noqa: PLC0415 - not where --help needs it
 
-    FaceExtractor.feed = troubled("face", FaceExtractor.feed)
-    AsrModel.decode = troubled("asr", AsrModel.decode)
+    FaceExtractor.feed = troubled("face", FaceExtractor.feed)  # type: ignore[method-assign] # what it is for
+    AsrModel.decode = troubled("asr", AsrModel.decode)  # type: ignore[method-assign]
     return run.main()
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from typing import NoReturn
 
 from realtime.capture.camera import Camera
 from realtime.clock import MonotonicClock
@@ -10,11 +11,13 @@ from realtime.config.schema import CameraConfig
 from realtime.errors import DeviceError
 
 
-def say(**values):
+def say(**values: object) -> None:
+    """Print one line of JSON."""
     print(json.dumps(values), flush=True)
 
 
-def main():
+def main() -> NoReturn:
+    """Read until the end of the process."""
     clock = MonotonicClock()
     while True:
         camera = Camera(sys.argv[1], CameraConfig(max_fps=float(sys.argv[2])), clock)

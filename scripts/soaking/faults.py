@@ -55,12 +55,12 @@ def blind(heard: Heard) -> bool:
 
 def deaf(heard: Heard) -> bool:
     """Whether the voice weighs nothing."""
-    return heard.part("voice")["weight"] == 0
+    return bool(heard.part("voice")["weight"] == 0)
 
 
 def doubted(heard: Heard) -> bool:
     """Whether the voice is believed less than half of what a clear one is."""
-    return heard.part("voice")["reliability"] < 0.5
+    return bool(heard.part("voice")["reliability"] < 0.5)
 
 
 def anything(_: Heard) -> bool:

@@ -185,12 +185,12 @@ class Rig:
 
 def sees(heard: Heard) -> bool:
     """Whether the face counts."""
-    return heard.part("face")["weight"] > 0
+    return bool(heard.part("face")["weight"] > 0)
 
 
 def hears(heard: Heard) -> bool:
     """Whether the voice counts, and is clear."""
-    return heard.part("voice")["weight"] > 0 and heard.part("voice")["reliability"] > 0.5
+    return bool(heard.part("voice")["weight"] > 0 and heard.part("voice")["reliability"] > 0.5)
 
 
 def healthy(heard: Heard) -> bool:

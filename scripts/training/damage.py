@@ -55,7 +55,8 @@ def damaged(items: Iterable[Frame | Chunk], damage: Damage, seed_text: str) -> I
     chunks = [item for item in items if isinstance(item, Chunk)]
     frames = [item for item in items if isinstance(item, Frame)]
     new_chunks, new_frames = _sound(chunks, damage, rng), _picture(frames, damage, rng)
-    yield from sorted([*new_chunks, *new_frames], key=item_end_ns)
+    both: list[Frame | Chunk] = [*new_chunks, *new_frames]
+    yield from sorted(both, key=item_end_ns)
 
 
 def _sound(chunks: list[Chunk], damage: Damage, rng: np.random.Generator) -> list[Chunk]:
@@ -105,7 +106,8 @@ def mixed(sound: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
     power = float(np.mean(sound**2)) or 1e-9
     gain = np.sqrt(power / 10 ** (snr_db / 10) / max(1e-12, float(np.mean(noise**2))))
     out = sound + gain * noise
-    return (out / max(1.0, float(np.abs(out).max()))).astype(np.float32)
+    scaled: np.ndarray = (out / max(1.0, float(np.abs(out).max()))).astype(np.float32)
+    return scaled
 
 
 def _bursts(items: list[Chunk] | list[Frame], share: float, rng: np.random.Generator) -> set[int]:

@@ -46,7 +46,7 @@ class FeatureTrack:
         voices = [(at, item) for at, item in self.items if isinstance(item, VoiceFeatures)]
         speech = [(at, item) for at, item in self.items if isinstance(item, SpeechFrame)]
         heard = [(at, item) for at, item in self.items if isinstance(item, Transcript)]
-        arrays: dict[str, np.ndarray] = {
+        arrays: dict[str, Any] = {
             "face_at": np.array([at for at, _ in faces], np.int64),
             "face_t": np.array([face.t_ns for _, face in faces], np.int64),
             "face_values": np.array([face.values for _, face in faces], np.float32),

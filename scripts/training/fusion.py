@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from realtime.types import MODALITIES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from models.encoders import SequenceEncoder
     from realtime.types import WindowView
 
 
@@ -130,7 +131,8 @@ def standardise(model: AGFN, samples: Sequence[Sample]) -> None:
             continue
         chosen = rng.permutation(len(present))[:4000]
         rows = np.concatenate([present[index] for index in chosen])
-        model.encoders[name].standardise_by(torch.from_numpy(rows.mean(0)), torch.from_numpy(rows.std(0)))
+        encoder = cast("SequenceEncoder", model.encoders[name])
+        encoder.standardise_by(torch.from_numpy(rows.mean(0)), torch.from_numpy(rows.std(0)))
 
 
 def train(

@@ -62,7 +62,8 @@ def first_stage(data: Path, settings: Mapping[str, Mapping[str, float]], sizes: 
     """Draw the sentences and phrases of the first stage, `sizes` of each kind: no text twice."""
     rng = np.random.default_rng(0)
     longest = sizes["longest"]
-    phrases, whole = [], []
+    phrases: list[Sentence] = []
+    whole: list[Sentence] = []
     for item, root in sst(data, "train"):
         (whole if root else phrases).append(item)
     short = [item for item in phrases if len(item.words) <= 3]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -186,7 +186,7 @@ def fit(learner: Learner, epochs: Sequence[Sequence[Sentence]], course: Course, 
     torch.manual_seed(course.seed)
     learner.states.ensure({item.words for epoch in epochs for item in epoch})
     net = learner.net
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [one for one in net.encoder.parameters() if one.requires_grad], "lr": course.lr},
         {"params": list(net.head.parameters()), "lr": course.head_lr},
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from safetensors.torch import load_file, save_file
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from models.sentence import SentenceEncoder
-    from realtime.types import WindowView
+    from realtime.types import Modality, WindowView
 
 VOICE_FOLDS = 6
 """Every so many speakers of the acted voices are held out with a fold of the clips' speakers."""
@@ -131,7 +131,10 @@ class Trainer:
                 text = None if encoder is None else TextExtractor(SentenceLine(encoder))
                 views = tuple(view for view, _ in replay(tape, text, self.config, every=every))
                 if kind == "without":
-                    views = tuple(replace(view, segments={**view.segments, name: absent(name)}) for view in views)
+                    views = tuple(
+                        replace(view, segments={**view.segments, cast("Modality", name): absent(name)})
+                        for view in views
+                    )
                 found.append(Clip(example, damage, views))
         return found
 
