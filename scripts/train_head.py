@@ -129,9 +129,10 @@ def _loss(head: TextHead, items: Sequence[Text], states: Vectors, rng: np.random
             labels.append(item.label)
             weights.append(weight)
     said = head(torch.from_numpy(np.array(rows, np.float32)), torch.tensor(counts))
-    error, weight = (said[:, 0] - torch.tensor(labels)).abs(), torch.tensor(weights)
+    error, share = (said[:, 0] - torch.tensor(labels)).abs(), torch.tensor(weights)
     likelihood = error.detach() * (-said[:, 1]).exp() + said[:, 1]
-    return ((error + SCALE_SHARE * likelihood) * weight).sum() / weight.sum()
+    loss: torch.Tensor = ((error + SCALE_SHARE * likelihood) * share).sum() / share.sum()
+    return loss
 
 
 @torch.inference_mode()

@@ -69,7 +69,9 @@ class FeatureTrack:
 def load(path: Path) -> tuple[list[tuple[int, Any]], dict[str, list[int]]]:
     """Read a tape: items in order of arrival, and the sample times of each device."""
     with np.load(path, allow_pickle=False) as arrays:
-        items = _with_ends(sorted(_items(arrays), key=lambda pair: pair[0]))
+        items = sorted(_items(arrays), key=lambda pair: pair[0])
+        if not any(getattr(item, "ended", False) is True for _, item in items):
+            items = _with_ends(items)
         return items, json.loads(arrays["seen"].tobytes())
 
 
@@ -97,7 +99,7 @@ def _rows(items: list[tuple[int, Any]], names: tuple[str, ...]) -> np.ndarray:
 
 
 def _with_ends(items: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
-    """Say which transcripts end an utterance: those after which its number grows, and the last one."""
+    """Say which transcripts of an older track end an utterance: those after which its number grows, and the last."""
     heard = [index for index, (_, item) in enumerate(items) if isinstance(item, Transcript)]
     for index, following in zip(heard, [*heard[1:], None], strict=False):
         at, item = items[index]
@@ -108,11 +110,11 @@ def _with_ends(items: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
 
 def _transcript_out(item: Transcript) -> list[Any]:
     words = [[w.start_ns, w.end_ns, w.text, w.probability, w.committed] for w in (*item.committed, *item.tentative)]
-    return [item.t_ns, words, item.decode_s, item.doubt, item.utterance]
+    return [item.t_ns, words, item.decode_s, item.doubt, item.utterance, item.ended]
 
 
 def _transcript_in(fields: list[Any]) -> Transcript:
-    t_ns, rows, decode_s, doubt, utterance = fields
+    t_ns, rows, decode_s, doubt, utterance, *ended = fields
     words = [Word(*row) for row in rows]
     return Transcript(
         t_ns,
@@ -121,6 +123,7 @@ def _transcript_in(fields: list[Any]) -> Transcript:
         decode_s,
         doubt,
         utterance,
+        *ended,
     )
 
 

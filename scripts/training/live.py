@@ -14,7 +14,7 @@ from realtime.extract.text import TextExtractor
 from realtime.fuse.collate import collate
 from realtime.fuse.context import SpeakerContext
 from realtime.fuse.worker import state_of
-from realtime.types import FaceFeatures
+from realtime.types import MODALITIES, FaceFeatures
 from scripts.training.feature_track import load as load_tape
 from scripts.training.paths import tape_path
 from scripts.training.windows import absent
@@ -88,7 +88,9 @@ def hear(cache: Path, example: Example, damage: str, reader: Reader | None) -> H
     text = None if reader is None else TextExtractor(reader)
     views = tuple(view for view, _ in replay_tape(tape, text, Config()))
     if kind == "without":
-        views = tuple(replace(view, segments={**view.segments, name: absent(name)}) for view in views)
+        kept = [item for item in MODALITIES if item != name]
+        gone = {item: absent(item) for item in MODALITIES if item == name}
+        views = tuple(replace(view, segments={item: view.segments[item] for item in kept} | gone) for view in views)
     return Heard(example, damage, views)
 
 
