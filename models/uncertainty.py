@@ -56,7 +56,7 @@ class Part:
 
 
 class Sure(NamedTuple):
-    """Of N scores: half widths of the 90 % interval and the 68 % band, and log odds of positive per score, (N,) each."""
+    """Of N scores: half widths of the 90 % interval and the 68 % band, log odds of positive per score, (N,) each."""
 
     wide: Array
     narrow: Array

@@ -20,7 +20,7 @@ def test_the_file_is_small_and_made_for_the_features_of_this_program():
     assert WEIGHTS.stat().st_size <= MAX_BYTES
     checkpoint = load(WEIGHTS, schema_hash())
     assert checkpoint.model.config.variant == "robust"
-    assert checkpoint.metadata["command"].startswith("python -m scripts.train")
+    assert checkpoint.metadata["command"].startswith("python scripts/fit.py")
 
 
 def test_on_speakers_it_has_not_seen_it_beats_a_constant(data_dir):
