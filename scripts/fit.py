@@ -96,22 +96,12 @@ def turns(heard: Sequence[Heard]) -> dict[str, list[Turn]]:
 
 
 def judged(rows: Known, score: np.ndarray, spread: np.ndarray) -> Judged:
-    """Every third window for the calibration; of whole utterances, those after which nothing more was said.
+    """Every third window for the calibration; of whole utterances, the last window of each clip.
 
     A label is of the whole clip: what is whole in the middle of it is only a part of what was rated.
     """
-    kept = np.where(rows.state == "final", at_end(rows), np.arange(len(rows.clip)) % EVERY == 0)
+    kept = np.where(rows.state == "final", rows.last, np.arange(len(rows.clip)) % EVERY == 0)
     return Judged(score, spread, rows.reliability, rows.target, rows.group, rows.state).take(kept)
-
-
-def at_end(rows: Known) -> np.ndarray:
-    """The last windows of each clip, as far back as the same utterance is whole."""
-    kept = np.zeros(len(rows.clip), bool)
-    for number in np.unique(rows.clip):
-        at = np.flatnonzero(rows.clip == number)
-        broken = np.flatnonzero(rows.state[at] != "final")
-        kept[at[broken[-1] + 1 if len(broken) else 0 :]] = True
-    return kept
 
 
 def figures(rows: Known, score: np.ndarray) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def test_the_file_is_small_and_made_for_the_features_of_this_program():
     assert WEIGHTS.stat().st_size <= MAX_BYTES
     checkpoint = load(WEIGHTS, schema_hash())
     assert checkpoint.model.config.variant == "robust"
-    assert checkpoint.metadata["command"].startswith(("python -m scripts.train", "python scripts/train.py"))
+    assert checkpoint.metadata["command"].startswith(("python -m scripts.fit", "python scripts/fit.py"))
 
 
 @pytest.mark.models
