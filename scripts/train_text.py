@@ -6,6 +6,7 @@ python scripts/train_text.py {first,second} [--data ../shared/data] [--work DIR]
 `second` goes on from there with CMU-MOSI: once for each of five folds of speakers, whose weights are kept
 (fold0.safetensors ..., folds.json) and judged on the speakers they do not know, on true words and on what recognisers
 heard; and once on all, for the weights that are shipped. --recognised is a file of {clip: {kind of recognition: text}}.
+Several processes may train the first stage side by side: start it with --side 0/3, 1/3 and 2/3.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from safetensors.torch import load_file, save_file
 from training.adapt import Sentence, sentence
 from training.misheard import Misheard
 from training.sentences import first_stage, spoken_reviews, sst, vocabulary
-from training.textline import Course, Learned, Learner, average, fit, folds_of, judged, weights
+from training.textline import Course, Learned, Learner, Side, average, fit, folds_of, judged, weights
 
 from models import zoo
 from models.catalogue import CATALOGUE
@@ -80,7 +81,7 @@ class Trainer:
         """A text line at its beginning; the states of the frozen layers are kept under a name."""
         return Learner(zoo.path(BASE), self.work / f"{states}.npz", self.own["rank"])
 
-    def first(self) -> dict[str, float]:
+    def first(self, side: Side) -> dict[str, float]:
         """Train and keep the first stage; returns its figures on film sentences that it never saw."""
         texts = first_stage(self.data, self.settings, self.own["sizes"])
         course = Course(**self.own["first"])
@@ -92,8 +93,12 @@ class Trainer:
         learner.states.ensure(
             {item.words for item in epochs[0]}, lambda done, total: say(f"states {done}/{total}") if done else None
         )
-        learner.states.save()
-        fit(learner, epochs, course, say)
+        if not (self.work / "first.npz").exists():
+            learner.states.save()
+        side.join(self.work / "first.meeting")
+        fit(learner, epochs, course, say, side)
+        if side.rank > 0:
+            return {}
         adapter, head = learner.learned()
         named = {f"adapter.{name}": value for name, value in adapter.items()}
         save_file(named | {f"head.{name}": value for name, value in head.items()}, self.work / FIRST)
@@ -251,6 +256,7 @@ def main() -> None:
     cli.add_argument("--settings", type=Path, default=Path("configs/training.yaml"))
     cli.add_argument("--recognised", type=Path, help="what recognisers heard in the clips: {clip: {kind: text}}")
     cli.add_argument("--jobs", type=int, default=2, help="folds at a time, each on one core (default 2)")
+    cli.add_argument("--side", default="0/1", help="first: this process and how many there are, such as 1/3")
     cli.add_argument("--out", type=Path, default=WEIGHTS)
     args = cli.parse_args()
     torch.set_num_threads(1)
@@ -262,7 +268,8 @@ def main() -> None:
     if args.stage == "prepare":
         trainer.prepare()
         return
-    figures = trainer.first() if args.stage == "first" else second(trainer, args.jobs, args.out)
+    side = Side(*map(int, args.side.split("/")))
+    figures = trainer.first(side) if args.stage == "first" else second(trainer, args.jobs, args.out)
     print(json.dumps({"stage": args.stage, "minutes": round((time.monotonic() - begin_s) / 60, 1), "figures": figures}))
 
 
