@@ -88,9 +88,14 @@ class States:
                 self._add(np.split(kept["ids"], np.cumsum(kept["lengths"])[:-1]), kept["states"])
 
     def _add(self, ids: Iterable[NDArray[np.int32]], states: NDArray[np.float16]) -> None:
+        begin = self._tokens
         for one in ids:
-            self._places[one.tobytes()] = (self._tokens, len(one))
+            # Twice the same would part the order of the keys from that of the states.
+            if self._places.setdefault(one.tobytes(), (self._tokens, len(one))) != (self._tokens, len(one)):
+                raise ValueError("the same text twice")
             self._tokens += len(one)
+        if self._tokens - begin != len(states):
+            raise ValueError(f"{len(states)} states for {self._tokens - begin} tokens")
         self._parts.append(states)
 
     def _ids(self, texts: Sequence[Words]) -> list[NDArray[np.int32]]:
