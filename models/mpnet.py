@@ -138,10 +138,14 @@ class MPNet(nn.Module):
         near = self.relative(self.buckets[steps[None, :] - steps[:, None] + _REACH - 1]).permute(2, 0, 1)
         return near[None] + (~mask)[:, None, None, :] * -1e9  # type: ignore[no-any-return]
 
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Map token ids (B, T) to the first layer's input (B, T, 768)."""
+        positions = torch.arange(ids.shape[1], device=ids.device) + FIRST_POSITION
+        return self.norm(self.word(ids) + self.position(positions))  # type: ignore[no-any-return]
+
     def lower(self, ids: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """Hidden states (B, T, 768) after the frozen layers of token ids (B, T)."""
-        positions = torch.arange(ids.shape[1], device=ids.device) + FIRST_POSITION
-        x: torch.Tensor = self.norm(self.word(ids) + self.position(positions))
+        x = self.embed(ids)
         for layer in self.layers[:FROZEN]:
             x = layer(x, bias, 0.0)
         return x

@@ -8,185 +8,71 @@ row is the reading of the whole.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
 
-from models import lora
-from models.agfn import squash
-from models.checkpoint import CheckpointError
-from models.mpnet import STATES, MPNet
+from models.mpnet import ENDS
+from models.text_graph import GraphError, TextGraph, build, find, put_away
+from models.text_net import TextWeights, so_far
+from models.wordpieces import read_tokenizer, tokenize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+    from tokenizers import Tokenizer
 
+    from models.text_net import TextNet
     from models.wordpieces import Tokens
 
-FORMAT = "agfn.text/1"
-WIDTH = 96
-LOG_SCALE_MIN, LOG_SCALE_MAX = -2.5, 1.0
-"""Bounds of the logarithm of the Laplace scale: a mean |error| of .08 to 2.7."""
-MAX_BYTES = 16_000_000
-MAX_HEADER_BYTES = 200_000
-MAX_RANK = 128
 BASE = "text-mpnet"
 """Name in `models.catalogue` of the encoder that the weights adapt."""
 WEIGHTS = Path(__file__).resolve().parent / "weights" / "text-mpnet.safetensors"
-ADAPTER, HEAD = "adapter.", "head."
-
-
-class TextHead(nn.Module):
-    """Mean word vectors (..., 2304) and the number of words behind each (...,) to (..., 2): location, log scale."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(STATES)
-        self.wide = nn.Linear(STATES, WIDTH)
-        self.count = nn.Parameter(torch.zeros(WIDTH))
-        self.dropout = nn.Dropout(0.1)
-        self.out = nn.Linear(WIDTH, 2)
-
-    def forward(self, mean: Tensor, count: Tensor) -> Tensor:
-        """Read mean word vectors."""
-        how_many = count.log1p().unsqueeze(-1) * self.count
-        hidden = self.dropout(nn.functional.gelu(self.wide(self.norm(mean)) + how_many))
-        location, scale = self.out(hidden).unbind(-1)
-        span = LOG_SCALE_MAX - LOG_SCALE_MIN
-        return torch.stack([squash(location), LOG_SCALE_MIN + span * torch.sigmoid(scale)], -1)
-
-
-class TextNet(nn.Module):
-    """The encoder and the head."""
-
-    def __init__(self, encoder: MPNet, head: TextHead) -> None:
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, ids: Tensor, mask: Tensor, pool: Tensor, count: Tensor) -> Tensor:
-        """Readings (B, N, 2) of token ids (B, T).
-
-        Args:
-            ids: token ids.
-            mask: (B, T) True for a real token.
-            pool: (B, N, T) weights by which each reading averages the tokens.
-            count: (B, N) how many words each reading has heard.
-        """
-        readings: Tensor = self.head(pool @ self.encoder(ids, mask), count)
-        return readings
-
-
-def so_far(tokens: Tokens) -> tuple[Tensor, Tensor]:
-    """Weights (B, N, T) of the mean of the words up to and including each, and their number (B, N)."""
-    count = torch.arange(1, tokens.words.shape[1] + 1, dtype=torch.float32)
-    return tokens.words.cumsum(1) / count[:, None], count.expand(tokens.words.shape[0], -1)
-
-
-@dataclass(frozen=True)
-class TextWeights:
-    """What training learned: the encoder's adapter, the head, and what is said about them.
-
-    `base` is the sha256 of the encoder's file that they belong to.
-    """
-
-    base: str
-    adapter: dict[str, Tensor]
-    head: dict[str, Tensor]
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    def save(self, path: Path) -> None:
-        """Write atomically, in half precision.
-
-        Raises:
-            CheckpointError: more than MAX_BYTES.
-        """
-        named = {ADAPTER + name: tensor for name, tensor in self.adapter.items()}
-        named |= {HEAD + name: tensor for name, tensor in self.head.items()}
-        header = {"format": FORMAT, "base": self.base, "training": json.dumps(self.metadata, sort_keys=True)}
-        content = save_tensors(
-            {name: tensor.detach().cpu().half().contiguous() for name, tensor in named.items()}, header
-        )
-        if len(content) > MAX_BYTES:
-            raise CheckpointError(f"{path}: {len(content)} bytes of weights, at most {MAX_BYTES} are shipped")
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(content)
-        part.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> TextWeights:
-        """Read and check a weights file; trusts nothing in it.
-
-        Raises:
-            CheckpointError: it is missing, damaged, too large or of another format.
-        """
-        content = _read(path)
-        header = _header(path, content)
-        if header.get("format") != FORMAT:
-            raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
-        try:
-            base, metadata = str(header["base"]), json.loads(header["training"])
-            tensors = load_tensors(content)
-        except (KeyError, ValueError, TypeError, RecursionError, SafetensorError) as error:
-            raise CheckpointError(f"{path}: damaged: {error}") from None
-        parts = {
-            prefix: {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            for prefix in (ADAPTER, HEAD)
-        }
-        if sum(map(len, parts.values())) != len(tensors):
-            raise CheckpointError(f"{path}: damaged: unknown tensors")
-        if not all(tensor.is_floating_point() and bool(tensor.isfinite().all()) for tensor in tensors.values()):
-            raise CheckpointError(f"{path}: damaged: a weight is not a finite number")
-        if any(min(tensor.shape, default=0) > MAX_RANK for tensor in parts[ADAPTER].values()):
-            raise CheckpointError(f"{path}: damaged: an adapter of a rank above {MAX_RANK}")
-        return cls(base, parts[ADAPTER], parts[HEAD], metadata)
-
-    def network(self, folder: Path) -> TextNet:
-        """Load the encoder of a folder with the adapter merged, and the head; in eval mode, frozen.
-
-        Raises:
-            OSError: a file of the encoder is missing.
-            ValueError: the files or the tensors are of another model.
-        """
-        head = TextHead()
-        try:
-            head.load_state_dict({name: tensor.float() for name, tensor in self.head.items()})
-        except RuntimeError as error:
-            raise ValueError(f"text head is of another model: {' '.join(str(error).split())[:200]}") from error
-        net = TextNet(MPNet.load(folder, self.adapter), head)
-        return net.requires_grad_(requires_grad=False).eval()
+_log = logging.getLogger(__name__)
 
 
 class TextLine:
     """Reads words: the location and the log scale of their sentiment, after each word. Safe to share between threads.
 
     Args:
-        network: in eval mode.
+        tokenizer: the encoder's.
+        run: maps the tokens of one text to its readings.
+        engine: `onnx` or `torch`, whichever runs it.
     """
 
-    def __init__(self, network: TextNet) -> None:
-        self._network = network
+    def __init__(self, tokenizer: Tokenizer, run: Callable[[Tokens], NDArray[np.float32]], engine: str) -> None:
+        self._tokenizer, self._run = tokenizer, run
+        self.engine = engine
 
     @classmethod
-    def load(cls, folder: Path, weights: Path = WEIGHTS) -> TextLine:
+    def load(cls, folder: Path, weights: Path = WEIGHTS, *, graphs: Path | None = None) -> TextLine:
         """Load the encoder of `folder` (`models.zoo.path(BASE)`) with the weights of a file.
+
+        Args:
+            folder: of the encoder.
+            weights: what training learned.
+            graphs: where the 8-bit graph is kept, and made when it is missing, which takes about half a minute; runs
+                three times as fast as PyTorch, which is used without this, and where no graph can be made.
 
         Raises:
             CheckpointError: the weights file is missing or damaged.
             OSError: a file of the encoder is missing.
             ValueError: the encoder or the weights are of another model.
         """
-        return cls(TextWeights.load(weights).network(folder))
+        learned = TextWeights.load(weights)
+        if graphs is not None:
+            try:
+                graph = _graph(folder, learned, graphs)
+                return cls(read_tokenizer(folder / "tokenizer.json"), graph.run, "onnx")
+            except (GraphError, OSError) as error:
+                _log.warning("the text runs on PyTorch, slower: %s", error)
+        net = learned.network(folder)
+        return cls(net.encoder.tokenizer, _by_torch(net), "torch")
 
-    @torch.inference_mode()
     def read(self, words: Sequence[str]) -> NDArray[np.float32]:
         """Read the words of one text.
 
@@ -194,38 +80,27 @@ class TextLine:
             words: normalised (`realtime.extract.text.normal_words`), at most `models.wordpieces.MAX_WORDS`.
 
         Returns:
-            (n, 2): location in [-3, 3] and log scale in [LOG_SCALE_MIN, LOG_SCALE_MAX] of the words up to and
-            including each. Row -1 is the reading of the whole; no words, no rows.
+            (n, 2): location in [-3, 3] and log scale in `models.text_net`'s bounds, of the words up to and including
+            each. Row -1 is the reading of the whole; no words, no rows.
         """
-        if not words:
-            return np.zeros((0, 2), np.float32)
-        tokens = self._network.encoder.tokenize([words])
-        made: NDArray[np.float32] = self._network(tokens.ids, tokens.mask, *so_far(tokens))[0].numpy()
+        return self._run(tokenize(self._tokenizer, [words], ENDS)) if words else np.zeros((0, 2), np.float32)
+
+
+def _graph(folder: Path, learned: TextWeights, graphs: Path) -> TextGraph:
+    """Open the graph of these weights, made first when there is none."""
+    if found := find(graphs, learned.name):
+        try:
+            return TextGraph(found, learned.name)
+        except GraphError as error:
+            _log.warning("%s; it is made anew", error)
+    graphs.mkdir(parents=True, exist_ok=True)
+    return TextGraph(put_away(build(learned.network(folder), graphs, learned.name), learned.name), learned.name)
+
+
+def _by_torch(net: TextNet) -> Callable[[Tokens], NDArray[np.float32]]:
+    @torch.inference_mode()
+    def run(tokens: Tokens) -> NDArray[np.float32]:
+        made: NDArray[np.float32] = net(tokens.ids, tokens.mask, *so_far(tokens))[0].numpy()
         return made
 
-
-def learned(net: TextNet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Tensors that training changes: the adapter's and the head's."""
-    return lora.adapter(net.encoder), {name: tensor.detach().clone() for name, tensor in net.head.state_dict().items()}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CheckpointError(f"{path}: {path.stat().st_size} bytes, at most {MAX_BYTES} are read")
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from None
-
-
-def _header(path: Path, content: bytes) -> Mapping[str, str]:
-    size = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or size > min(MAX_HEADER_BYTES, len(content) - 8):
-        raise CheckpointError(f"{path}: no safetensors file, or a header of more than {MAX_HEADER_BYTES} bytes")
-    try:
-        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise CheckpointError(f"{path}: no metadata of text weights") from None
-    if not isinstance(metadata, dict):
-        raise CheckpointError(f"{path}: no metadata of text weights")
-    return metadata
+    return run

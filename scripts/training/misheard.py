@@ -46,55 +46,53 @@ class Misheard:
 
     Args:
         vocabulary: words that may be heard in place of others.
-        rng: what chooses.
     """
 
-    def __init__(self, vocabulary: Iterable[str], rng: np.random.Generator) -> None:
-        self._rng = rng
+    def __init__(self, vocabulary: Iterable[str]) -> None:
         self._errors = (self._negation, self._first, self._alike, self._small, self._short)
         self._sounding: dict[str, list[str]] = {}
         for word in sorted(set(vocabulary)):
             if len(word) > 2:
                 self._sounding.setdefault(sound(word), []).append(word)
 
-    def __call__(self, words: Sequence[str]) -> tuple[str, ...]:
+    def __call__(self, words: Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
         """Return the words with one to three errors; at least one word is left."""
         heard = list(words)
-        for _ in range(int(self._rng.integers(1, 4))):
-            error = self._errors[int(self._rng.choice(len(self._errors), p=_SHARES))]
-            heard = error(heard) or heard
+        for _ in range(int(rng.integers(1, 4))):
+            error = self._errors[int(rng.choice(len(self._errors), p=_SHARES))]
+            heard = error(heard, rng) or heard
         return tuple(heard)
 
-    def _negation(self, words: list[str]) -> list[str]:
+    def _negation(self, words: list[str], rng: np.random.Generator) -> list[str]:
         """Lose a negation: `didn't like` becomes `like` or `did like`."""
         places = [at for at, word in enumerate(words) if word in NEGATIONS or word.endswith("n't")]
         if not places:
             return words
-        at = int(self._rng.choice(places))
-        stem = words[at].removesuffix("n't") if self._rng.random() < 0.5 else ""
+        at = int(rng.choice(places))
+        stem = words[at].removesuffix("n't") if rng.random() < 0.5 else ""
         kept = [stem] if stem and stem in {"did", "do", "does", "is", "was", "would", "could", "have"} else []
         return words[:at] + kept + words[at + 1 :]
 
-    def _first(self, words: list[str]) -> list[str]:
-        return words[int(self._rng.integers(1, 4)) :] if len(words) > 4 else words
+    def _first(self, words: list[str], rng: np.random.Generator) -> list[str]:
+        return words[int(rng.integers(1, 4)) :] if len(words) > 4 else words
 
-    def _alike(self, words: list[str]) -> list[str]:
+    def _alike(self, words: list[str], rng: np.random.Generator) -> list[str]:
         """Put a word that sounds alike in place of one of the longer ones."""
         places = [at for at, word in enumerate(words) if len(word) > 3 and word not in NEGATIONS]
         if not places:
             return words
-        at = int(self._rng.choice(places))
+        at = int(rng.choice(places))
         others = [word for word in self._sounding.get(sound(words[at]), []) if word != words[at]]
-        return [*words[:at], str(self._rng.choice(others)), *words[at + 1 :]] if others else words
+        return [*words[:at], str(rng.choice(others)), *words[at + 1 :]] if others else words
 
-    def _small(self, words: list[str]) -> list[str]:
+    def _small(self, words: list[str], rng: np.random.Generator) -> list[str]:
         places = [at for at, word in enumerate(words) if word in _SMALL]
         if len(words) < 3 or not places:
             return words
-        at = int(self._rng.choice(places))
+        at = int(rng.choice(places))
         return words[:at] + words[at + 1 :]
 
-    def _short(self, words: list[str]) -> list[str]:
+    def _short(self, words: list[str], _: np.random.Generator) -> list[str]:
         for at, pair in enumerate(itertools.pairwise(words)):
             if pair in _CONTRACTED:
                 return [*words[:at], _CONTRACTED[pair], *words[at + 2 :]]

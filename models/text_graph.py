@@ -1,0 +1,289 @@
+"""The text line as an 8-bit ONNX graph, made once on the user's machine from the fetched encoder and the weights.
+
+MPNet has channels far larger than the rest, which 8 bits for a whole tensor can't hold beside the others. So each
+linear map's input is scaled by channel first, and its weights by the inverse (SmoothQuant, Xiao et al., 2022,
+arXiv 2211.10438), by what a few sentences show. Weights have 7 bits: processors without VNNI add products of 8 in 16
+bits, which overflow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the customary name
+
+from models.mpnet import DEPTHS, DIM, HEADS, Layer
+from models.text_net import so_far
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from models.text_net import TextNet
+    from models.wordpieces import Tokens
+
+FORMAT = "agfn.text.onnx/1"
+OPSET = 17
+SMOOTHING = 0.7
+"""Share of an outlier that moves from the input into the weights."""
+TOLERANCE = 0.35
+"""Largest difference of a location or log scale from PyTorch's that is put up with."""
+KEPT = 4
+"""Graphs of other weights that stay beside the newest."""
+PROBES = tuple(
+    line.split()
+    for line in (
+        "it",
+        "i thought the movie was",
+        "it was the best of times it was the worst of times",
+        "i really did not like this movie at all the acting was terrible and the story made no sense",
+        "this is probably the best film i have seen this year and i would recommend it to everybody",
+        "um it's about a guy who goes to new york and he meets you know this girl",
+        "the ending was a bit disappointing but the music is absolutely gorgeous",
+        "don't waste your money on it wait for the dvd",
+        "it was okay nothing special",
+        "there are some very funny scenes with the kids",
+        "i can't believe how boring stupid and painfully slow that was",
+        "my family loved every minute of it",
+    )
+)
+"""Sentences by which the scales are found and the graph is compared with PyTorch."""
+_log = logging.getLogger(__name__)
+
+
+class GraphError(Exception):
+    """The graph cannot be made here, or is not what it should be; one line that says why."""
+
+
+class _Smoothed(nn.Module):
+    """A linear map whose input channels are scaled to a like size."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, largest: Tensor) -> None:
+        super().__init__()
+        share = largest.clamp(min=1e-5) ** SMOOTHING / weight.abs().amax(0).clamp(min=1e-5) ** (1 - SMOOTHING)
+        self.register_buffer("inverse", 1.0 / share)
+        self.register_buffer("weight", weight * share)
+        self.register_buffer("bias", bias)
+
+    inverse: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x * self.inverse, self.weight, self.bias)
+
+
+class _GraphLayer(nn.Module):
+    """A layer of MPNet for use only: query, key and value in one product."""
+
+    def __init__(self, layer: Layer, largest: dict[str, Tensor]) -> None:
+        super().__init__()
+        three = (layer.query, layer.key, layer.value)
+        weight, bias = torch.cat([one.weight for one in three]), torch.cat([one.bias for one in three])
+        self.entry = _Smoothed(weight, bias, largest["query"])
+        self.out, self.wide, self.narrow = (
+            _Smoothed(one.weight, one.bias, largest[name])
+            for name, one in (("out", layer.out), ("wide", layer.wide), ("narrow", layer.narrow))
+        )
+        self.norm_attention, self.norm_out = layer.norm_attention, layer.norm_out
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        batch, steps, _ = x.shape
+        q, k, v = self.entry(x).view(batch, steps, 3, HEADS, DIM // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
+        logits = q @ k.transpose(2, 3) * (DIM // HEADS) ** -0.5 + bias
+        mixed = (logits.softmax(-1) @ v).transpose(1, 2).reshape(batch, steps, DIM)
+        x = self.norm_attention(x + self.out(mixed))
+        return self.norm_out(x + self.narrow(F.gelu(self.wide(x))))  # type: ignore[no-any-return]
+
+
+class _Flat(nn.Module):
+    """The network for one text, without a mask."""
+
+    def __init__(self, net: TextNet) -> None:
+        super().__init__()
+        self.net = net
+        self.layers = nn.ModuleList(
+            _GraphLayer(layer, largest)
+            for layer, largest in zip(net.encoder.layers, _largest_inputs(net), strict=True)
+            if isinstance(layer, Layer)
+        )
+
+    def forward(self, ids: Tensor, pool: Tensor, count: Tensor) -> Tensor:
+        encoder = self.net.encoder
+        bias = encoder.bias(torch.ones_like(ids, dtype=torch.bool))
+        x = encoder.embed(ids)
+        read = []
+        for number, layer in enumerate(self.layers, 1):
+            x = layer(x, bias)
+            if number in DEPTHS:
+                read.append(pool @ x)
+        return self.net.head(torch.cat(read, -1), count)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _largest_inputs(net: TextNet) -> list[dict[str, Tensor]]:
+    """Largest absolute input by channel of each linear map of each layer, over the probes."""
+    found: list[dict[str, Tensor]] = [{} for _ in net.encoder.layers]
+    hooks = []
+    for seen, layer in zip(found, net.encoder.layers, strict=True):
+        for name in ("query", "out", "wide", "narrow"):
+
+            def note(
+                _: nn.Module, inputs: tuple[Tensor, ...], seen: dict[str, Tensor] = seen, name: str = name
+            ) -> None:
+                most = inputs[0].abs().amax((0, 1))
+                seen[name] = torch.maximum(seen[name], most) if name in seen else most
+
+            hooks.append(getattr(layer, name).register_forward_pre_hook(note))
+    for words in PROBES:
+        tokens = net.encoder.tokenize([words])
+        net.encoder(tokens.ids, tokens.mask)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def find(folder: Path, name: str) -> Path | None:
+    """Return the undamaged graph that was made from the weights of this name (their sha256), if there is one."""
+    for file in folder.glob(f"{_stem(name)}-*.onnx"):
+        if file.stem.endswith(_digest(file)):
+            return file
+        _log.warning("%s is damaged; it is made anew", file)
+        file.unlink(missing_ok=True)
+    return None
+
+
+def put_away(file: Path, name: str) -> Path:
+    """Give a graph the name by which it is found, which says its own sha256; the oldest of too many go."""
+    target = file.with_name(f"{_stem(name)}-{_digest(file)}.onnx")
+    file.replace(target)
+    others = sorted(target.parent.glob("text-*.onnx"), key=lambda one: one.stat().st_mtime, reverse=True)
+    for old in others[KEPT:]:
+        old.unlink(missing_ok=True)
+    return target
+
+
+def _stem(name: str) -> str:
+    return "text-" + hashlib.sha256(f"{FORMAT} {name}".encode()).hexdigest()[:16]
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def build(net: TextNet, folder: Path, name: str) -> Path:
+    """Write the graph of a network, in eval mode, to a new file of a folder and compare it with the network.
+
+    Raises:
+        OSError: it cannot be written.
+        GraphError: a package is missing, or the graph strays from the network.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        whole, small = Path(beside) / "whole.onnx", Path(beside) / "small.onnx"
+        try:
+            _export(net, whole)
+            _quantise(whole, small, name)
+        except ImportError as error:
+            raise GraphError(f"no graph can be made: {error}") from error
+        worst = stray(net, TextGraph(small, name))
+        if worst > TOLERANCE:
+            raise GraphError(f"the graph strays from PyTorch by {worst:.2f}, more than {TOLERANCE}")
+        _log.info("made a graph of %.0f MB; largest difference from PyTorch %.3f", small.stat().st_size / 1e6, worst)
+        return small.replace(folder / f".{Path(beside).name}.onnx")
+
+
+def _export(net: TextNet, to: Path) -> None:
+    tokens = net.encoder.tokenize([PROBES[2]])
+    axes = {"ids": {1: "tokens"}, "pool": {1: "words", 2: "tokens"}, "count": {1: "words"}, "readings": {1: "words"}}
+    with warnings.catch_warnings():
+        # It says that it is the old exporter, and that numbers of the configuration become constants: they are.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Flat(net).eval(),
+            (tokens.ids, *so_far(tokens)),
+            to,
+            input_names=list(axes)[:-1],
+            output_names=list(axes)[-1:],
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def _quantise(whole: Path, small: Path, name: str) -> None:
+    """Bring the linear maps and the table of words to 8 bits; the head and the bias by distance stay as they are."""
+    import onnx  # noqa: PLC0415 - only where a graph is made
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415
+
+    kept = [node.name for node in onnx.load(whole, load_external_data=False).graph.node if _stays(node.name)]
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # the quantiser advises on the root logger
+    try:
+        quantize_dynamic(
+            whole,
+            small,
+            op_types_to_quantize=["MatMul", "Gather"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=kept,
+        )
+    finally:
+        root.setLevel(level)
+    graph = onnx.load(small)
+    onnx.helper.set_model_props(graph, {"format": FORMAT, "made_from": name})
+    onnx.save(graph, small)
+
+
+def _stays(node: str) -> bool:
+    return "/head/" in node or "/relative/" in node
+
+
+class TextGraph:
+    """A graph that `build` made, run on one thread. Safe to share between threads.
+
+    Raises:
+        GraphError: it cannot be read, or was made from something else.
+    """
+
+    def __init__(self, file: Path, name: str) -> None:
+        import onnxruntime  # noqa: PLC0415 - half a second that PyTorch alone does not need
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its own exceptions have no common base but this
+            raise GraphError(f"{file} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        about = self._session.get_modelmeta().custom_metadata_map
+        if (about.get("format"), about.get("made_from")) != (FORMAT, name):
+            raise GraphError(f"{file} was made from other weights")
+
+    def run(self, tokens: Tokens) -> NDArray[np.float32]:
+        """Readings (N, 2) of one text."""
+        pool, count = so_far(tokens)
+        feed = {"ids": tokens.ids.numpy(), "pool": pool.numpy(), "count": count.numpy()}
+        made: NDArray[np.float32] = self._session.run(None, feed)[0][0]
+        return made
+
+
+@torch.inference_mode()
+def stray(net: TextNet, graph: TextGraph, texts: Sequence[Sequence[str]] = PROBES) -> float:
+    """Largest difference of any reading of the graph from the network's."""
+    worst = 0.0
+    for words in texts:
+        tokens = net.encoder.tokenize([words])
+        wanted = net(tokens.ids, tokens.mask, *so_far(tokens))[0].numpy()
+        worst = max(worst, float(np.abs(graph.run(tokens) - wanted).max()))
+    return worst
