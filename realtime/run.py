@@ -19,7 +19,7 @@ from realtime.errors import AgfnError, ModelError, UsageError
 from realtime.system.address import refuse_secret, without_addresses
 from realtime.system.logs import printable, say_error, set_up
 from realtime.system.malloc import return_freed
-from realtime.system.threads import limit_pools
+from realtime.system.threads import leave, limit_pools
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -273,4 +273,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

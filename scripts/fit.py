@@ -1,6 +1,6 @@
 """Fit the live fusion, its context and its uncertainty on held-out speakers, and write the weights file.
 
-python scripts/fit.py --folds DIR [--data ../shared/data] [--cache DIR] [--held FILE.csv] [--out FILE]
+python -m scripts.fit --folds DIR [--data ../shared/data] [--cache DIR] [--held FILE.csv] [--out FILE]
 
 Needs the tapes of scripts/features.py and, in DIR, the text line of every fold, which did not know its speakers
 (fold0.safetensors and so on, folds.json; scripts/train_head.py). Voice and face are taken over from the weights that
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace, reader_of: Callable[[int], Reader]) -> dict[st
     held = judged(rows, score, spread)
     uncertainty = fit(held)
     metadata = {
-        "command": "python scripts/fit.py --folds DIR --held FILE",
+        "command": "python -m scripts.fit --folds DIR --held FILE",
         "commit": _commit(),
         "clips": len(examples),
         "metrics": figures(rows, score),

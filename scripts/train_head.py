@@ -1,6 +1,6 @@
 """Train the text line's head alone, over the encoder as it is published, and cross-validate it over speakers.
 
-python scripts/train_head.py [--data ../shared/data] [--cache DIR] [--folds DIR] [--out FILE]
+python -m scripts.train_head [--data ../shared/data] [--cache DIR] [--folds DIR] [--out FILE]
 
 Minutes on one core; scripts/train_text.py tunes the upper layers too and takes longer. It learns from CMU-MOSI's
 transcripts and from what the recogniser heard of its clips (the tapes of scripts/features.py), whole and in part: the

@@ -1,6 +1,6 @@
 """Train the text line (MPNet's adapter and head) in two stages, and cross-validate it over the speakers of CMU-MOSI.
 
-python scripts/train_text.py {first,second,...} [--data ../shared/data] [--work DIR] [--recognised FILE.json] [--jobs N]
+python -m scripts.train_text {first,second,...} [--data ../shared/data] [--work DIR] [--recognised FILE.json] [--jobs N]
 
 `first` learns from phrases, sentences and comments that strangers wrote, and keeps the result in the work folder.
 `second` goes on from there with CMU-MOSI: once for each of five folds of speakers, whose weights are kept
@@ -239,7 +239,7 @@ def merge(trainer: Trainer, out: Path) -> dict[str, Any]:
     if clips := sorted(set(trainer.recognised) & set(together[SAID])):
         figures["said, of the recognised"] = figures_of({clip: together[SAID][clip] for clip in clips})
     metadata = {
-        "command": "python scripts/train_text.py first, then second",
+        "command": "python -m scripts.train_text first, then second",
         "reviews": len(trainer.reviews),
         "recipe": dict(trainer.own),
         "cross_validation": figures,

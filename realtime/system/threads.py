@@ -6,12 +6,14 @@ one stream's recogniser. AGFN (`fusion.threads`) and Whisper (`asr.threads`) hav
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,3 +67,18 @@ def started_low(make: Callable[[], T]) -> T:
     """Build what starts threads of its own, such as a model, so that they give way to all others."""
     with ThreadPoolExecutor(1, initializer=lower_priority) as thread:
         return thread.submit(make).result()
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with an exit code; at once where a thread has been left behind in native code.
+
+    Python would stop such a thread in the middle of a C++ frame as soon as it asks for the interpreter, and the process
+    would end with SIGABRT after its work is done.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)

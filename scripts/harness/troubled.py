@@ -7,12 +7,12 @@ hangs goes on to hang when the line is gone, until there is one that says `STAGE
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from realtime import run
+from realtime.system.threads import leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,4 +54,4 @@ def main() -> int:
     return run.main()
 
 
-sys.exit(main())
+leave(main())
