@@ -131,22 +131,37 @@ class Trainer:
         rows = csv_videos(self.data)
         return folds_of([item.video for item in self.reviews], rows, FOLDS)
 
-    def epochs(self, seed: int) -> list[list[Sentence]]:
-        """All reviews as they are heard in each epoch: as said, as recognised, or with invented errors."""
+    def epochs(self, seed: int) -> list[list[list[Sentence]]]:
+        """What is made of each review in each epoch: as said, as recognised, or with invented errors; and a beginning.
+
+        A beginning keeps the label: so much is still open after a few words.
+        """
         course = Course(**self.own["second"])
         misheard = Misheard(vocabulary(item.said for item in self.reviews))
         out = []
         for epoch in range(course.epochs):
-            # Each review has luck of its own, so that one more recognition changes no other.
-            rngs = [np.random.default_rng([seed, epoch, zlib.crc32(item.clip.encode())]) for item in self.reviews]
-            pairs = zip(self.reviews, rngs, strict=True)
-            out.append([heard(choice(item, rng), misheard, course.misheard, rng) for item, rng in pairs])
+            made = []
+            for item in self.reviews:
+                # Each review has luck of its own, so that one more recognition changes no other.
+                rng = np.random.default_rng([seed, epoch, zlib.crc32(item.clip.encode())])
+                texts = [heard(choice(item, rng), misheard, course.misheard, rng)]
+                if len(item.said.words) >= 4 and rng.random() < self.own["beginnings"]:
+                    texts.append(Sentence(item.said.words[: int(rng.integers(1, 5))], item.said.label))
+                made.append(texts)
+            out.append(made)
         return out
+
+    @cached_property
+    def fragments(self) -> list[Sentence]:
+        """Rated fragments of the first stage, that the second must not forget."""
+        return first_stage(self.data, self.settings, {"longest": 3, "fragments": self.own["fragments"]})
 
     def prepare(self) -> None:
         """Compute the states that all folds need, once."""
         learner = self.learner("second")
-        texts = {item.words for seed in range(self.own["seeds"]) for epoch in self.epochs(seed) for item in epoch}
+        epochs = [epoch for seed in range(self.own["seeds"]) for epoch in self.epochs(seed)]
+        texts = {one.words for epoch in epochs for made in epoch for one in made}
+        texts |= {one.words for one in self.fragments}
         texts |= {item.said.words for item in self.reviews}
         texts |= {one.words for item in self.reviews for one in item.recognised.values()}
         learner.states.ensure(texts, lambda done, total: say(f"states {done}/{total}") if done else None)
@@ -160,7 +175,10 @@ class Trainer:
         known = [self.folds[item.video] != fold for item in self.reviews]
         runs = []
         for seed in range(self.own["seeds"]):
-            epochs = [[item for item, at in zip(epoch, known, strict=True) if at] for epoch in self.epochs(seed)]
+            epochs = [
+                [one for made, at in zip(epoch, known, strict=True) if at for one in made] + self.fragments
+                for epoch in self.epochs(seed)
+            ]
             learner.restore(self.first_learned())
             fit(learner, epochs, Course(**self.own["second"], seed=seed), say)
             runs.append(learner.learned())
