@@ -1,9 +1,9 @@
 """The text line as an 8-bit ONNX graph, made once on the user's machine from the fetched encoder and the weights.
 
-MPNet has channels far larger than the rest, which 8 bits for a whole tensor can't hold beside the others. So each
-linear map's input is scaled by channel first, and its weights by the inverse (SmoothQuant, Xiao et al., 2022,
-arXiv 2211.10438), by what a few sentences show. Weights have 7 bits: processors without VNNI add products of 8 in 16
-bits, which overflow.
+A few channels of MPNet, and a few tokens, are far larger than the rest, and 8 bits for a whole tensor can't hold them
+beside the others. So the input of each linear map is scaled by channel, and its weights by the inverse (SmoothQuant,
+Xiao et al., 2022, arXiv 2211.10438), by what a few sentences show; and by token, by the largest that is in it. Weights
+are unsigned: those with a sign overflow on processors without VNNI.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT = "agfn.text.onnx/1"
 OPSET = 17
-SMOOTHING = 0.7
+SMOOTHING = 0.5
 """Share of an outlier that moves from the input into the weights."""
 TOLERANCE = 0.35
 """Largest difference of a location or log scale from PyTorch's that is put up with."""
@@ -65,7 +65,7 @@ class GraphError(Exception):
 
 
 class _Smoothed(nn.Module):
-    """A linear map whose input channels are scaled to a like size."""
+    """A linear map whose input is scaled to a like size, by channel and by token."""
 
     def __init__(self, weight: Tensor, bias: Tensor, largest: Tensor) -> None:
         super().__init__()
@@ -79,7 +79,9 @@ class _Smoothed(nn.Module):
     bias: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x * self.inverse, self.weight, self.bias)
+        x = x * self.inverse
+        largest = x.abs().amax(-1, keepdim=True)
+        return F.linear(x / largest, self.weight) * largest + self.bias
 
 
 class _GraphLayer(nn.Module):
@@ -187,13 +189,14 @@ def build(net: TextNet, folder: Path, name: str) -> Path:
         OSError: it cannot be written.
         GraphError: a package is missing, or the graph strays from the network.
     """
+    try:
+        import onnx  # noqa: F401, PLC0415 - asked for before a long work; PyTorch's exporter needs it too
+    except ImportError as error:
+        raise GraphError(f"no graph can be made: {error}") from error
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         whole, small = Path(beside) / "whole.onnx", Path(beside) / "small.onnx"
-        try:
-            _export(net, whole)
-            _quantise(whole, small, name)
-        except ImportError as error:
-            raise GraphError(f"no graph can be made: {error}") from error
+        _export(net, whole)
+        _quantise(whole, small, name)
         worst = stray(net, TextGraph(small, name))
         if worst > TOLERANCE:
             raise GraphError(f"the graph strays from PyTorch by {worst:.2f}, more than {TOLERANCE}")
@@ -234,8 +237,7 @@ def _quantise(whole: Path, small: Path, name: str) -> None:
             small,
             op_types_to_quantize=["MatMul", "Gather"],
             per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
+            weight_type=QuantType.QUInt8,
             nodes_to_exclude=kept,
         )
     finally:

@@ -1,11 +1,13 @@
 """Train the text line (MPNet's adapter and head) in two stages, and cross-validate it over the speakers of CMU-MOSI.
 
-python scripts/train_text.py {first,second} [--data ../shared/data] [--work DIR] [--recognised FILE.json] [--jobs N]
+python scripts/train_text.py {first,second,...} [--data ../shared/data] [--work DIR] [--recognised FILE.json] [--jobs N]
 
 `first` learns from phrases, sentences and comments that strangers wrote, and keeps the result in the work folder.
 `second` goes on from there with CMU-MOSI: once for each of five folds of speakers, whose weights are kept
 (fold0.safetensors ..., folds.json) and judged on the speakers they do not know, on true words and on what recognisers
 heard; and once on all, for the weights that are shipped. --recognised is a file of {clip: {kind of recognition: text}}.
+`prepare`, `fold` and `merge` are the parts of `second`, and `first --side 0/3` is a third of the first stage, for
+several processes side by side.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from models.textline import BASE, WEIGHTS
 from scripts.training.adapt import Sentence, sentence
 from scripts.training.misheard import Misheard
 from scripts.training.sentences import first_stage, spoken_reviews, sst, vocabulary
-from scripts.training.textline import Course, Learned, Learner, average, fit, folds_of, judged, weights
+from scripts.training.textline import Course, Learned, Learner, Side, average, fit, folds_of, judged, weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +82,7 @@ class Trainer:
         """A text line at its beginning; the states of the frozen layers are kept under a name."""
         return Learner(zoo.path(BASE), self.work / f"{states}.npz", self.own["rank"])
 
-    def first(self) -> dict[str, float]:
+    def first(self, side: Side) -> dict[str, float]:
         """Train and keep the first stage; returns its figures on film sentences that it never saw."""
         texts = first_stage(self.data, self.settings, self.own["sizes"])
         course = Course(**self.own["first"])
@@ -92,8 +94,12 @@ class Trainer:
         learner.states.ensure(
             {item.words for item in epochs[0]}, lambda done, total: say(f"states {done}/{total}") if done else None
         )
-        learner.states.save()
-        fit(learner, epochs, course, say)
+        if not (self.work / "first.npz").exists():
+            learner.states.save()
+        side.join(self.work / "first.meeting")
+        fit(learner, epochs, course, say, side)
+        if side.rank > 0:
+            return {}
         adapter, head = learner.learned()
         named = {f"adapter.{name}": value for name, value in adapter.items()}
         save_file(named | {f"head.{name}": value for name, value in head.items()}, self.work / FIRST)
@@ -125,22 +131,37 @@ class Trainer:
         rows = csv_videos(self.data)
         return folds_of([item.video for item in self.reviews], rows, FOLDS)
 
-    def epochs(self, seed: int) -> list[list[Sentence]]:
-        """All reviews as they are heard in each epoch: as said, as recognised, or with invented errors."""
+    def epochs(self, seed: int) -> list[list[list[Sentence]]]:
+        """What is made of each review in each epoch: as said, as recognised, or with invented errors; and a beginning.
+
+        A beginning keeps the label: so much is still open after a few words.
+        """
         course = Course(**self.own["second"])
         misheard = Misheard(vocabulary(item.said for item in self.reviews))
         out = []
         for epoch in range(course.epochs):
-            # Each review has luck of its own, so that one more recognition changes no other.
-            rngs = [np.random.default_rng([seed, epoch, zlib.crc32(item.clip.encode())]) for item in self.reviews]
-            pairs = zip(self.reviews, rngs, strict=True)
-            out.append([heard(choice(item, rng), misheard, course.misheard, rng) for item, rng in pairs])
+            made = []
+            for item in self.reviews:
+                # Each review has luck of its own, so that one more recognition changes no other.
+                rng = np.random.default_rng([seed, epoch, zlib.crc32(item.clip.encode())])
+                texts = [heard(choice(item, rng), misheard, course.misheard, rng)]
+                if len(item.said.words) >= 4 and rng.random() < self.own["beginnings"]:
+                    texts.append(Sentence(item.said.words[: int(rng.integers(1, 5))], item.said.label))
+                made.append(texts)
+            out.append(made)
         return out
+
+    @cached_property
+    def fragments(self) -> list[Sentence]:
+        """Rated fragments of the first stage, that the second must not forget."""
+        return first_stage(self.data, self.settings, {"longest": 3, "fragments": self.own["fragments"]})
 
     def prepare(self) -> None:
         """Compute the states that all folds need, once."""
         learner = self.learner("second")
-        texts = {item.words for seed in range(self.own["seeds"]) for epoch in self.epochs(seed) for item in epoch}
+        epochs = [epoch for seed in range(self.own["seeds"]) for epoch in self.epochs(seed)]
+        texts = {one.words for epoch in epochs for made in epoch for one in made}
+        texts |= {one.words for one in self.fragments}
         texts |= {item.said.words for item in self.reviews}
         texts |= {one.words for item in self.reviews for one in item.recognised.values()}
         learner.states.ensure(texts, lambda done, total: say(f"states {done}/{total}") if done else None)
@@ -154,7 +175,10 @@ class Trainer:
         known = [self.folds[item.video] != fold for item in self.reviews]
         runs = []
         for seed in range(self.own["seeds"]):
-            epochs = [[item for item, at in zip(epoch, known, strict=True) if at] for epoch in self.epochs(seed)]
+            epochs = [
+                [one for made, at in zip(epoch, known, strict=True) if at for one in made] + self.fragments
+                for epoch in self.epochs(seed)
+            ]
             learner.restore(self.first_learned())
             fit(learner, epochs, Course(**self.own["second"], seed=seed), say)
             runs.append(learner.learned())
@@ -213,19 +237,27 @@ def base_sha256() -> str:
     return next(file.sha256 for file in CATALOGUE[BASE].files if file.name == "model.safetensors")
 
 
-def second(trainer: Trainer, jobs: int, out: Path) -> dict[str, Any]:
-    """Run the second stage on all folds and on everyone, write the weights, and return the held-out figures."""
-    (trainer.work / "folds.json").write_text(json.dumps(trainer.folds, indent=1), encoding="utf-8")
+def second(trainer: Trainer, jobs: int) -> None:
+    """Run the second stage on all folds and on everyone."""
     trainer.prepare()
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        *parts, _ = pool.map(trainer.second, [*range(FOLDS), EVERYONE])
+        for _ in pool.map(trainer.second, [*range(FOLDS), EVERYONE]):
+            pass
+
+
+def merge(trainer: Trainer, out: Path) -> dict[str, Any]:
+    """Write the weights that everyone was heard for, with the held-out figures of all folds, and return those."""
+    (trainer.work / "folds.json").write_text(json.dumps(trainer.folds, indent=1), encoding="utf-8")
     together: dict[str, dict[str, Sequence[float]]] = {}
-    for part in parts:
+    for fold in range(FOLDS):
+        part = json.loads((trainer.work / f"held{fold}.json").read_text(encoding="utf-8"))
         for kind, readings in part.items():
             together.setdefault(kind, {}).update(readings)
     figures = {kind: figures_of(readings) for kind, readings in together.items()}
+    if clips := sorted(set(trainer.recognised) & set(together[SAID])):
+        figures["said, of the recognised"] = figures_of({clip: together[SAID][clip] for clip in clips})
     metadata = {
-        "command": " ".join(["python", "scripts/train_text.py", *sys.argv[1:]]),
+        "command": "python scripts/train_text.py first, then second",
         "reviews": len(trainer.reviews),
         "recipe": dict(trainer.own),
         "cross_validation": figures,
@@ -245,12 +277,14 @@ def save_with(file: Path, metadata: Mapping[str, Any], out: Path) -> None:
 def main() -> None:
     """Run a stage."""
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_argument("stage", choices=("first", "prepare", "second"))
+    cli.add_argument("stage", choices=("first", "second", "prepare", "fold", "merge"))
     cli.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
     cli.add_argument("--work", type=Path, default=zoo.cache().parent / "textline")
     cli.add_argument("--settings", type=Path, default=Path("configs/training.yaml"))
     cli.add_argument("--recognised", type=Path, help="what recognisers heard in the clips: {clip: {kind: text}}")
     cli.add_argument("--jobs", type=int, default=2, help="folds at a time, each on one core (default 2)")
+    cli.add_argument("--fold", type=int, default=EVERYONE, help="fold: which one (default: hold nobody out)")
+    cli.add_argument("--side", default="0/1", help="first: this process and how many there are, such as 1/3")
     cli.add_argument("--out", type=Path, default=WEIGHTS)
     args = cli.parse_args()
     torch.set_num_threads(1)
@@ -259,10 +293,17 @@ def main() -> None:
     recognised = json.loads(args.recognised.read_text(encoding="utf-8")) if args.recognised else {}
     begin_s = time.monotonic()
     trainer = Trainer(args.data, args.work, settings, recognised)
-    if args.stage == "prepare":
+    figures: dict[str, Any] = {}
+    if args.stage == "first":
+        figures = trainer.first(Side(*map(int, args.side.split("/"))))
+    elif args.stage == "prepare":
         trainer.prepare()
-        return
-    figures = trainer.first() if args.stage == "first" else second(trainer, args.jobs, args.out)
+    elif args.stage == "fold":
+        trainer.second(args.fold)
+    elif args.stage == "second":
+        second(trainer, args.jobs)
+    if args.stage in {"second", "merge"}:
+        figures = merge(trainer, args.out)
     print(json.dumps({"stage": args.stage, "minutes": round((time.monotonic() - begin_s) / 60, 1), "figures": figures}))
 
 

@@ -59,7 +59,7 @@ def goemotions(data: Path, valence: Mapping[str, float]) -> Iterator[Sentence]:
 
 
 def first_stage(data: Path, settings: Mapping[str, Mapping[str, float]], sizes: Mapping[str, int]) -> list[Sentence]:
-    """Draw the sentences and phrases of the first stage, `sizes` of each kind: no text twice."""
+    """Draw the sentences and phrases of the first stage, `sizes` of each kind, none unless told: no text twice."""
     rng = np.random.default_rng(0)
     longest = sizes["longest"]
     phrases, whole = [], []
@@ -84,7 +84,7 @@ def first_stage(data: Path, settings: Mapping[str, Mapping[str, float]], sizes: 
     chosen: dict[tuple[str, ...], Sentence] = {}
     for name, pool in pools.items():
         fits = [item for item in pool if len(item.words) <= longest]
-        for index in rng.permutation(len(fits))[: sizes[name]]:
+        for index in rng.permutation(len(fits))[: sizes.get(name, 0)]:
             chosen.setdefault(fits[index].words, fits[index])
     return list(chosen.values())
 

@@ -5,7 +5,6 @@ The location learns from the absolute error, the scale from the likelihood of a 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy.stats import spearmanr
+from torch import distributed
 
 from models import lora
-from models.mpnet import DIM, MPNet
+from models.mpnet import DIM, ENDS, MPNet
 from models.text_net import TextHead, TextNet, TextWeights
 
 if TYPE_CHECKING:
@@ -48,8 +48,31 @@ class Course:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """This process among those that train side by side: each takes its share of every batch."""
+
+    rank: int = 0
+    of: int = 1
+
+    def join(self, meeting: Path) -> None:
+        """Meet the others at a file, which must not be there before."""
+        if self.of > 1:
+            distributed.init_process_group("gloo", f"file://{meeting}", rank=self.rank, world_size=self.of)
+
+    def share(self, parameters: Sequence[torch.Tensor]) -> None:
+        """Average the gradients with the others'."""
+        if self.of == 1:
+            return
+        grads = [one.grad for one in parameters if one.grad is not None]
+        flat = torch.cat([grad.flatten() for grad in grads])
+        distributed.all_reduce(flat)
+        for grad, part in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+            grad.copy_(part.view_as(grad) / self.of)
+
+
 class States:
-    """Hidden states after the frozen layers by text, in half precision: computed once, on disk between runs.
+    """Hidden states after the frozen layers by token ids, in half precision: computed once, on disk between runs.
 
     Args:
         encoder: whose frozen layers are meant.
@@ -58,55 +81,62 @@ class States:
 
     def __init__(self, encoder: MPNet, file: Path) -> None:
         self._encoder, self._file = encoder, file
-        self._places: dict[Words, tuple[int, int]] = {}
-        self._parts: list[NDArray[np.float16]] = []
+        self._places: dict[bytes, tuple[int, int]] = {}
         self._tokens = 0
+        self._parts: list[NDArray[np.float16]] = []
         if file.exists():
             with np.load(file) as kept:
-                self._add([tuple(text.split(" ")) for text in kept["texts"]], kept["lengths"], kept["states"])
-        self._joined: NDArray[np.float16] | None = None
+                self._add(np.split(kept["ids"], np.cumsum(kept["lengths"])[:-1]), kept["states"])
 
-    def _add(self, texts: Sequence[Words], lengths: Iterable[int], states: NDArray[np.float16]) -> None:
-        for words, length in zip(texts, lengths, strict=True):
-            self._places[words] = (self._tokens, int(length))
-            self._tokens += int(length)
+    def _add(self, ids: Iterable[NDArray[np.int32]], states: NDArray[np.float16]) -> None:
+        begin = self._tokens
+        for one in ids:
+            # Twice the same would part the order of the keys from that of the states.
+            if self._places.setdefault(one.tobytes(), (self._tokens, len(one))) != (self._tokens, len(one)):
+                raise ValueError("the same text twice")
+            self._tokens += len(one)
+        if self._tokens - begin != len(states):
+            raise ValueError(f"{len(states)} states for {self._tokens - begin} tokens")
         self._parts.append(states)
-        self._joined = None
+
+    def _ids(self, texts: Sequence[Words]) -> list[NDArray[np.int32]]:
+        tokens = self._encoder.tokenize(texts)
+        return [row[real].numpy().astype(np.int32) for row, real in zip(tokens.ids, tokens.mask, strict=True)]
 
     @torch.inference_mode()
     def ensure(self, texts: Iterable[Words], told: Callable[[int, int], None] | None = None, batch: int = 32) -> None:
         """Compute what is missing; texts of one length go together, so that nothing is padded."""
-        missing = sorted({words for words in texts if words not in self._places}, key=self._pieces)
+        every = list(texts)
+        found = [ids for begin in range(0, len(every), 512) for ids in self._ids(every[begin : begin + 512])]
+        missing = sorted({ids.tobytes(): ids for ids in found if ids.tobytes() not in self._places}.values(), key=len)
         for begin in range(0, len(missing), batch):
             part = missing[begin : begin + batch]
-            tokens = self._encoder.tokenize(part)
-            lower = self._encoder.lower(tokens.ids, self._encoder.bias(tokens.mask))
-            self._add(part, tokens.mask.sum(1).tolist(), lower[tokens.mask].half().numpy())
+            ids = torch.full((len(part), len(part[-1])), ENDS.padding)
+            for row, one in zip(ids, part, strict=True):
+                row[: len(one)] = torch.from_numpy(one)
+            mask = ids != ENDS.padding
+            lower = self._encoder.lower(ids, self._encoder.bias(mask))
+            self._add(part, lower[mask].half().numpy())
             if told is not None and begin // batch % 20 == 0:
                 told(begin, len(missing))
-        if missing:
-            self._joined = np.concatenate(self._parts)
-            self._parts = [self._joined]
-
-    def _pieces(self, words: Words) -> int:
-        return len(self._encoder.tokenizer.encode(" ".join(words), add_special_tokens=False).ids)
 
     def save(self) -> None:
         """Write all to the file."""
-        texts = [" ".join(words) for words in self._places]
-        lengths = [length for _, length in self._places.values()]
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(self._file, texts=texts, lengths=lengths, states=np.concatenate(self._parts))
+        ids = np.frombuffer(b"".join(self._places), np.int32)
+        np.savez(self._file, ids=ids, lengths=[length for _, length in self._places.values()], states=self._joined())
+
+    def _joined(self) -> NDArray[np.float16]:
+        if len(self._parts) > 1:
+            self._parts = [np.concatenate(self._parts)]
+        return self._parts[0]
 
     def padded(self, texts: Sequence[Words]) -> torch.Tensor:
         """States (B, T, 768) of texts that were ensured."""
-        if self._joined is None:
-            self._joined = np.concatenate(self._parts)
-            self._parts = [self._joined]
-        places = [self._places[words] for words in texts]
+        places = [self._places[ids.tobytes()] for ids in self._ids(texts)]
         out = torch.zeros(len(places), max(length for _, length in places), DIM)
         for row, (begin, length) in enumerate(places):
-            out[row, :length] = torch.from_numpy(self._joined[begin : begin + length])
+            out[row, :length] = torch.from_numpy(self._joined()[begin : begin + length])
         return out
 
 
@@ -173,7 +203,13 @@ class Learner:
         return out
 
 
-def fit(learner: Learner, epochs: Sequence[Sequence[Sentence]], course: Course, said: Callable[[str], None]) -> None:
+def fit(
+    learner: Learner,
+    epochs: Sequence[Sequence[Sentence]],
+    course: Course,
+    said: Callable[[str], None],
+    side: Side | None = None,
+) -> None:
     """Train on the sentences of each epoch.
 
     Args:
@@ -181,30 +217,35 @@ def fit(learner: Learner, epochs: Sequence[Sequence[Sentence]], course: Course, 
         epochs: the sentences, as they are heard in each epoch.
         course: how.
         said: told of the progress.
+        side: which share of each batch is this process's; all by default.
     """
+    side = side or Side()
     rng = np.random.default_rng(course.seed)
-    torch.manual_seed(course.seed)
+    torch.manual_seed(course.seed + 1000 * side.rank)
     learner.states.ensure({item.words for epoch in epochs for item in epoch})
     net = learner.net
     groups = [
         {"params": [one for one in net.encoder.parameters() if one.requires_grad], "lr": course.lr},
         {"params": list(net.head.parameters()), "lr": course.head_lr},
     ]
+    parameters = [one for group in groups for one in group["params"]]
     optimiser = torch.optim.AdamW(groups, weight_decay=course.weight_decay)
-    steps = sum(math.ceil(len(epoch) / course.batch) for epoch in epochs)
+    steps = sum(len(batches(epoch, course.batch, rng)) for epoch in epochs)
     rates = [course.lr, course.head_lr]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, steps, pct_start=0.1, cycle_momentum=False)
     net.train()
     done, shown = 0, 0.0
     for epoch in epochs:
-        for part in batches(epoch, course.batch, rng):
+        for whole_part in batches(epoch, course.batch, rng):
+            part = whole_part[side.rank :: side.of]
             whole = torch.tensor([len(item.words) for item in part])
             middle = torch.tensor([int(rng.integers((len(item.words) + 1) // 2, len(item.words) + 1)) for item in part])
             made = learner.readings([item.words for item in part], torch.stack([whole, middle], 1))
             loss = loss_of(made, torch.tensor([item.label for item in part], dtype=torch.float32))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_([one for group in groups for one in group["params"]], 1.0)
+            side.share(parameters)
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             schedule.step()
             done += 1
@@ -226,7 +267,9 @@ def batches(sentences: Sequence[Sentence], size: int, rng: np.random.Generator) 
     """Shuffled batches of sentences of like length, so that little is padded."""
     noisy = np.array([len(item.words) for item in sentences]) * rng.uniform(0.85, 1.15, len(sentences))
     order = np.argsort(noisy)
-    parts = [[sentences[index] for index in order[begin : begin + size]] for begin in range(0, len(order), size)]
+    ends = range(0, max(1, len(order) - size // 2), size)  # a small rest goes with the last batch
+    parts = [[sentences[index] for index in order[at : at + size]] for at in ends[:-1]]
+    parts.append([sentences[index] for index in order[ends[-1] :]])
     return [parts[index] for index in rng.permutation(len(parts))]
 
 
