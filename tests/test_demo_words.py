@@ -6,7 +6,7 @@ import pytest
 
 from models import zoo
 from realtime.clock import VirtualClock
-from realtime.config.schema import Config
+from realtime.config.load import load
 from realtime.publish.messages import Sentiment
 from realtime.session.models import SharedModels
 from realtime.session.replay import OfflineRun
@@ -19,13 +19,13 @@ SAID = {  # when its last word ends, in seconds of the voice
     "spring of hope": 18.77,
     "winter of despair": 20.35,
 }
-HEARD_S = 1.0
+HEARD_S = 1.5
 """A word is committed so long after it was said, at the latest."""
 
 
 @pytest.fixture(scope="module")
 def score_at():
-    config = Config.model_validate({"streams": [{"source": str(zoo.path("demo-voice"))}]})
+    config, _ = load(sets=[f"streams=[{{name: demo, source: {zoo.path('demo-voice')}}}]"])
     clock, told = VirtualClock(), []
     parts = SharedModels(config, clock)
     OfflineRun(config, parts, clock, told.append).run(threading.Event(), 23.0)

@@ -111,18 +111,6 @@ def test_new_weights_give_an_old_session_new_scores(recorded, fuser, tmp_path, c
         assert ("other weights" in caplog.text) == said
 
 
-def test_weights_that_look_at_the_words_do_without_them_where_none_are_kept(recorded, fuser, tmp_path, caplog):
-    folder, _ = recorded
-
-    def curious(model):
-        return type(model)(replace(model.config, columns={}))
-
-    with caplog.at_level(logging.WARNING):
-        again = [json.loads(each) for each in judged(play(folder, other(fuser, tmp_path / "w.safetensors", curious)))]
-    assert "holds none: text is left out" in caplog.text
-    assert {each["modalities"]["text"]["state"] for each in again} == {"off"}
-
-
 def test_a_cut_recording_is_played_as_far_as_it_goes(recorded, fuser, tmp_path, caplog):
     folder, sent = recorded
     content = (folder / "desk.mcap").read_bytes()

@@ -118,7 +118,7 @@ def test_a_tape_is_read_as_it_was_written(tmp_path):
     items, seen = load(tmp_path / "tape.npz")
     assert seen == {"picture": [5]}
     assert [at for at, _ in items] == [7, 7, 7, 9]
-    assert items[-1][1] == tape.items[-1][1]
+    assert items[-1][1] == replace(tape.items[-1][1], ended=True), "the last one ends its utterance"
     face = items[0][1]
     assert (face.t_ns, face.found, face.faces, face.brightness) == (5, True, 2, 0.25)
 

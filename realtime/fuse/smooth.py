@@ -22,6 +22,8 @@ CLEAR = {"listening": 0.6, "partial": 1.0, "final": 0.0}
 """What a score must reach to take a side; until then it is 0: a sign that comes and goes is flicker."""
 TURN = 1.2
 """And what it must reach to change sides before the utterance has ended."""
+STEADY, STEADY_S = 0.5, 0.75
+"""Words that say less do so, too, when they have said it for so long."""
 
 
 class Smoother:
@@ -43,7 +45,8 @@ class Smoother:
         self._event_ns = -(1 << 62)
         self._strong_ns: int | None = None
         self._strong_side = 0
-        self._side = 0.0
+        self._side = self._leaning = 0.0
+        self._leaning_ns = 0
 
     def feed(self, t_ns: int, raw: float, event: Hashable = None, opinion: Opinion = "final") -> float:
         """Take the raw score of the window that ends at `t_ns` and return the smoothed one.
@@ -68,11 +71,15 @@ class Smoother:
             recent = (t_ns - self._event_ns) / 1e9 < EVENT_S
             step = 1.0 - math.exp(-gap_s / (min(EVENT_TAU_S, self._tau_s) if recent else self._tau_s))
             self._score += step * (target - self._score)
-        return self._with_side(self._score, opinion)
+        return self._with_side(t_ns, self._score, opinion)
 
-    def _with_side(self, score: float, opinion: Opinion) -> float:
+    def _with_side(self, t_ns: int, score: float, opinion: Opinion) -> float:
         least = TURN if score * self._side < 0 and opinion != "final" else CLEAR[opinion]
-        if score * self._side > 0 or abs(score) >= least:
+        leaning = math.copysign(1.0, score) if opinion == "partial" and abs(score) >= STEADY else 0.0
+        if leaning != self._leaning:
+            self._leaning, self._leaning_ns = leaning, t_ns
+        steady = leaning and (t_ns - self._leaning_ns) / 1e9 >= STEADY_S
+        if score * self._side > 0 or abs(score) >= least or steady:
             self._side = math.copysign(1.0, score) if score else 0.0
             return score
         return 0.0
