@@ -17,7 +17,7 @@ from realtime.runtime.stage import StageWorker
 from realtime.session.stream import MOST_OPEN, Stream
 from realtime.types import NS_PER_S, FaceFeatures, TextFeatures, Word
 
-SAYS = Estimate(2.0, (1.0, 3.0), 0.9, {"text": 1.0, "voice": 0.0, "face": 0.0})
+SAYS = Estimate(2.0, (1.0, 3.0), (1.5, 2.5), 1.2, {"text": 1.0, "voice": 0.0, "face": 0.0})
 
 
 @pytest.fixture
