@@ -1,6 +1,6 @@
 """The configuration: strict (unknown keys are refused and named), one way to set a thing, every value with its unit.
 
-layers.py reads it: defaults < file < environment (AGFN_FUSION__DEVICE=cpu) < --set fusion.device=cpu < options.
+load.py reads it: defaults < file < environment (AGFN_FUSION__DEVICE=cpu) < --set fusion.device=cpu < options.
 """
 
 from __future__ import annotations
