@@ -215,7 +215,7 @@ def test_a_message_is_as_a_whole_before_a_pause_or_after_it(start, monkeypatch):
     """What is remembered of the windows before is not forgotten in the middle of the next one, which would stay."""
     running = start()
     stream = running.live.streams["desk"].stream
-    inside, feed, reset = threading.Event(), stream._before.feed, stream._before.reset
+    inside, feed, reset = threading.Event(), stream._before.expect, stream._before.reset
     done = []
 
     def slow_feed(view, estimate):
@@ -229,7 +229,7 @@ def test_a_message_is_as_a_whole_before_a_pause_or_after_it(start, monkeypatch):
         done.append("reset")
         reset()
 
-    monkeypatch.setattr(stream._before, "feed", slow_feed)
+    monkeypatch.setattr(stream._before, "expect", slow_feed)
     monkeypatch.setattr(stream._before, "reset", noted_reset)
     assert inside.wait(20)
     running.live.pause("desk")

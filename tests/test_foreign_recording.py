@@ -13,6 +13,7 @@ from realtime.config.schema import Config
 from realtime.errors import AgfnError, SourceError
 from realtime.export.__main__ import TABLES, export, export_media
 from realtime.fuse.worker import WEIGHTS, Fuser
+from realtime.publish.outlet import Outlet
 from realtime.recording import contract, reader
 from realtime.recording.journal import VERSION
 from realtime.recording.reader import open_recordings
@@ -119,7 +120,7 @@ def _media(path):
 def _replay(path, fuser):
     [recording] = open_recordings(path)
     config = recorded_settings(Config(), recording)
-    RecordingReplay(config, recording, fuser, VirtualClock(), lambda _: None, fast=True).run(threading.Event())
+    RecordingReplay(config, recording, fuser, VirtualClock(), Outlet(), fast=True).run(threading.Event())
 
 
 @pytest.mark.parametrize("topic", [None, *contract.MODELS, "begin", "tick", "face", "voice", "speech", "text", "video"])

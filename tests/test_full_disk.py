@@ -92,8 +92,8 @@ class Session:
 
 def app(session, output=None, **mqtt):
     made = App.__new__(App)
-    made._config, made._session, made._output = Config.model_validate({"mqtt": mqtt}), session, output
-    made._sinks, made._overlay, made._view, made._stop, made._nobody = [], None, None, None, threading.Event()
+    made._config, made._session, made._lines = Config.model_validate({"mqtt": mqtt}), session, output
+    made._parts, made._shown, made._stop, made._nobody = [], False, None, threading.Event()
     return made
 
 

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from models import checkpoint, manifest
-from models.agfn import AGFN
 from models.calibrate import Calibration
 from models.checkpoint import CheckpointError, load
 from models.context import Context
 from models.export import beside, digest, to_onnx
+from models.live import build
 from realtime.clock import VirtualClock
 from realtime.errors import ModelError
 from realtime.extract.schema import schema_hash
@@ -48,7 +48,7 @@ def sessions(monkeypatch):
 
 def forged(weights, copy):
     """A graph of other numbers that names the hash of the weights, as anyone can write one."""
-    model = AGFN(weights.model.config).eval()
+    model = build(weights.model.config).eval()
     with torch.no_grad():
         model.load_state_dict(weights.model.state_dict())
         model.own_bias += 1.5

@@ -73,7 +73,7 @@ def test_an_adapter_of_the_upper_layers_merges_exactly():
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in parameters:
-            parameter.add_(0.02 * torch.randn_like(parameter))
+            parameter.add_(0.05 * torch.randn_like(parameter))
     tokens = trained.tokenize([WORDS])
     merged = MPNet.load(zoo.path(BASE), lora.adapter(trained))
     with torch.no_grad():

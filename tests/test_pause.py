@@ -70,7 +70,7 @@ def test_a_window_from_before_a_pause_that_is_judged_after_it_counts_no_more(des
     desk.resume()
     desk.publish(view, SAYS)
     assert desk.sent[-1].state == "paused"
-    later = desk.close_window(2 * NS_PER_S)
+    later = replace(desk.close_window(2 * NS_PER_S), opinion="final")
     desk.publish(later, replace(SAYS, raw=-2.0, interval=(-3.0, -1.0)))
     assert desk.sent[-1].score == -2.0  # no trace of the 2.0
 
@@ -90,7 +90,7 @@ def test_another_person_finds_neither_pictures_nor_score_of_the_one_before(desk)
         desk.window.saw(desk.picture, t_ns)
         desk.window.add_face(face(t_ns, 1 if tenth < 30 else 2))
         if tenth in {29, 39}:
-            view = desk.close_window(t_ns)
+            view = replace(desk.close_window(t_ns), opinion="final")
             desk.publish(view, replace(SAYS, raw=2.0 if tenth == 29 else -2.0))
     assert set(view.segments["face"].values[:, 0]) == {2.0}
     assert desk.sent[-1].score == -2.0
