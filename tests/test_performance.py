@@ -252,12 +252,12 @@ def test_a_message_does_not_wait_for_the_broker_to_acknowledge_the_one_before(mo
     """The system holds back a small packet after another, up to 40 ms, unless told not to."""
     made = []
 
-    class Noted(link.Client):
+    class Noted(link.BoundedClient):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
             made.append(self)
 
-    monkeypatch.setattr(link, "Client", Noted)
+    monkeypatch.setattr(link, "BoundedClient", Noted)
     publisher = MqttPublisher(MqttConfig(url=mosquitto.url), ["desk"], print)
     publisher.start()
     try:
