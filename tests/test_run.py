@@ -19,6 +19,7 @@ from scripts.harness.processes import need, wait_until
 MOSI = "mosi_clips/03bSnISJMiM_12.mp4"
 CREMAD = "cremad/1001_DFA_HAP_XX.flv"
 WALL_CLOCK = {"utc", "id"}
+HOPS_BEHIND = 4
 
 
 def command(*options):
@@ -112,11 +113,16 @@ def test_a_replay_is_the_same_to_the_byte_and_close_to_real_pace(clip, tmp_path)
     done = run("--source", clip, "--mqtt", "off", "--output", out)
     assert done.returncode == 0, done.stderr
     live = {message["seq"]: message["score"] for message in lines(out.read_text())}
-    both = [(message["score"], live[message["seq"]]) for message in one if message["score"] is not None]
-    both = [(fast, paced) for fast, paced in both if paced is not None]
-    assert len(both) >= len(one) // 2
+    fast = {message["seq"]: message["score"] for message in one}
+    # Words are decoded in no time there and in some here, and a score moves with them: at most HOPS_BEHIND later.
+    apart = [
+        min(abs(score - before) for back in range(HOPS_BEHIND + 1) if (before := fast.get(seq - back)) is not None)
+        for seq, score in live.items()
+        if score is not None and any(fast.get(seq - back) is not None for back in range(HOPS_BEHIND + 1))
+    ]
+    assert len(apart) >= len(one) // 2
     assert len(live) == pytest.approx(len(one), abs=1)
-    assert sum(abs(fast - paced) for fast, paced in both) / len(both) <= 0.15
+    assert sum(apart) / len(apart) <= 0.15
 
 
 @pytest.mark.models
