@@ -129,6 +129,8 @@ def test_a_tape_gives_the_windows_of_the_live_pipeline_back(clip, tmp_path):
     config = Config.model_validate({"streams": [{"source": str(clip)}]})
     clock = VirtualClock()
     parts = SharedModels(config, clock)
+    # What was said before leans the live words; a track holds the words as they were read.
+    parts.fuser.checkpoint = replace(parts.fuser.checkpoint, context=Context())
     live = []
     fuse = parts.fuser.fuse
     parts.fuser.fuse = lambda views: live.extend(views) or fuse(views)

@@ -53,7 +53,7 @@ class StageWorker(Worker):
         super().__init__(name, clock, on_event, hang_s)
         self._make, self._sink, self._coalesce = make, sink, coalesce
         self._channel = channel
-        self._lost_samples = self._refused = 0
+        self._lost_samples = 0
         self._epoch = 0
         self._paused = False
         self._flushed = threading.Event()
@@ -67,7 +67,6 @@ class StageWorker(Worker):
         except ClosedError:
             return
         except TimeoutError:
-            self._refused += 1
             log.warning("%s: no room for %.1f s, so something is lost on its way in", self.name, self.hang_s)
             return
         if isinstance(victim, Chunk | SpeechFrame):
@@ -99,9 +98,7 @@ class StageWorker(Worker):
 
     def gauge(self) -> WorkerStats:
         """Return the counts of this moment, with the channel's."""
-        stats, refused = self._channel.stats(), self._refused
-        stats = replace(stats, pushed=stats.pushed + refused, dropped=stats.dropped + refused)
-        return replace(super().gauge(), channel=stats)
+        return replace(super().gauge(), channel=self._channel.stats())
 
     def _run(self, generation: int) -> None:
         stage = self._make()
