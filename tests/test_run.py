@@ -19,7 +19,7 @@ from scripts.harness.processes import need, wait_until
 MOSI = "mosi_clips/03bSnISJMiM_12.mp4"
 CREMAD = "cremad/1001_DFA_HAP_XX.flv"
 WALL_CLOCK = {"utc", "id"}
-HOPS_BEHIND = 4
+HOPS_BEHIND = 6
 
 
 def command(*options):
