@@ -97,7 +97,7 @@ def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
         Path(path), content, listed=Path(path).parent.resolve() == manifest.SHIPPED.resolve()
     ):
         raise CheckpointError(f"{path}: {problem}; install the program again, or use weights of your own from a folder")
-    header = _header(path, content)
+    header = header_of(path, content)
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
     if header.get("schema_hash") != expected_schema_hash:
@@ -135,16 +135,21 @@ def _read(path: Path) -> bytes:
         raise CheckpointError(f"{path}: {error.strerror or error}; train with python -m scripts.train") from None
 
 
-def _header(path: Path | str, content: bytes) -> Mapping[str, str]:
+def header_of(path: Path | str, content: bytes, of: str = "AGFN weights") -> Mapping[str, str]:
+    """Return the metadata in the header of a safetensors file.
+
+    Raises:
+        CheckpointError: there is none, or it is too large; `of` says of what.
+    """
     size = int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > min(MAX_HEADER_BYTES, len(content) - 8):
         raise CheckpointError(f"{path}: no safetensors file, or a header of more than {MAX_HEADER_BYTES} bytes")
     try:
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise CheckpointError(f"{path}: no metadata of AGFN weights") from None
+        raise CheckpointError(f"{path}: no metadata of {of}") from None
     if not isinstance(metadata, dict):
-        raise CheckpointError(f"{path}: no metadata of AGFN weights")
+        raise CheckpointError(f"{path}: no metadata of {of}")
     return metadata
 
 

@@ -18,11 +18,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from models.agfn import squash
-from models.checkpoint import CheckpointError
+from models.checkpoint import CheckpointError, header_of
 from models.mpnet import STATES, MPNet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from models.wordpieces import Tokens
@@ -32,7 +31,6 @@ WIDTH = 96
 LOG_SCALE_MIN, LOG_SCALE_MAX = -2.5, 1.0
 """Bounds of the logarithm of the Laplace scale: a mean |error| of .08 to 2.7."""
 MAX_BYTES = 16_000_000
-MAX_HEADER_BYTES = 200_000
 MAX_RANK = 128
 ADAPTER, HEAD = "adapter.", "head."
 
@@ -123,7 +121,7 @@ class TextWeights:
             CheckpointError: it is missing, damaged, too large or of another format.
         """
         content = _read(path)
-        header = _header(path, content)
+        header = header_of(path, content, "text weights")
         if header.get("format") != FORMAT:
             raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
         try:
@@ -166,16 +164,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from None
-
-
-def _header(path: Path, content: bytes) -> Mapping[str, str]:
-    size = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or size > min(MAX_HEADER_BYTES, len(content) - 8):
-        raise CheckpointError(f"{path}: no safetensors file, or a header of more than {MAX_HEADER_BYTES} bytes")
-    try:
-        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise CheckpointError(f"{path}: no metadata of text weights") from None
-    if not isinstance(metadata, dict):
-        raise CheckpointError(f"{path}: no metadata of text weights")
-    return metadata

@@ -14,12 +14,13 @@ from models.agfn import AGFN, AgfnConfig
 from models.sentence import SentenceLine
 from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
-from realtime.types import MODALITIES, FaceFeatures
+from realtime.types import MODALITIES
 from scripts.training import corpora
 from scripts.training.adapt import Adapted, Sentence, Stage, average, fit, learned_names, sentence
 from scripts.training.feature_track import load as load_tape
 from scripts.training.fusion import Recipe, Sample, predict, train
 from scripts.training.held import HeldOutPredictions
+from scripts.training.live import tape_of
 from scripts.training.paths import faces_path, tape_path
 from scripts.training.windows import DIMS, absent, face_view, replay, sentence_view
 
@@ -125,7 +126,7 @@ class Trainer:
         for damage in damages:
             for example in tqdm(examples, desc=f"windows {damage}", mininterval=10, leave=False):
                 kind, _, name = damage.partition(":")
-                tape = self._tape(example, "clean" if kind == "without" else damage)
+                tape = tape_of(self.cache, example, "clean" if kind == "without" else damage)
                 if tape is None:
                     continue
                 text = None if encoder is None else TextExtractor(SentenceLine(encoder))
@@ -137,17 +138,6 @@ class Trainer:
                     )
                 found.append(Clip(example, damage, views))
         return found
-
-    def _tape(self, example: corpora.Example, damage: str) -> tuple[list[tuple[int, Any]], dict[str, list[int]]] | None:
-        paths = [tape_path(self.cache, example.corpus, example.id, part) for part in damage.split("+")]
-        if not all(path.exists() for path in paths):
-            return None
-        if len(paths) == 1:
-            return load_tape(paths[0])
-        (sound, sound_seen), (picture, picture_seen) = (load_tape(path) for path in paths)
-        items = [entry for entry in sound if not isinstance(entry[1], FaceFeatures)]
-        items += [entry for entry in picture if isinstance(entry[1], FaceFeatures)]
-        return items, {**sound_seen, "picture": picture_seen.get("picture", [])}
 
     def voice_clips(self) -> list[Clip]:
         """Return the windows of acted voices: no words are looked for in them."""
