@@ -208,7 +208,7 @@ def test_any_command_is_obeyed_or_counted_as_refused(payloads, pauses_s, caplog)
         commands.take(payload, retained=False)
         clock.advance_to(clock.now_ns() + int(pause_s * 1e9))
     assert commands.accepted + commands.refused == len(payloads)
-    assert commands._next is None or commands._next.command in {"pause", "resume"}
+    assert commands._next is None or commands._next[0].command in {"pause", "resume"}
     assert all(one_line(record.getMessage()) for record in caplog.records)
 
 

@@ -392,6 +392,23 @@ def test_a_retained_command_is_not_obeyed_by_the_embedded_broker_s_program(publi
     assert publisher.stats("desk").commands == 1
 
 
+@pytest.mark.real
+@pytest.mark.parametrize("v5", [True, False], ids=["5", "3.1.1"])
+def test_nonsense_that_a_stranger_leaves_on_the_topic_stops_no_command(mosquitto, subscribe, versioned, v5):
+    got = []
+    publisher = versioned(mosquitto, v5, on_command=lambda _, command: got.append(command.command))
+    teller = subscribe()
+
+    for number in range(8):
+        teller.say("agfn/desk/command", b"w%d" % number, retain=True)
+    wait_for(lambda: publisher.stats("desk").commands_refused >= 8)
+    teller.say("agfn/desk/command", b"resume")
+    wait_for(lambda: got)
+
+    assert got == ["resume"]
+    assert publisher.stats("desk").commands == 1
+
+
 @pytest.fixture
 def versioned():
     """Makes a publisher that speaks one version of MQTT only."""

@@ -34,35 +34,37 @@ class Commands:
         self.accepted = self.refused = 0
         self._stream, self._on_command, self._clock = stream, on_command, clock
         self._tokens, self._filled_ns = BURST, clock.now_ns()
-        self._next: Command | None = None
+        self._next: tuple[Command, bytes] | None = None
         self._ready = asyncio.Event()
         self._logged_ns: int | None = None
 
     def take(self, payload: bytes, *, retained: bool) -> None:
         """Check what arrived; what is wrong is counted and logged, never raised."""
         try:
+            command = parse_command(payload)  # first: a stranger's nonsense takes nothing from the rate of commands
             self._check_sending(retained=retained)
-            self._next = parse_command(payload)
         except UsageError as error:
             self.refused += 1
             self._warn(error)
             return
+        self._next = command, payload
         self.accepted += 1
         self._ready.set()
 
-    async def run(self, is_kept: Callable[[], Awaitable[bool]]) -> None:
+    async def run(self, is_kept: Callable[[bytes], Awaitable[bool]]) -> None:
         """Run what comes, until cancelled.
 
         Args:
-            is_kept: asked before a command is run, whether the broker keeps it for those who come later.
+            is_kept: asked with a command's payload before it is run: does the broker keep it for those who come later?
         """
         loop = asyncio.get_running_loop()
         while True:
             await self._ready.wait()
             self._ready.clear()
-            command, self._next = self._next, None
-            if command is None or await self._refuse_kept(is_kept):
+            waiting, self._next = self._next, None
+            if waiting is None or await self._refuse_kept(is_kept, waiting[1]):
                 continue
+            command = waiting[0]
             log.info("stream %s: %s, by MQTT command", self._stream, command.command)
             try:
                 await loop.run_in_executor(None, self._on_command, self._stream, command)
@@ -70,8 +72,8 @@ class Commands:
                 # Whatever goes wrong in a device must not silence the connection.
                 log.exception("stream %s: command %s failed", self._stream, command.command)
 
-    async def _refuse_kept(self, is_kept: Callable[[], Awaitable[bool]]) -> bool:
-        kept = await is_kept()
+    async def _refuse_kept(self, is_kept: Callable[[bytes], Awaitable[bool]], payload: bytes) -> bool:
+        kept = await is_kept(payload)
         if kept:
             self.accepted -= 1  # it was said to be refused when it came a second time, marked as retained
         return kept

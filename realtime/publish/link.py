@@ -219,10 +219,11 @@ class Link:
             self._kept = payload
         self._commands.take(payload, retained=message.retain)
 
-    async def _is_kept(self) -> bool:
+    async def _is_kept(self, payload: bytes) -> bool:
         """Whether the command that has just come is retained, which MQTT 3.1.1 hides from who has subscribed already.
 
-        To subscribe again brings what is retained, marked as such, before the answer to the next question.
+        To subscribe again brings what is retained, marked as such, before the answer to the next question. Something
+        else that is kept there, such as the last will of a stranger, doesn't stop a command.
         """
         if self._access.speaks_v5 or self._live is None:
             return False
@@ -233,7 +234,7 @@ class Link:
             await asyncio.sleep(SETTLE_S)
         except LOST:
             return False
-        return self._kept is not None and self._kept != known
+        return self._kept == payload != known
 
     async def _send(self, client: Client) -> None:
         while True:
