@@ -67,7 +67,7 @@ def run(device, read_s=0.3):
     items, events = [], []
     clock = MonotonicClock()
     worker = SourceWorker("camera", lambda: device, items.append, clock, events.append, open_s=1, read_s=read_s)
-    dog = Watchdog([worker], period_s=0.02)
+    dog = Watchdog([worker], MonotonicClock(), period_s=0.02)
     worker.start()
     dog.start()
     return worker, dog, items, events
@@ -384,7 +384,7 @@ def test_an_open_that_answers_after_all_leaves_the_next_one_watched():
 
     clock = MonotonicClock()
     worker = SourceWorker("camera", lambda: Slow([]), lambda _: None, clock, lambda _: None, open_s=0.3, read_s=0.3)
-    dog = Watchdog([worker], period_s=0.02)
+    dog = Watchdog([worker], MonotonicClock(), period_s=0.02)
     worker.start()
     dog.start()
     wait_until(lambda: len(opened) == 2)

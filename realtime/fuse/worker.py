@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from models.uncertainty import State
-    from realtime.clock import Clock
+    from realtime.clock import Clock, WaitingClock
     from realtime.config.schema import Config, FusionConfig
     from realtime.runtime.worker import WorkerStats
     from realtime.types import Event, Modality, Segment, WindowView
@@ -161,7 +161,7 @@ class FusionWorker(Worker):
         self,
         fuser: Fuser,
         config: FusionConfig,
-        clock: Clock,
+        clock: WaitingClock,
         streams: int,
         on_result: Callable[[WindowView, Estimate], None],
         on_event: Callable[[Event], None] = lambda _: None,
@@ -170,8 +170,9 @@ class FusionWorker(Worker):
         super().__init__("fusion", clock, lambda event: None if event.kind == "started" else on_event(event), hang_s)
         self._fuser, self._config, self._streams = fuser, config, streams
         self._on_result = on_result
-        self._channel: Channel[tuple[int, WindowView]] = Channel(Policy.DROP_OLDEST, 4 * max(streams, config.max_batch))
-        self._watchdog = Watchdog([self])
+        waiting = 4 * max(streams, config.max_batch)
+        self._channel: Channel[tuple[int, WindowView]] = Channel(Policy.DROP_OLDEST, waiting, clock)
+        self._watchdog = Watchdog([self], clock)
         self._fuse_s = 0.0
 
     def start(self) -> None:
