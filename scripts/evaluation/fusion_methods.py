@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.agfn import AGFN, AgfnConfig
+from models.agfn import AGFN, FULL, AgfnConfig
 from models.losses import LossWeights, laplace_nll
 from models.vat import vat_loss
 from scripts.evaluation.baselines import Concat, EfLstm, LateFusion, Lmf, Misa, MulT, Single, Tfn
@@ -116,9 +116,9 @@ class Method:
     is_agfn: bool = False
 
 
-def _agfn(name: str, *, vat: float = 0.1, gate: float = 0.0, **switches: Any) -> Method:  # noqa: ANN401 - config fields
-    settings = AgfnConfig(inputs={"": 1}, width=WIDTH, encoder="mean", dropout=DROPOUT)
-    settings = replace(settings, **switches)
+def _agfn(name: str, *, vat: float = 0.1, gate: float = 0.0, **switches: Any) -> Method:  # noqa: ANN401 - of Ablation
+    parts = replace(FULL, **switches)
+    settings = AgfnConfig(inputs={"": 1}, width=WIDTH, encoder="mean", dropout=DROPOUT, ablation=parts)
 
     def make(inputs: Mapping[str, int]) -> nn.Module:
         return AgfnVectors(replace(settings, inputs=dict(inputs)))
