@@ -168,7 +168,9 @@ def make() -> str:
         )
         if done.returncode:
             raise HashError(f"uv failed: {done.stderr.strip()}")
-        found = {file: digest for file, digest in _LOCKED.findall(target.read_text(encoding="utf-8")) if is_for_us(file)}
+        found = {
+            file: digest for file, digest in _LOCKED.findall(target.read_text(encoding="utf-8")) if is_for_us(file)
+        }
     if missing := pins() - {package_of(file) for file in found}:
         raise HashError("no wheel of " + ", ".join(sorted("==".join(pin) for pin in missing)))
     return "".join(f"{digest}  {file}\n" for file, digest in sorted(found.items(), key=lambda item: item[0].lower()))
