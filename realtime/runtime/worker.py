@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from realtime.clock import Ended, wait_for_s
 from realtime.errors import AgfnError
+from realtime.runtime.lag import LagMonitor
 from realtime.system.threads import name_thread
 from realtime.types import Event
 
@@ -81,6 +82,7 @@ class Worker(ABC):
         self._busy_ns = 0
         self._lost_since_ns: int | None = None
         self._logged_ns: int | None = None
+        self._lag = LagMonitor()
 
     def start(self) -> None:
         """Start the thread; one that was stopped just now is waited for in the new thread, not here."""
@@ -188,6 +190,19 @@ class Worker(ABC):
             self._on_event(Event(now_ns, self.name, "recovered", None, since_ns))
         elif self._items == 1:
             self._on_event(Event(now_ns, self.name, "started"))
+
+    def _lagged(self, lag_s: float, cause: str | None = None) -> None:
+        """Note how late a result came, and tell once that the worker is behind, once that it has caught up."""
+        now_ns, since_ns = self._clock.now_ns(), self._lag.since_ns
+        if not self._lag.feed(now_ns, lag_s):
+            return
+        if self._lag.behind:
+            if cause is None:  # else who found it has said it
+                cause = f"{self.name}: results come {lag_s:.1f} s late; free the CPU, or give it less to do"
+                log.warning("%s", cause)
+            self._on_event(Event(now_ns, self.name, "overload", cause, self._lag.since_ns))
+        else:
+            self._on_event(Event(now_ns, self.name, "recovered", None, since_ns))
 
     def _enter(self) -> None:
         self._busy_since_ns = self._clock.now_ns()
