@@ -61,6 +61,8 @@ class CameraConfig(Section):
     """How long a camera may take to open."""
     password_file: str | None = None
     """File with the password of network cameras, for rtsp://USER@HOST/ or {password}; or AGFN_CAMERA_PASSWORD."""
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    """How rtsp:// is carried: tcp loses nothing and passes firewalls; udp is for cameras that know nothing else."""
     read_timeout_s: float = Field(1.0, gt=0, le=60)
     """Without a frame for so long the camera counts as stalled and is opened again."""
 
@@ -241,8 +243,8 @@ class StreamConfig(Section):
     """Part of the topic."""
     camera: str | None = "0"
     """Index, device path, or rtsp:// or http:// URL; null for none."""
-    mic: str | None = "default"
-    """default, a device number or (part of) its name; null for none."""
+    mic: str | None = "auto"
+    """auto (a network camera's own, else the default one), default, a number or (part of) a name; null for none."""
     source: str | None = None
     """A media file, or a recording, instead of camera and microphone."""
 

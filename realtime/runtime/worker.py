@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from realtime.clock import Ended, wait_for_s
-from realtime.errors import AgfnError
+from realtime.errors import AbsentError, AgfnError
 from realtime.runtime.lag import LagMonitor
 from realtime.system.threads import name_thread
 from realtime.types import Event
@@ -167,14 +167,15 @@ class Worker(ABC):
         cause = str(error) if isinstance(error, AgfnError) else f"{self.name}: {type(error).__name__}: {error}"
         if not isinstance(error, AgfnError):
             log.debug("%s failed", self.name, exc_info=error)
-        self._fail("lost", cause)
+        # What is not there is no news half a minute later.
+        self._fail("lost", cause, again=not isinstance(error, AbsentError))
 
-    def _fail(self, kind: EventKind, cause: str) -> None:
+    def _fail(self, kind: EventKind, cause: str, *, again: bool = True) -> None:
         now_ns = self._clock.now_ns()
         if self._lost_since_ns is None:
             self._lost_since_ns = now_ns
             self._on_event(Event(now_ns, self.name, kind, cause, now_ns))
-        if self._logged_ns is None or now_ns - self._logged_ns > LOG_EVERY_S * 1e9:
+        if self._logged_ns is None or (again and now_ns - self._logged_ns > LOG_EVERY_S * 1e9):
             self._logged_ns = now_ns
             log.warning("%s", cause)
 
