@@ -236,6 +236,31 @@ class MetricsConfig(Section):
     """Port of /metrics; 0 takes a free one, null switches it off."""
 
 
+class LslConfig(Section):
+    """Lab Streaming Layer."""
+
+    enabled: bool = False
+    """Whether the streams are LSL outlets, too (needs pylsl)."""
+    scope: Literal["machine", "network"] = "machine"
+    """machine: found from this machine only; network: as LSL's own lsl_api.cfg says, by default by everyone there."""
+    session: str = Field("default", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """LSL session of scope machine; programs of another session do not find the streams."""
+
+
+class OscConfig(Section):
+    """Open Sound Control."""
+
+    address: str | None = Field(None, pattern=r"^([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}$")
+    """HOST:PORT that gets a bundle every hop; null sends none."""
+
+    @field_validator("address")
+    @classmethod
+    def _a_port(cls, address: str | None) -> str | None:
+        if address is not None and not 0 < int(address.rpartition(":")[2]) <= 65535:
+            raise ValueError("the port must be 1 to 65535")
+        return address
+
+
 class StreamConfig(Section):
     """One person: a camera and a microphone, or a file with sound and picture."""
 
@@ -272,6 +297,8 @@ class Config(Section):
     dashboard: DashboardConfig = DashboardConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     metrics: MetricsConfig = MetricsConfig()
+    lsl: LslConfig = LslConfig()
+    osc: OscConfig = OscConfig()
     streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1, max_length=64)
 
     @field_validator("streams")
