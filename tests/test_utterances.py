@@ -28,7 +28,7 @@ def transcript(at_s, committed=(), tentative=(), **more):
 
 
 def said(spoken):
-    return " ".join(word.text for word in spoken.words)
+    return " ".join(word.text for word in spoken.present.words)
 
 
 FIRST, SECOND = "it was the best of times.", "it was the worst of times."
@@ -36,7 +36,7 @@ FIRST, SECOND = "it was the best of times.", "it was the worst of times."
 
 def test_nothing_said_is_listening():
     found = Utterances().feed(transcript(1))
-    assert (found.words, found.state, found.ended) == ((), "listening", ())
+    assert (found.present.words, found.state, found.ended) == ((), "listening", ())
 
 
 def test_a_sentence_is_partial_until_its_last_word_is_committed():
@@ -71,7 +71,7 @@ def test_a_few_words_are_heard_with_those_before_them_and_more_stand_for_themsel
     assert joined.state == "final", "the sentence before is whole, and what follows says nothing yet"
     alone = stream.feed(transcript(5, words("it was the worst of", 2.2)))
     assert said(alone) == "it was the worst of"
-    assert [len(part) for part in alone.ended] == [6]
+    assert [len(part.words) for part in alone.ended] == [6]
 
 
 def test_what_is_only_tentative_ends_no_utterance():
@@ -87,7 +87,7 @@ def test_after_a_long_pause_a_single_word_stands_alone_and_the_sentence_before_i
     stream.feed(transcript(2, words(FIRST, 0), ended=True))
     found = stream.feed(transcript(CONTEXT_S + 10, words("No.", CONTEXT_S + 9), utterance=1))
     assert said(found) == "No."
-    assert [len(part) for part in found.ended] == [6]
+    assert [len(part.words) for part in found.ended] == [6]
 
 
 def test_words_of_long_ago_are_no_utterance_any_more():
