@@ -205,7 +205,7 @@ def test_the_text_stage_judges_the_reading_and_keeps_words_and_rows():
     (first,) = extractor.feed(transcript(2, words("it was bad", 0), ended=True))
     (second,) = extractor.feed(reading("it was not so bad", 0))
     assert second.words == first.words
-    assert [word.text for word in second.read] == "it was not so bad".split()
+    assert [word.text for word in second.read] == ["it", "was", "not", "so", "bad"]
     assert first.values[:, 0].tolist() == [1, 2, 3]
     assert second.values[:, 0].tolist() == [1, 2, 5]
     assert second.t_ns == first.t_ns

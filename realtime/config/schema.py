@@ -113,8 +113,7 @@ class AsrConfig(Section):
     buffer_s: float = Field(7.0, ge=3, le=28)
     """Longest sound that is decoded at once; must leave a second of margin in the context."""
     reading_model: str = "auto"
-    """Reads every utterance once more when it has ended, for the score: a model as above, or off; auto is base where
-    words come from tiny or tiny.en."""
+    """Reads each ended utterance again for the score: none, a model as above, or auto (base after tiny and tiny.en)."""
 
     @model_validator(mode="after")
     def _buffer_fits(self) -> AsrConfig:
@@ -127,7 +126,7 @@ class AsrConfig(Section):
         """Name of the model that reads again; None for none."""
         if self.reading_model == "auto":
             return READS_BETTER.get(self.model)
-        return None if self.reading_model == "off" else self.reading_model
+        return None if self.reading_model == "none" else self.reading_model
 
 
 class TextConfig(Section):

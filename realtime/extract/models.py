@@ -93,7 +93,7 @@ class Extractors(ABC):
     def reader_again(self, clock: Clock) -> Reader:
         """Return what reads utterances again, over the shared model."""
         if self._reading is None:
-            raise ModelError("asr.reading_model is off: nothing is read again")
+            raise ModelError("asr.reading_model is none: nothing is read again")
         language = self._config.asr.language
         return reading.Reader(self._reading, clock, None if language == "auto" else language)
 
