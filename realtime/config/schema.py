@@ -87,6 +87,10 @@ class FaceConfig(Section):
     """Time constant of the running baseline that is subtracted from the blendshapes."""
 
 
+READS_BETTER = {"tiny": "base", "tiny.en": "base"}
+"""What reads an utterance again after which model, if nothing else is said."""
+
+
 class AsrConfig(Section):
     """The recogniser (faster-whisper, incremental)."""
 
@@ -110,12 +114,21 @@ class AsrConfig(Section):
     """Sound the encoder sees, padded with silence; Whisper's own is 30."""
     buffer_s: float = Field(7.0, ge=3, le=28)
     """Longest sound that is decoded at once; must leave a second of margin in the context."""
+    reading_model: str = "auto"
+    """Reads each ended utterance again for the score: none, a model as above, or auto (base after tiny and tiny.en)."""
 
     @model_validator(mode="after")
     def _buffer_fits(self) -> AsrConfig:
         if self.buffer_s > self.context_s - 1:
             raise ValueError(f"asr.buffer_s {self.buffer_s} must be at most asr.context_s - 1 = {self.context_s - 1}")
         return self
+
+    @property
+    def reads_with(self) -> str | None:
+        """Name of the model that reads again; None for none."""
+        if self.reading_model == "auto":
+            return READS_BETTER.get(self.model)
+        return None if self.reading_model == "none" else self.reading_model
 
 
 class TextConfig(Section):
