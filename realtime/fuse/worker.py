@@ -199,16 +199,17 @@ class FusionWorker(Worker):
     def _run(self, generation: int) -> None:
         while self._current(generation):
             try:
-                views = self._gather()
+                waited = self._gather()
             except ClosedError:
                 return
-            for begin in range(0, len(views), self._config.max_batch):
-                self._work(generation, views[begin : begin + self._config.max_batch])
+            for begin in range(0, len(waited), self._config.max_batch):
+                self._work(generation, waited[begin : begin + self._config.max_batch])
 
-    def _work(self, generation: int, views: list[WindowView]) -> None:
+    def _work(self, generation: int, waited: list[tuple[int, WindowView]]) -> None:
         if not self._current(generation):
             return
         self._enter()
+        views = [view for _, view in waited]
         estimates = self._estimate(generation, views)
         for view, estimate in zip(views, estimates or [NOTHING] * len(views), strict=True):
             if not self._current(generation):
@@ -219,8 +220,9 @@ class FusionWorker(Worker):
             if estimates:
                 self._fuse_s = estimates[0].fuse_s
                 self._delivered(views[-1].end_ns)
+                self._lagged((self._clock.now_ns() - waited[-1][0]) / 1e9)
 
-    def _gather(self) -> list[WindowView]:
+    def _gather(self) -> list[tuple[int, WindowView]]:
         waiting = self._channel.pop_all()
         full = min(self._streams, self._config.max_batch)
         deadline_ns = waiting[0][0] + int(self._config.max_wait_ms * 1e6)
@@ -229,7 +231,7 @@ class FusionWorker(Worker):
                 waiting += self._channel.pop_all(left_s)
             except (TimeoutError, ClosedError):
                 break
-        return [view for _, view in waiting]
+        return waiting
 
     def _hand_on(self, view: WindowView, estimate: Estimate) -> None:
         try:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from realtime.clock import Ended, wait_for_s
-from realtime.errors import AgfnError
+from realtime.errors import AbsentError, AgfnError
+from realtime.runtime.lag import LagMonitor
 from realtime.system.threads import name_thread
 from realtime.types import Event
 
@@ -81,6 +82,7 @@ class Worker(ABC):
         self._busy_ns = 0
         self._lost_since_ns: int | None = None
         self._logged_ns: int | None = None
+        self._lag = LagMonitor()
 
     def start(self) -> None:
         """Start the thread; one that was stopped just now is waited for in the new thread, not here."""
@@ -165,14 +167,15 @@ class Worker(ABC):
         cause = str(error) if isinstance(error, AgfnError) else f"{self.name}: {type(error).__name__}: {error}"
         if not isinstance(error, AgfnError):
             log.debug("%s failed", self.name, exc_info=error)
-        self._fail("lost", cause)
+        # What is not there is no news half a minute later.
+        self._fail("lost", cause, again=not isinstance(error, AbsentError))
 
-    def _fail(self, kind: EventKind, cause: str) -> None:
+    def _fail(self, kind: EventKind, cause: str, *, again: bool = True) -> None:
         now_ns = self._clock.now_ns()
         if self._lost_since_ns is None:
             self._lost_since_ns = now_ns
             self._on_event(Event(now_ns, self.name, kind, cause, now_ns))
-        if self._logged_ns is None or now_ns - self._logged_ns > LOG_EVERY_S * 1e9:
+        if self._logged_ns is None or (again and now_ns - self._logged_ns > LOG_EVERY_S * 1e9):
             self._logged_ns = now_ns
             log.warning("%s", cause)
 
@@ -188,6 +191,19 @@ class Worker(ABC):
             self._on_event(Event(now_ns, self.name, "recovered", None, since_ns))
         elif self._items == 1:
             self._on_event(Event(now_ns, self.name, "started"))
+
+    def _lagged(self, lag_s: float, cause: str | None = None) -> None:
+        """Note how late a result came, and tell once that the worker is behind, once that it has caught up."""
+        now_ns, since_ns = self._clock.now_ns(), self._lag.since_ns
+        if not self._lag.feed(now_ns, lag_s):
+            return
+        if self._lag.behind:
+            if cause is None:  # else who found it has said it
+                cause = f"{self.name}: results come {lag_s:.1f} s late; free the CPU, or give it less to do"
+                log.warning("%s", cause)
+            self._on_event(Event(now_ns, self.name, "overload", cause, self._lag.since_ns))
+        else:
+            self._on_event(Event(now_ns, self.name, "recovered", None, since_ns))
 
     def _enter(self) -> None:
         self._busy_since_ns = self._clock.now_ns()

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from realtime.capture.adapt import AnalysisRate
+from realtime.capture.names import hears_camera, is_url, microphone_of
+from realtime.capture.network import NO_PICTURE_S, NetworkCamera, Picture, Sound
 from realtime.capture.player import FilePlayer
 from realtime.fuse.worker import FusionWorker
 from realtime.pipeline import connect, tapped
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from realtime.clock import WaitingClock
     from realtime.config.schema import Config, StreamConfig
     from realtime.fuse.worker import Estimate
+    from realtime.pipeline import Inlets
     from realtime.publish.messages import PublisherHealth, RecordingHealth
     from realtime.publish.outlet import Outlet
     from realtime.runtime.worker import WorkerStats
@@ -107,21 +110,41 @@ class LiveStream:
                 on_event=self.stream.event,
             )
             return
-        if stream.camera is not None:
-            address = stream.camera
+        self._open_devices(devices, config, stream, inlets, rate)
+
+    def _open_devices(
+        self, devices: Devices, config: Config, stream: StreamConfig, inlets: Inlets, rate: AnalysisRate
+    ) -> None:
+        """Have camera and microphone opened once the stages are ready."""
+        clock, address, mic = self._clock, stream.camera, microphone_of(stream)
+        network = None
+        if address is not None and is_url(address):
+            network = NetworkCamera(address, config.camera, clock, sound=hears_camera(stream))
+        if address is not None:
             self.runner.source(
                 "camera",
-                lambda: devices.camera(address, config.camera, clock, rate),
+                lambda: (
+                    devices.camera(address, config.camera, clock, rate)
+                    if network is None
+                    else Picture(network, rate, self.stream.event, rate.comes_late)
+                ),
                 inlets.picture,
-                open_s=config.camera.open_timeout_s + 1.0,
-                read_s=config.camera.read_timeout_s + 1.0,
+                open_s=(1 if network is None else 2) * config.camera.open_timeout_s + 1.0,
+                read_s=(config.camera.read_timeout_s if network is None else NO_PICTURE_S) + 1.0,
                 least_hz=min(SLOW_BELOW_FPS, config.camera.max_fps / 2, config.camera.idle_fps / 1.6),
             )
-        if stream.mic is not None:
-            name = stream.mic
+        if network is not None and hears_camera(stream):
             self.runner.source(
                 "microphone",
-                lambda: devices.microphone(name, config.microphone, clock),
+                lambda: Sound(network, config.microphone),
+                inlets.sound,
+                open_s=2 * config.camera.open_timeout_s + 1.0,
+                read_s=config.microphone.read_timeout_s + 1.0,
+            )
+        elif mic is not None:
+            self.runner.source(
+                "microphone",
+                lambda: devices.microphone(mic, config.microphone, clock),
                 inlets.sound,
                 open_s=5.0,
                 read_s=config.microphone.read_timeout_s + 1.0,
