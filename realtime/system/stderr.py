@@ -87,8 +87,8 @@ LONGEST_S = 10.0
 class _Aside:
     """Standard error set aside into a file, once for all who ask for it at the same time.
 
-    Some native libraries set it aside themselves for a while. One that does so in here puts back what it found, which may
-    have ended by then: so whoever leaves puts the right one back once more.
+    Some native libraries set it aside themselves for a while. One that does so in here puts back what it found, which
+    may have ended by then: so whoever leaves puts the right one back once more.
     """
 
     def __init__(self) -> None:
