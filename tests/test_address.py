@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from realtime.capture.camera import Camera
 from realtime.capture.names import device_names
+from realtime.capture.network import NetworkCamera, Sound
 from realtime.clock import MonotonicClock
 from realtime.config.load import load, to_yaml
-from realtime.config.schema import CameraConfig, Config, StreamConfig
+from realtime.config.schema import CameraConfig, Config, MicrophoneConfig, StreamConfig
 from realtime.errors import DeviceError, UsageError
 from realtime.run import main, options, parser
 from realtime.system.address import may_hold_secret, public_address, with_password
@@ -141,7 +142,8 @@ def test_a_password_file_that_is_none_is_said_before_anything_slow(tmp_path, cap
 
 
 def test_a_password_that_is_gone_later_is_a_device_that_fails(tmp_path):
-    camera = Camera("rtsp://a@127.0.0.1:9/x", CameraConfig(password_file=str(tmp_path / "gone")), MonotonicClock())
+    config = CameraConfig(password_file=str(tmp_path / "gone"))
+    camera = Sound(NetworkCamera("rtsp://a@127.0.0.1:9/x", config, MonotonicClock(), sound=True), MicrophoneConfig())
     with pytest.raises(DeviceError, match="password_file"):
         camera.open()
 
