@@ -14,7 +14,7 @@ changes.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -82,15 +82,9 @@ class LiveAGFN(AGFN):
             pooled.append(vector)
         used = torch.stack(on, 1)
         own_score, own_spread, h = torch.stack(scores, 1) * used, torch.stack(spreads, 1), torch.stack(pooled, 1)
-        entropy = laplace_entropy(own_spread)
-        logits = self.gate_bias - entropy / self.config.tau + self.exponent.abs() * log_trust(trust * used)
-        weights = masked_softmax(logits, used)
         said = torch.tensor([name == self.config.given for name in self.config.inputs], device=trust.device)
-        leads = (used & said).any(-1)
-        share = torch.where(leads.unsqueeze(-1) & said, torch.ones_like(weights), weights)
-        score = ((share * own_score).sum(-1)).clamp(-LIMIT, LIMIT)
-        apart = (weights * (own_score - score.unsqueeze(-1)).abs()).sum(-1)
-        spread = ((weights * own_spread).sum(-1) + apart).clamp(*SPREAD_RANGE)
+        logits = self.gate_bias + self.exponent.abs() * log_trust(trust * used)
+        score, spread, weights, entropy = fuse(own_score, own_spread, used, logits, said, self.config.tau)
         present = used.any(-1)
         return AgfnOutput(
             score=score * present,
@@ -106,6 +100,36 @@ class LiveAGFN(AGFN):
             own_score=own_score,
             own_spread=own_spread,
         )
+
+
+class Fused(NamedTuple):
+    """What B windows say together: score and spread (B,), weights and entropy (B, M)."""
+
+    score: Tensor
+    spread: Tensor
+    weights: Tensor
+    entropy: Tensor
+
+
+def fuse(own_score: Tensor, own_spread: Tensor, used: Tensor, logits: Tensor, leads: Tensor, tau: float) -> Fused:
+    """Fuse the distributions of M modalities; see the head of the file.
+
+    Args:
+        own_score: (B, M) their locations, 0 where nothing is used.
+        own_spread: (B, M) their Laplace scales.
+        used: (B, M) False for what is masked.
+        logits: (B, M) what is added to minus the entropy over tau: the biases and the reliabilities.
+        leads: (M,) True for the modality that enters at gain 1 where it is used.
+        tau: temperature of the entropy.
+    """
+    entropy = laplace_entropy(own_spread)
+    weights = masked_softmax(logits - entropy / tau, used)
+    led = (used & leads).any(-1)
+    share = torch.where(led.unsqueeze(-1) & leads, torch.ones_like(weights), weights)
+    score = ((share * own_score).sum(-1)).clamp(-LIMIT, LIMIT)
+    apart = (weights * (own_score - score.unsqueeze(-1)).abs()).sum(-1)
+    spread = ((weights * own_spread).sum(-1) + apart).clamp(*SPREAD_RANGE)
+    return Fused(score, spread, weights, entropy)
 
 
 def build(config: AgfnConfig) -> AGFN:

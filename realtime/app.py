@@ -115,6 +115,10 @@ class App:
         outlet, where = self._outlet, None
         if config.metrics.port is not None:
             self._start_metrics(config.metrics.port, names)
+        if config.lsl.enabled:
+            self._start_lsl(config, names)
+        if config.osc.address is not None:
+            self._start_osc(config.osc.address, words=config.privacy.publish_text)
         if self._mqtt is not None:
             self._mqtt.start()
             self._parts.append(self._mqtt)
@@ -140,6 +144,20 @@ class App:
         metrics = Metrics(names)
         metrics.subscribe(self._outlet)
         self._parts.append(Endpoint(metrics.registry, port))
+
+    def _start_lsl(self, config: Config, names: list[str]) -> None:
+        from realtime.sinks.lsl import LslSink  # noqa: PLC0415 - imported where asked for
+
+        sink = LslSink(config.lsl, names, config.window.hop_s, words=config.privacy.publish_text)
+        sink.subscribe(self._outlet)
+        self._parts.append(sink)
+
+    def _start_osc(self, address: str, *, words: bool) -> None:
+        from realtime.sinks.osc import OscSink  # noqa: PLC0415 - imported where asked for
+
+        sink = OscSink(address, words=words)
+        sink.subscribe(self._outlet)
+        self._parts.append(sink)
 
     def _start_homeassistant(self, config: Config, names: list[str], broker: Access) -> None:
         from realtime.homeassistant.sink import HomeAssistant  # noqa: PLC0415 - imported where asked for

@@ -179,7 +179,7 @@ def test_what_comes_just_when_a_window_is_due_comes_after_it_in_training_as_in_a
     fuser = SimpleNamespace(
         checkpoint=SimpleNamespace(context=Context()), fuse=lambda views: live.extend(views) or [NOTHING]
     )
-    parts = SimpleNamespace(fuser=fuser, face=Seen, voice=Seen, speech=Seen)
+    parts = SimpleNamespace(fuser=fuser, face=Seen, voice=Seen, speech=Seen, await_reading=lambda: None)
     OfflineRun(config, parts, clock, Outlet(), Playing(times_ns)).run(threading.Event())
     faces = [(t_ns, Seen().feed(Frame(t_ns, None))[0]) for t_ns in times_ns]
     taught = [view for view, _ in replay((faces, {"picture": times_ns}), None, config)]

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from realtime.capture.media import due_ns
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from realtime.capture.camera import Limit
     from realtime.capture.media import MediaFile
-    from realtime.clock import Clock
+    from realtime.clock import Clock, WaitingClock
     from realtime.types import Chunk, EventKind, Frame
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Playhead:
         clock: that the file is played by.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: WaitingClock) -> None:
         self._clock = clock
         self._begin_ns = clock.now_ns()
         self._paused_ns: int | None = None
@@ -239,7 +240,7 @@ class FilePlayer:
         self,
         name: str,
         media: MediaFile,
-        clock: Clock,
+        clock: WaitingClock,
         *,
         picture: Callable[[Frame], None],
         sound: Callable[[Chunk], None],
@@ -267,9 +268,9 @@ class FilePlayer:
         self.playhead.begin()
         for track in self._tracks:
             name = f"{self._name}-{track.name}"
-            threading.Thread(target=self._run, args=(track,), name=name, daemon=True).start()
+            self._clock.start(partial(self._run, track), name)
         for track in self._tracks:
-            while not track.done.wait(LOOK_NS / NS_PER_S):
+            while not self._clock.wait(track.done, self._clock.now_ns() + LOOK_NS):
                 self._watch()
         if self.playhead.stopped.is_set():
             return None

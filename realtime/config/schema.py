@@ -87,6 +87,10 @@ class FaceConfig(Section):
     """Time constant of the running baseline that is subtracted from the blendshapes."""
 
 
+READS_BETTER = {"tiny": "base", "tiny.en": "base"}
+"""What reads an utterance again after which model, if nothing else is said."""
+
+
 class AsrConfig(Section):
     """The recogniser (faster-whisper, incremental)."""
 
@@ -110,12 +114,21 @@ class AsrConfig(Section):
     """Sound the encoder sees, padded with silence; Whisper's own is 30."""
     buffer_s: float = Field(7.0, ge=3, le=28)
     """Longest sound that is decoded at once; must leave a second of margin in the context."""
+    reading_model: str = "auto"
+    """Reads each ended utterance again for the score: none, a model as above, or auto (base after tiny and tiny.en)."""
 
     @model_validator(mode="after")
     def _buffer_fits(self) -> AsrConfig:
         if self.buffer_s > self.context_s - 1:
             raise ValueError(f"asr.buffer_s {self.buffer_s} must be at most asr.context_s - 1 = {self.context_s - 1}")
         return self
+
+    @property
+    def reads_with(self) -> str | None:
+        """Name of the model that reads again; None for none."""
+        if self.reading_model == "auto":
+            return READS_BETTER.get(self.model)
+        return None if self.reading_model == "none" else self.reading_model
 
 
 class TextConfig(Section):
@@ -236,6 +249,31 @@ class MetricsConfig(Section):
     """Port of /metrics; 0 takes a free one, null switches it off."""
 
 
+class LslConfig(Section):
+    """Lab Streaming Layer."""
+
+    enabled: bool = False
+    """Whether the streams are LSL outlets, too (needs pylsl)."""
+    scope: Literal["machine", "network"] = "machine"
+    """machine: found from this machine only; network: as LSL's own lsl_api.cfg says, by default by everyone there."""
+    session: str = Field("default", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """LSL session of scope machine; programs of another session do not find the streams."""
+
+
+class OscConfig(Section):
+    """Open Sound Control."""
+
+    address: str | None = Field(None, pattern=r"^([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}$")
+    """HOST:PORT that gets a bundle every hop; null sends none."""
+
+    @field_validator("address")
+    @classmethod
+    def _a_port(cls, address: str | None) -> str | None:
+        if address is not None and not 0 < int(address.rpartition(":")[2]) <= 65535:
+            raise ValueError("the port must be 1 to 65535")
+        return address
+
+
 class StreamConfig(Section):
     """One person: a camera and a microphone, or a file with sound and picture."""
 
@@ -272,6 +310,8 @@ class Config(Section):
     dashboard: DashboardConfig = DashboardConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     metrics: MetricsConfig = MetricsConfig()
+    lsl: LslConfig = LslConfig()
+    osc: OscConfig = OscConfig()
     streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1, max_length=64)
 
     @field_validator("streams")

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from realtime.capture.adapt import AnalysisRate
-from realtime.capture.camera import Camera
-from realtime.capture.microphone import Microphone
 from realtime.capture.names import hears_camera, is_url, microphone_of
 from realtime.capture.network import NO_PICTURE_S, NetworkCamera, Picture, Sound
 from realtime.capture.player import FilePlayer
@@ -23,7 +21,8 @@ from realtime.publish.health import HealthReporter, asr_health
 from realtime.publish.messages import Sentiment
 from realtime.runtime.runner import ThreadedRunner
 from realtime.runtime.worker import LOG_EVERY_S
-from realtime.session.files import note_missing, open_media
+from realtime.session.devices import REAL
+from realtime.session.files import note_missing
 from realtime.session.inbox import Inbox, Order
 from realtime.session.recorder import recorder_of, tap_of
 from realtime.session.stream import Stream
@@ -33,13 +32,14 @@ from realtime.types import NS_PER_S, Event
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from realtime.clock import Clock
+    from realtime.clock import WaitingClock
     from realtime.config.schema import Config, StreamConfig
     from realtime.fuse.worker import Estimate
     from realtime.pipeline import Inlets
     from realtime.publish.messages import PublisherHealth, RecordingHealth
     from realtime.publish.outlet import Outlet
     from realtime.runtime.worker import WorkerStats
+    from realtime.session.devices import Devices
     from realtime.session.models import SharedModels
     from realtime.types import WindowView
 
@@ -49,7 +49,7 @@ HEALTH_EVERY_S = 1.0
 NOTHING_AFTER_S = 2.0
 END_WAIT_S = 1.0
 FLUSH_WAIT_S = 5.0
-STOP_LOOK_S = 0.1
+STOP_LOOK_NS = NS_PER_S // 10
 """While it waits for commands the tick looks so often whether it is to stop."""
 STOOD_STILL_S = 3.0
 """After so long without a tick, as in a suspended process, what the windows missed is of no use to anybody."""
@@ -65,9 +65,10 @@ class LiveStream:
         config: Config,
         stream: StreamConfig,
         parts: SharedModels,
-        clock: Clock,
+        clock: WaitingClock,
         outlet: Outlet,
         connection: Callable[[str], PublisherHealth | None],
+        devices: Devices,
     ) -> None:
         self._recorder = recorder_of(config, stream, self._not_recorded)
         self.stream = Stream(config, stream, clock, outlet, parts.fuser.checkpoint.context, self._recorder)
@@ -76,7 +77,6 @@ class LiveStream:
         self.last_seq: int | None = None
         self.runner = ThreadedRunner(clock, self.stream.event)
         self._clock = clock
-        self._file: threading.Thread | None = None
         self._player: FilePlayer | None = None
         self._final_ns: int | None = None
         rate = AnalysisRate(config.camera, clock)
@@ -98,7 +98,7 @@ class LiveStream:
             stream.name, clock, lambda: asr_health(inlets.asr()), lambda: connection(stream.name), self._recording
         )
         outlet.subscribe(self.health.saw, Sentiment, stream=stream.name)
-        if (media := open_media(stream, config)) is not None:
+        if (media := devices.media(stream, config)) is not None:
             note_missing(self.stream, media)
             self._player = FilePlayer(
                 stream.name,
@@ -109,13 +109,12 @@ class LiveStream:
                 limit=rate,
                 on_event=self.stream.event,
             )
-            self._file = threading.Thread(
-                target=self._play, args=(self._player,), name=f"{stream.name}-file", daemon=True
-            )
             return
-        self._open_devices(config, stream, inlets, rate)
+        self._open_devices(devices, config, stream, inlets, rate)
 
-    def _open_devices(self, config: Config, stream: StreamConfig, inlets: Inlets, rate: AnalysisRate) -> None:
+    def _open_devices(
+        self, devices: Devices, config: Config, stream: StreamConfig, inlets: Inlets, rate: AnalysisRate
+    ) -> None:
         """Have camera and microphone opened once the stages are ready."""
         clock, address, mic = self._clock, stream.camera, microphone_of(stream)
         network = None
@@ -125,7 +124,7 @@ class LiveStream:
             self.runner.source(
                 "camera",
                 lambda: (
-                    Camera(address, config.camera, clock, rate)
+                    devices.camera(address, config.camera, clock, rate)
                     if network is None
                     else Picture(network, rate, self.stream.event, rate.comes_late)
                 ),
@@ -145,7 +144,7 @@ class LiveStream:
         elif mic is not None:
             self.runner.source(
                 "microphone",
-                lambda: Microphone(mic, config.microphone, clock),
+                lambda: devices.microphone(mic, config.microphone, clock),
                 inlets.sound,
                 open_s=5.0,
                 read_s=config.microphone.read_timeout_s + 1.0,
@@ -158,8 +157,8 @@ class LiveStream:
     def begin(self, t0_ns: int) -> None:
         """Start the clock of the stream, and its file."""
         self.stream.begin(t0_ns)
-        if self._file is not None:
-            self._file.start()
+        if (player := self._player) is not None:
+            self._clock.start(lambda: self._play(player), f"{self.stream.name}-file")
 
     def pause(self) -> None:
         """Release the devices, or hold the file where it is: `paused` until resumed. At once, by the tick only."""
@@ -233,22 +232,25 @@ class Live:
     Args:
         config: of the process.
         parts: the models.
-        clock: the monotonic one.
+        clock: of the process; every wait of a thread of the session goes through it.
         outlet: takes each message.
         connection: figures of a stream's connection to the broker.
+        devices: what the streams take their pictures and sound from.
     """
 
     def __init__(
         self,
         config: Config,
         parts: SharedModels,
-        clock: Clock,
+        clock: WaitingClock,
         outlet: Outlet,
         connection: Callable[[str], PublisherHealth | None] = lambda _: None,
+        devices: Devices = REAL,
     ) -> None:
         self._config, self._clock, self._outlet = config, clock, outlet
         self.streams = {
-            stream.name: LiveStream(config, stream, parts, clock, outlet, connection) for stream in config.streams
+            stream.name: LiveStream(config, stream, parts, clock, outlet, connection, devices)
+            for stream in config.streams
         }
         self._fusion = FusionWorker(
             parts.fuser, config.fusion, clock, len(self.streams), self._publish, self._of_all_streams
@@ -323,11 +325,13 @@ class Live:
     def _obey_until(self, due_ns: int, stop: threading.Event) -> bool:
         """Do what is ordered until the next tick; False when it is time to stop."""
         while not stop.is_set():
-            left_s = (due_ns - self._clock.now_ns()) / 1e9
-            if (order := self._inbox.take(min(left_s, STOP_LOOK_S))) is not None:
+            now_ns = self._clock.now_ns()
+            if (order := self._inbox.take()) is not None:
                 self._obey(order)
-            elif left_s <= 0:
+            elif now_ns >= due_ns:
                 return True
+            else:
+                self._clock.wait(self._inbox, min(due_ns, now_ns + STOP_LOOK_NS))
         return False
 
     def _obey(self, order: Order) -> None:

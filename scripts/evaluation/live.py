@@ -28,7 +28,7 @@ from realtime.publish.messages import Sentiment
 from realtime.publish.outlet import Outlet
 from realtime.session.models import SharedModels
 from realtime.session.replay import OfflineRun
-from realtime.types import MODALITIES, NS_PER_S, SAMPLE_RATE_HZ, Chunk, Frame, item_end_ns
+from realtime.types import MODALITIES, NS_PER_S, SAMPLE_RATE_HZ, Chunk, Frame, Transcript, item_end_ns
 from scripts.benchmarks.words import ErrorRate
 from scripts.evaluation.published import END_S, Told, figures, over_time, rounded
 from scripts.training.damage import Damage, damaged
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from realtime.config.schema import Config
     from realtime.publish.messages import Message
-    from realtime.types import Modality, TextFeatures, Transcript, Word
+    from realtime.types import Modality, Reading, TextFeatures, Word
 
 READING = 0
 """Column of the words' features that is a sentiment."""
@@ -119,14 +119,16 @@ class Listening(TextExtractor):
 
     notes: Notes
 
-    def feed(self, item: Transcript, /) -> Iterable[TextFeatures]:
+    def feed(self, item: Transcript | Reading, /) -> Iterable[TextFeatures]:
         """Note the words that are new and what all of them say, then go on as usual."""
-        self.notes.committed.extend((item.t_ns, word) for word in item.committed)
-        if words := (*item.committed, *item.tentative):
-            self.notes.appeared.append((item.t_ns, words[0].start_ns))
+        at_ns = item_end_ns(item)
+        if isinstance(item, Transcript):
+            self.notes.committed.extend((at_ns, word) for word in item.committed)
+            if words := (*item.committed, *item.tentative):
+                self.notes.appeared.append((at_ns, words[0].start_ns))
         found = list(super().feed(item))
         for features in found:
-            self.notes.readings.append((item.t_ns, reading(features)))
+            self.notes.readings.append((at_ns, reading(features)))
         return found
 
 

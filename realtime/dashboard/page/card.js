@@ -48,7 +48,7 @@ export class Card {
       make("div", "now", this.score, make("span", "", this.label, make("br"), this.interval)),
       this.words,
       this.chart,
-      make("div", "caption", this.since, make("span", "", "score and 90 % interval")),
+      make("div", "caption", this.since, make("span", "", "score, 68 % band, 90 % whiskers")),
       make("ul", "gates", ...Object.values(this.gates).map((gate) => gate.node)),
       this.shares,
       make("div", "caption", make("span", "", "share of each gate over the same time")),
@@ -89,8 +89,9 @@ export class Card {
     put(this.score, scored ? signed(newest.score) : "–");
     this.score.dataset.tone = !scored || Math.abs(newest.score) < 0.5 ? "" : newest.score > 0 ? "positive" : "negative";
     put(this.label, scored ? newest.label ?? "" : newest.state.replaceAll("_", " "));
-    put(this.interval, scored
-      ? `90 %: ${signed(newest.low)} to ${signed(newest.high)}, confidence ${percent(newest.confidence ?? 0)}` : "");
+    const parts = [["68 %", newest.band], ["90 %", newest.interval]].filter(([, range]) => range);
+    const ranges = parts.map(([name, { low, high }]) => `${name}: ${signed(low)} to ${signed(high)}`).join(", ");
+    put(this.interval, scored ? `${ranges}, confidence ${percent(newest.confidence ?? 0)}` : "");
     this.chart.setAttribute("aria-label", `Score over time, now ${this.score.textContent} ${this.label.textContent}`);
     for (const name of GATES) this.gates[name].update(newest.gates[name]);
     this.words.hidden = !newest.committed && !newest.tentative;
