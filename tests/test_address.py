@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from realtime.capture.camera import Camera
-from realtime.capture.names import device_names
+from realtime.capture.names import device_names, hears_camera
 from realtime.capture.network import NetworkCamera, Sound
 from realtime.clock import MonotonicClock
 from realtime.config.load import load, to_yaml
@@ -56,6 +56,23 @@ def test_a_secret_in_any_place_of_an_address_is_shown_nowhere(place, secret):
     assert SECRET not in to_yaml(config, {})
     assert SECRET not in " ".join(device_names(config.streams[0], config).values())
     assert SECRET not in Camera(address, CameraConfig(), MonotonicClock()).name
+
+
+@pytest.mark.parametrize(
+    ("options_", "sound"),
+    [
+        (["--camera", "rtsp://cam.lan/live"], "microphone rtsp://cam.lan"),
+        (["--camera", "rtsp://cam.lan/live", "--mic", "default"], "microphone default"),
+        (["--camera", "rtsp://cam.lan/live", "--mic", "USB"], "microphone USB"),
+        (["--camera", "rtsp://cam.lan/live", "--no-mic"], None),
+        (["--camera", "0"], "microphone default"),
+        (["--no-camera"], "microphone default"),
+    ],
+)
+def test_the_sound_of_a_network_camera_is_its_own_unless_another_is_named_or_none(options_, sound):
+    config, _ = load(options=options(parser().parse_args(options_)))
+    assert device_names(config.streams[0], config).get("voice") == sound
+    assert hears_camera(config.streams[0]) == (sound == "microphone rtsp://cam.lan")
 
 
 @pytest.mark.parametrize(
