@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from models import checkpoint, manifest
+from models.agfn import Ablation
 from models.calibrate import Calibration
 from models.checkpoint import CheckpointError, load
 from models.context import Context
@@ -142,8 +143,7 @@ def test_a_header_that_asks_for_a_gigabyte_gets_none(weights, tmp_path):
         width=512,
         layers=8,
         inputs={f"m{n}": 4096 for n in range(16)},
-        columns={},
-        judgement={},
+        ablation=Ablation(),
     )
     header = {
         "format": checkpoint.FORMAT,
