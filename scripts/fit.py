@@ -29,9 +29,9 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from models import zoo
-from models.agfn import AgfnConfig
+from models.agfn import Ablation, AgfnConfig
 from models.calibrate import Calibration
-from models.checkpoint import EXTRA, Checkpoint, save
+from models.checkpoint import EXTRA, Checkpoint, save, state_of
 from models.live import LiveAGFN, build
 from models.metrics import all_metrics
 from models.textline import BASE, TextLine
@@ -82,20 +82,8 @@ def network(streams: Path) -> tuple[LiveAGFN, dict[str, torch.Tensor]]:
         config = AgfnConfig.from_json(file.metadata()["config"])
     tensors = load_file(streams)
     trained = build(config)
-    trained.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    shape = replace(
-        config,
-        inputs=INPUTS,
-        columns={},
-        judgement={},
-        given="text",
-        entropy="predictive",
-        tau=0.5,
-        anchor=False,
-        worth=False,
-        mig=False,
-        cross_modal=False,
-    )
+    trained.load_state_dict(state_of(tensors))
+    shape = replace(config, inputs=INPUTS, ablation=Ablation(compress=config.ablation.compress))
     model = build(shape)
     if not isinstance(model, LiveAGFN):
         raise TypeError("no live fusion")
