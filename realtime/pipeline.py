@@ -4,6 +4,7 @@ camera  --Frame--> face ------------FaceFeatures-->
 mic     --Chunk--> voice -----------VoiceFeatures-> window --WindowView--> fusion --> messages
            '-----> speech --SpeechFrame-----------> (session/ ticks)
                       '---> transcribe --Transcript--> text --TextFeatures-->
+                                 '--Utterance--> reading --Reading--^
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config.schema import Config
     from realtime.extract.asr.decode_schedule import Measures
+    from realtime.extract.asr.reading import Utterance
     from realtime.extract.asr.transcriber import Transcriber
     from realtime.extract.models import Extractors
     from realtime.fuse.window import Window
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 SPEECH_STEP = 512
 TEXT_WAIT = 8
+UTTERANCES_WAIT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,18 @@ def connect(
         heard.append(rate.heard)
     recogniser: list[Transcriber] = []
 
+    ended: Callable[[Utterance], None] | None = None
+
     def transcriber() -> Transcriber:
-        recogniser[:] = [parts.transcriber(clock)]
+        recogniser[:] = [parts.transcriber(clock, ended)]
         return recogniser[0]
 
     if config.asr.enabled:
         # A transcript is an increment: losing one would lose words, so the recogniser waits for the embedding.
         text = run.stage("text", parts.text, window.add_text, Policy.BLOCK, TEXT_WAIT)
+        if parts.reads_again:
+            # A second reading may be lost: what was heard first stays.
+            ended = run.stage("reading", lambda: parts.reader_again(clock), text, Policy.DROP_OLDEST, UTTERANCES_WAIT)
         heard.append(run.stage("transcribe", transcriber, text, Policy.DROP_OLDEST, speech_waiting, coalesce=True))
     speech = run.stage("speech", parts.speech, fan_out(*heard), Policy.DROP_OLDEST, chunks_waiting)
     return Inlets(

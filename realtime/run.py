@@ -57,7 +57,11 @@ def parser() -> argparse.ArgumentParser:
     sources.add_argument(
         "--camera", metavar="N|PATH|URL", help="camera: index, device path, rtsp:// or http:// URL (default 0)"
     )
-    sources.add_argument("--mic", metavar="default|N|NAME", help="microphone: default, number, or part of its name")
+    sources.add_argument(
+        "--mic",
+        metavar="default|N|NAME",
+        help="microphone: default, number, part of its name (default: a network camera's own)",
+    )
     sources.add_argument("--no-camera", action="store_true", help="analyse without a camera")
     sources.add_argument("--no-mic", action="store_true", help="analyse without a microphone")
     sources.add_argument("--source", metavar="FILE|DIR", help="a media file, or a recording, instead of devices")
@@ -86,6 +90,8 @@ def parser() -> argparse.ArgumentParser:
         "--remove-homeassistant", action="store_true", help="take the streams out of Home Assistant for good, and exit"
     )
     out.add_argument("--metrics", type=_port, metavar="PORT", help="serve Prometheus metrics on this port of loopback")
+    out.add_argument("--lsl", action="store_true", help="be found by Lab Streaming Layer on this machine (needs pylsl)")
+    out.add_argument("--osc", metavar="HOST:PORT", help="send Open Sound Control bundles there, one a hop")
     out.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info")
     out.add_argument("--log-format", choices=["text", "json"], default="text", help="default text")
     run = cli.add_argument_group("run")
@@ -244,6 +250,8 @@ def _services(args: argparse.Namespace) -> dict[str, Any]:
         **({"dashboard": kept} if (kept := {k: v for k, v in dashboard.items() if v is not None}) else {}),
         **({"homeassistant": {"enabled": True}} if args.homeassistant else {}),
         **({"metrics": {"port": args.metrics}} if args.metrics is not None else {}),
+        **({"lsl": {"enabled": True}} if args.lsl else {}),
+        **({"osc": {"address": args.osc}} if args.osc is not None else {}),
     }
 
 

@@ -191,7 +191,8 @@ class TextFeatures:
 
     `values` is (len(words), TEXT_DIM) float32: location and log scale of the sentiment. Replaces the features before
     it. `t_ns` is the end of the sound that was heard for them. `opinion` says how much of the utterance is known, and
-    `ended` are the utterances before it, the newest last.
+    `ended` are the utterances before it, the newest last. `read` are the words as a second reading has them, empty
+    where none was made; the last row of `values` is then what these say, and `words` stay what they were.
     """
 
     t_ns: int
@@ -201,6 +202,7 @@ class TextFeatures:
     doubt: str | None = None
     opinion: Opinion = "partial"
     ended: tuple[Ended, ...] = ()
+    read: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,8 @@ class WindowView:
     `text_lag_ms` is the time from the end of the newest word to its appearance; `face_id` counts the persons followed
     so far; `capture_ms` from a sample to its hand-over by the device; `extract_ms` from there to its features (the
     slowest modality's newest). `opinion` says how much of the present utterance is known, `ended` are those before it.
-    `context` is the mean of what was said before, None for nothing, `expected` what it lets expect of silence.
+    `context` is the mean of what was said before, None for nothing, `expected` what it lets expect of silence. `read`
+    are the words as a second reading has them, where the window holds the whole utterance; else empty.
     """
 
     stream: str
@@ -259,6 +262,7 @@ class WindowView:
     ended: tuple[Ended, ...] = ()
     context: float | None = None
     expected: float = 0.0
+    read: tuple[Word, ...] = ()
 
 
 def item_end_ns(item: Any) -> int:  # noqa: ANN401 - any of the frozen values of types.py

@@ -179,7 +179,7 @@ def test_what_comes_just_when_a_window_is_due_comes_after_it_in_training_as_in_a
     fuser = SimpleNamespace(
         checkpoint=SimpleNamespace(context=Context()), fuse=lambda views: live.extend(views) or [NOTHING]
     )
-    parts = SimpleNamespace(fuser=fuser, face=Seen, voice=Seen, speech=Seen)
+    parts = SimpleNamespace(fuser=fuser, face=Seen, voice=Seen, speech=Seen, await_reading=lambda: None)
     OfflineRun(config, parts, clock, Outlet(), Playing(times_ns)).run(threading.Event())
     faces = [(t_ns, Seen().feed(Frame(t_ns, None))[0]) for t_ns in times_ns]
     taught = [view for view, _ in replay((faces, {"picture": times_ns}), None, config)]
@@ -307,7 +307,7 @@ def streams(count=600):
 
 
 def test_the_gate_keeps_what_helps_and_turns_down_what_only_disturbs():
-    rows, model = streams(), build(AgfnConfig(DIMS, width=8, given="text", mig=False, cross_modal=False, tau=0.5))
+    rows, model = streams(), build(AgfnConfig(DIMS, width=8))
     gate.fit_gate(model, rows)
     score, spread = gate.fused(model, rows)
     alone = np.abs(rows.own[:, 0] - rows.target).mean()
@@ -318,7 +318,7 @@ def test_the_gate_keeps_what_helps_and_turns_down_what_only_disturbs():
 
 
 def test_the_network_says_what_the_fit_said():
-    model = build(AgfnConfig(DIMS, width=8, given="text", mig=False, cross_modal=False, tau=0.5)).eval()
+    model = build(AgfnConfig(DIMS, width=8)).eval()
     segments = {
         name: Segment(np.ones((3, size), np.float32), np.zeros(3, np.float32), 0.7, "ok", None, 0)
         for name, size in DIMS.items()

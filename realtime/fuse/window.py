@@ -160,6 +160,8 @@ class Window:
             voices = [voice for voice in self._voices if voice.t_ns <= end_ns]
             speech = [frame for frame in self._speech if frame.end_ns <= end_ns]
             words, values = self._words(start_ns, end_ns)
+            whole = self._text is not None and len(words) == len(self._text.words)
+            read = self._text.read if self._text and whole else ()
             doubt = self._text.doubt if self._text else None
             found = [face for face in faces if face.found]
             found = [face for face in found if face.face_id == found[-1].face_id]  # the person who is there now
@@ -180,7 +182,7 @@ class Window:
                 ),
                 "text": _segment(
                     self._trust(
-                        "text", lambda d: text_trust(words, speech, doubt, d, end_ns), speech, start_ns, end_ns
+                        "text", lambda d: text_trust(read or words, speech, doubt, d, end_ns), speech, start_ns, end_ns
                     ),
                     list(values),
                     [word.end_ns for word in words],
@@ -195,6 +197,7 @@ class Window:
                 end_ns=end_ns,
                 segments={name: segments[name] for name in MODALITIES},
                 words=tuple(words),
+                read=read,
                 faces=faces[-1].faces if faces else 0,
                 opinion=self._text.opinion if words and self._text else "listening",
                 ended=self._text.ended if self._text else (),

@@ -203,6 +203,9 @@ class EventMessage(Message):
     """The same in seconds since the stream began, as in a window."""
     component: str
     kind: EventKind
+    """`lost`, `stalled`, `frozen`, `slow` (a device or file) and `overload` (an extractor or the fusion whose results
+    come a second late for three seconds on end, or a recogniser that has to decode half as often) end with
+    `recovered`."""
     cause: str | None = None
     since_s: Coarse | None = None
     """When what ends or goes on here began."""

@@ -119,7 +119,7 @@ class Stream:
     def _publish(self, view: WindowView, estimate: Estimate, closed_ns: int, *, paused: bool) -> None:
         score = None
         if paused:
-            view = replace(view, words=(), text_lag_ms=None, opinion="listening", ended=())
+            view = replace(view, words=(), read=(), text_lag_ms=None, opinion="listening", ended=())
         elif view.face_id:
             if self._face_id and view.face_id != self._face_id:
                 self._smoother.reset()
@@ -175,7 +175,7 @@ class Stream:
             self._recorder.note(Entry(self._clock.now_ns(), "paused", paused))
 
 
-def said_so_far(view: WindowView) -> tuple[str, int, int]:
-    """What makes the score move at once: a committed word, the end of an utterance, a new one."""
+def said_so_far(view: WindowView) -> tuple[str, int, int, int]:
+    """What makes the score move at once: a committed word, the end of an utterance, a new one, a second reading."""
     committed = [word.end_ns for word in view.words if word.committed]
-    return view.opinion, len(committed), committed[-1] if committed else 0
+    return view.opinion, len(committed), committed[-1] if committed else 0, len(view.read)

@@ -36,7 +36,9 @@ def compare(
         name: of the model that reads.
         texts: a file for the texts, `{clip: {"live": ..., NAME: ...}}`.
     """
-    reader = Reader(load(config, name), VirtualClock())
+    shared = load(config, name)
+    shared.model.result()
+    reader = Reader(shared, VirtualClock())
     found: dict[str, dict[str, str]] = {}
     spent_s = {"live": 0.0, name: 0.0}
     for clip in clips:

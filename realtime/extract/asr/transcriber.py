@@ -137,6 +137,11 @@ class Transcriber:
         if self._whole is not None:
             self._whole.end(None)
 
+    @property
+    def overload(self) -> str | None:
+        """Why the words come late, None while they don't."""
+        return self._pace.overload
+
     def measures(self) -> Measures:
         """Step, decode time, real-time factor, lags and the cause of an overload, measured up to now."""
         return self._pace.measures()
