@@ -307,7 +307,7 @@ def streams(count=600):
 
 
 def test_the_gate_keeps_what_helps_and_turns_down_what_only_disturbs():
-    rows, model = streams(), build(AgfnConfig(DIMS, width=8, given="text", mig=False, cross_modal=False, tau=0.5))
+    rows, model = streams(), build(AgfnConfig(DIMS, width=8))
     gate.fit_gate(model, rows)
     score, spread = gate.fused(model, rows)
     alone = np.abs(rows.own[:, 0] - rows.target).mean()
@@ -318,7 +318,7 @@ def test_the_gate_keeps_what_helps_and_turns_down_what_only_disturbs():
 
 
 def test_the_network_says_what_the_fit_said():
-    model = build(AgfnConfig(DIMS, width=8, given="text", mig=False, cross_modal=False, tau=0.5)).eval()
+    model = build(AgfnConfig(DIMS, width=8)).eval()
     segments = {
         name: Segment(np.ones((3, size), np.float32), np.zeros(3, np.float32), 0.7, "ok", None, 0)
         for name, size in DIMS.items()

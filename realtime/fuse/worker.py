@@ -55,6 +55,8 @@ class Estimate:
         return 1.0 / (1.0 + math.exp(-self.odds * score))
 
 
+WHOLE_WORDS = 4
+"""With fewer words an utterance is not known to be whole: often it was not heard to its end."""
 NOTHING = Estimate(None, None, None, 0.0, dict.fromkeys(MODALITIES, 0.0))
 
 
@@ -125,10 +127,10 @@ class Fuser:
 
 
 def state_of(view: WindowView) -> State:
-    """Which state the uncertainty of a window goes by."""
+    """Which state the uncertainty of a window goes by; a few words that ended are judged as an open utterance is."""
     text = view.segments["text"]
     if text.reliability > 0:
-        return "final" if view.opinion == "final" else "partial"
+        return "final" if view.opinion == "final" and len(view.words) >= WHOLE_WORDS else "partial"
     return "listening" if text.idle else "none"
 
 
