@@ -84,7 +84,7 @@ def test_the_program_runs_within_its_restrictions(service, tmp_path, clip):
     command = [sys.executable, *(word.replace("${CREDENTIALS_DIRECTORY}", "/run/credentials") for word in arguments)]
     command += ["--source", str(clip), "--pace", "fast", "--output", "-"]
     credentials = {"config": "mqtt: {url: embedded}\n", "mqtt-password": "secret\n"}
-    shell = confined(service, command, tmp_path, zoo.cache(), credentials, [clip])
+    shell = confined(service, command, tmp_path, zoo.cache().parent, credentials, [clip])
     done = told(shell, 500)
     assert done.returncode == 0, done.stderr[-3000:]
     said = [json.loads(line) for line in done.stdout.splitlines()]
@@ -121,7 +121,7 @@ def test_what_the_unit_forbids_is_refused_there(service, tmp_path):
     need("bwrap")
     need("systemd-analyze")
     attempts = ATTEMPTS.replace("PLACE", str(Path(zoo.__file__).resolve()))
-    shell = confined(service, [sys.executable, "-c", attempts], tmp_path, zoo.cache(), {"config": ""})
+    shell = confined(service, [sys.executable, "-c", attempts], tmp_path, zoo.cache().parent, {"config": ""})
     done = told(shell, 60)
     assert done.returncode == 0, done.stderr
     results = dict(line.split() for line in done.stdout.splitlines()[:-1])

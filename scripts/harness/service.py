@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def confined(
     service: Service,
     command: Sequence[str],
     place: Path,
-    models: Path,
+    cache: Path,
     credentials: Mapping[str, str],
     shown: Sequence[Path] = (),
 ) -> list[str]:
@@ -139,7 +140,7 @@ def confined(
         service: the restrictions.
         command: the program with its arguments, its executable by a full path.
         place: a folder for what the service writes and for its credentials.
-        models: the cache of models, for reading.
+        cache: where the models lie, which the service reads, and the graphs made of them, of which it gets a copy.
         credentials: content of each by its name.
         shown: other files that the command reads.
     """
@@ -157,7 +158,12 @@ def confined(
         (secrets / name).chmod(0o400)
         os.chown(secrets / name, NOBODY, NOBODY)
     os.chown(secrets, NOBODY, NOBODY)
-    (place / "StateDirectory" / "models").mkdir()
+    state = place / "StateDirectory"
+    (state / "models").mkdir()
+    if (cache / "graphs").is_dir():  # or it makes them, which takes half a minute
+        shutil.copytree(cache / "graphs", state / "graphs")
+        for at in (state / "graphs", *(state / "graphs").rglob("*")):
+            os.chown(at, NOBODY, NOBODY)
     wanted = {
         "user": NOBODY,
         "umask": service.one("UMask"),
@@ -167,14 +173,25 @@ def confined(
     }
     settings = [["--setenv", *pair] for pair in service.environment(places).items()]
     return [
-        *("bwrap", "--die-with-parent", "--new-session", "--unshare-ipc", "--ro-bind", "/", "/", "--dev", "/dev"),
+        *(
+            "bwrap",
+            "--ro-bind",
+            "/",
+            "/",
+            "--die-with-parent",
+            "--new-session",
+            "--unshare-ipc",
+            "--unshare-pid",
+            "--dev",
+            "/dev",
+        ),
         *("--proc", "/proc", "--tmpfs", "/run", "--tmpfs", "/var/lib"),
         *(word for at in HIDDEN for word in ("--perms", "1777" if "tmp" in at else "0755", "--tmpfs", at)),
         *_shown([sys.base_prefix, sys.prefix, ROOT, *shown]),
         *("--clearenv", "--setenv", "PATH", os.environ["PATH"], "--setenv", "PYTHONPATH", str(ROOT), "--chdir", "/"),
         *mounts,
         *("--ro-bind", str(secrets), str(places["%d"])),
-        *("--ro-bind", str(models), str(places["%S"] / service.one("StateDirectory") / "models")),
+        *("--ro-bind", str(cache / "models"), str(places["%S"] / service.one("StateDirectory") / "models")),
         *(word for setting in settings for word in setting),
         *("--", sys.executable, "-c", LAUNCH, json.dumps(wanted)),
     ]
