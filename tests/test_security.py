@@ -72,8 +72,8 @@ def test_with_the_example_rights_only_the_commander_commands_and_only_the_publis
             for kind in ("sentiment", "event", "health", "status"):
                 forger.say(f"agfn/desk/{kind}", b"forged", retain=True)
         viewer.say("agfn/desk/command", b"pause")
-        publisher.send(sentiment())
-        publisher.send(event())
+        publisher.send_sentiment(sentiment())
+        publisher.send_event(event())
         commander.say("agfn/desk/command", b"resume")
         wait_for(lambda: commands)
         wait_for(lambda: all(each.payloads("/sentiment") and each.payloads("/event") for each in (other, commander)))
@@ -140,7 +140,7 @@ def test_a_flood_and_huge_commands_on_a_broker_of_3_1_1_change_little(start, cap
     begin_s = time.monotonic()
     for number in range(300):
         subscriber.client.publish("agfn/desk/command", (b"pause", b"x" * 15_000, b"\xff")[number % 3], qos=0)
-    publisher.send(sentiment())
+    publisher.send_sentiment(sentiment())
     wait_for(lambda: subscriber.payloads("/sentiment"), 20)
     wait_for(lambda: publisher.stats("desk").commands_refused > 50, 20)
     subscriber.close()

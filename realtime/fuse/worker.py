@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.agfn import LIMIT
 from models.checkpoint import CheckpointError, load
 from models.uncertainty import Uncertainty
 from realtime.errors import ModelError
@@ -39,6 +38,7 @@ log = logging.getLogger(__name__)
 class Estimate:
     """What AGFN says of one window; `raw` in [-3, 3], the 90 % interval and the 68 % band are None with nothing usable.
 
+    Interval and band lie around `raw` and may reach beyond the scale: they move with the score, then they are cut.
     `weights` sum to 1 over what was used and are exactly 0 for a masked modality; `fuse_s` is the time the forward
     pass took; `odds` are the log odds of a positive sentiment per score.
     """
@@ -113,8 +113,8 @@ class Fuser:
         made = iter(
             Estimate(
                 raw=raw,
-                interval=_around(raw, wide),
-                band=_around(raw, narrow),
+                interval=(raw - wide, raw + wide),
+                band=(raw - narrow, raw + narrow),
                 odds=odds,
                 weights=dict(zip(MODALITIES, row, strict=True)),
                 fuse_s=fuse_s,
@@ -132,10 +132,6 @@ def state_of(view: WindowView) -> State:
     if text.reliability > 0:
         return "final" if view.opinion == "final" and len(view.words) >= WHOLE_WORDS else "partial"
     return "listening" if text.idle else "none"
-
-
-def _around(score: float, half: float) -> tuple[float, float]:
-    return max(-LIMIT, score - half), min(LIMIT, score + half)
 
 
 def _counts(segment: Segment) -> bool:

@@ -178,7 +178,7 @@ def _agfn(name: str, *, vat: float = 0.1, gate: float = 0.0, **switches: Any) ->
 
 
 def _live(name: str, **switches: bool) -> Method:
-    return Method(name, partial(Distributions, **switches), AgfnLoss(LossWeights(vat=0.0)), is_agfn=True)
+    return Method(name, lambda inputs: Distributions(inputs, **switches), AgfnLoss(LossWeights(vat=0.0)), is_agfn=True)
 
 
 def _peer(name: str, kind: Callable[..., nn.Module], loss: Any = plain_loss, /, **options: Any) -> Method:  # noqa: ANN401
