@@ -115,14 +115,20 @@ class KeepUp:
         self._limit, self._playhead, self._tell = limit, playhead, tell
         self.skip = "DEFAULT"
         self.left_out = 0
-        self._to_key = self._slow = False
+        self._far_behind = self._to_key = self._slow = False
         self._late: tuple[int, int] | None = None  # since when, and by how much then
         self._first_ns: int | None = None
         self._last_ns = 0
 
-    def decodes(self, t_ns: int, *, key: bool) -> bool:
-        """Whether a packet is to be decoded: once far behind, none before the next that is due and needs no other."""
-        self._to_key = self._to_key and not (key and t_ns >= self._playhead.now_ns())
+    def decodes(self, t_ns: int, *, key: bool, key_ahead: Callable[[int], bool]) -> bool:
+        """Whether a packet is to be decoded: once far behind, none before the next that is due and needs no other.
+
+        Where none is within reach, as in a short film with one such picture, leaving out the rest would leave nothing.
+        """
+        if self._far_behind or (self._to_key and key):
+            behind_ns = self._playhead.now_ns() - t_ns
+            self._to_key = not (key and behind_ns <= 0) and key_ahead(behind_ns)
+            self._far_behind = False
         if self._to_key:
             self._leave_out()
         return not self._to_key
@@ -132,7 +138,7 @@ class KeepUp:
         now_ns = self._playhead.now_ns()
         if now_ns - t_ns > LATE_NS:
             self.skip = "NONREF"
-            self._to_key = self._falls_behind(now_ns, now_ns - t_ns)
+            self._far_behind = self._falls_behind(now_ns, now_ns - t_ns)
             self._leave_out()
             return False
         self._late = None
