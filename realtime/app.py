@@ -115,11 +115,17 @@ class App:
         outlet, where = self._outlet, None
         if config.metrics.port is not None:
             self._start_metrics(config.metrics.port, names)
+        if config.lsl.enabled:
+            self._start_lsl(config, names)
+        if config.osc.address is not None:
+            self._start_osc(config.osc.address, words=config.privacy.publish_text)
+        if config.rules:
+            self._start_rules(config, names)
         if self._mqtt is not None:
             self._mqtt.start()
             self._parts.append(self._mqtt)
             self._mqtt.wait_ready(CONNECT_S)
-            outlet.subscribe(self._mqtt.send, *KINDS, words=config.privacy.publish_text)
+            self._mqtt.subscribe(outlet, words=config.privacy.publish_text)
             where = self._mqtt.url
             if config.homeassistant.enabled:
                 self._start_homeassistant(config, names, self._mqtt.access)
@@ -140,6 +146,27 @@ class App:
         metrics = Metrics(names)
         metrics.subscribe(self._outlet)
         self._parts.append(Endpoint(metrics.registry, port))
+
+    def _start_lsl(self, config: Config, names: list[str]) -> None:
+        from realtime.sinks.lsl import LslSink  # noqa: PLC0415 - imported where asked for
+
+        sink = LslSink(config.lsl, names, config.window.hop_s, words=config.privacy.publish_text)
+        sink.subscribe(self._outlet)
+        self._parts.append(sink)
+
+    def _start_osc(self, address: str, *, words: bool) -> None:
+        from realtime.sinks.osc import OscSink  # noqa: PLC0415 - imported where asked for
+
+        sink = OscSink(address, words=words)
+        sink.subscribe(self._outlet)
+        self._parts.append(sink)
+
+    def _start_rules(self, config: Config, names: list[str]) -> None:
+        from realtime.rules.sink import Rules  # noqa: PLC0415 - imported where asked for
+
+        rules = Rules(config.rules, names)
+        rules.subscribe(self._outlet)
+        self._parts.append(rules)
 
     def _start_homeassistant(self, config: Config, names: list[str], broker: Access) -> None:
         from realtime.homeassistant.sink import HomeAssistant  # noqa: PLC0415 - imported where asked for
@@ -184,7 +211,7 @@ class App:
         """Stop when the messages went nowhere else: no camera stays open for nobody."""
         config = self._config
         served = config.mqtt.url != "off" or config.metrics.port is not None or config.record.folder is not None
-        if served or self._shown:
+        if served or self._shown or config.lsl.enabled or config.osc.address is not None or config.rules:
             return
         self._nobody.set()
         if self._stop is not None:

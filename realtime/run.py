@@ -1,4 +1,4 @@
-"""Command line of AGFN Live: `python -m realtime.run --camera 0`.
+"""Command line of AGFN Live: `agfn-live --camera 0`, or `python -m realtime.run --camera 0`.
 
 Exit codes: 0 ended or stopped by the user, 1 an error of the program, 2 wrong option or configuration, 3 unreadable
 file, 4 the broker refuses, 5 a model file is missing or damaged. A camera or microphone that fails never ends it.
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
     from realtime.config.schema import Config
 
-EPILOG = """exit codes: 0 ended or stopped, 1 error of the program, 2 wrong option or configuration, 3 unreadable file,
+EPILOG = """agfn-live doctor checks this machine and says what to do.
+exit codes: 0 ended or stopped, 1 error of the program, 2 wrong option or configuration, 3 unreadable file,
 4 the broker refuses, 5 model file missing or damaged.
 The password of a broker is read from AGFN_MQTT_PASSWORD or mqtt.password_file, that of a network camera from
 AGFN_CAMERA_PASSWORD or camera.password_file, never from an option."""
+
+DOCTOR = "doctor"
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,7 +50,7 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser; nothing heavy is imported for it."""
     cli = Parser(
-        prog="python -m realtime.run",
+        prog="agfn-live" if Path(sys.argv[0]).stem == "agfn-live" else "python -m realtime.run",
         description="Streaming sentiment from face, voice and words, with visible gates.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -57,7 +60,11 @@ def parser() -> argparse.ArgumentParser:
     sources.add_argument(
         "--camera", metavar="N|PATH|URL", help="camera: index, device path, rtsp:// or http:// URL (default 0)"
     )
-    sources.add_argument("--mic", metavar="default|N|NAME", help="microphone: default, number, or part of its name")
+    sources.add_argument(
+        "--mic",
+        metavar="default|N|NAME",
+        help="microphone: default, number, part of its name (default: a network camera's own)",
+    )
     sources.add_argument("--no-camera", action="store_true", help="analyse without a camera")
     sources.add_argument("--no-mic", action="store_true", help="analyse without a microphone")
     sources.add_argument("--source", metavar="FILE|DIR", help="a media file, or a recording, instead of devices")
@@ -86,12 +93,14 @@ def parser() -> argparse.ArgumentParser:
         "--remove-homeassistant", action="store_true", help="take the streams out of Home Assistant for good, and exit"
     )
     out.add_argument("--metrics", type=_port, metavar="PORT", help="serve Prometheus metrics on this port of loopback")
+    out.add_argument("--lsl", action="store_true", help="be found by Lab Streaming Layer on this machine (needs pylsl)")
+    out.add_argument("--osc", metavar="HOST:PORT", help="send Open Sound Control bundles there, one a hop")
     out.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info")
     out.add_argument("--log-format", choices=["text", "json"], default="text", help="default text")
     run = cli.add_argument_group("run")
     run.add_argument("--device", metavar="auto|cpu|cuda[:N]", help="where AGFN runs (default auto)")
     run.add_argument("--duration", type=_seconds, metavar="S", help="stop after so many seconds")
-    run.add_argument("--config", type=Path, metavar="FILE", help="configuration file (YAML); see configs/default.yaml")
+    run.add_argument("--config", type=Path, metavar="FILE", help="configuration file (YAML), or laptop, pi, gpu")
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set one configuration key")
     run.add_argument("--stream", metavar="NAME", help="name of the stream, part of its topics (default desk)")
     run.add_argument("--print-config", action="store_true", help="print the configuration and where each value is from")
@@ -101,8 +110,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given[:1] == [DOCTOR]:
+        from realtime.doctor.__main__ import main as doctor  # noqa: PLC0415 - asked for seldom
+
+        return doctor(given[1:])
     try:
-        return _dispatch(parser().parse_args(argv))
+        return _dispatch(parser().parse_args(given))
     except AgfnError as error:
         say_error(error)
         return error.exit_code
@@ -168,8 +182,9 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.demo:
         args.source = _demo()
     from realtime.config.load import load, to_yaml  # noqa: PLC0415 - --help must answer at once
+    from realtime.config.profiles import profile  # noqa: PLC0415 - as above
 
-    config, origins = load(args.config, args.set, options(args))
+    config, origins = load(args.config and profile(args.config), args.set, options(args))
     if args.print_config:
         _say(to_yaml(config, origins))
         return 0
@@ -244,6 +259,8 @@ def _services(args: argparse.Namespace) -> dict[str, Any]:
         **({"dashboard": kept} if (kept := {k: v for k, v in dashboard.items() if v is not None}) else {}),
         **({"homeassistant": {"enabled": True}} if args.homeassistant else {}),
         **({"metrics": {"port": args.metrics}} if args.metrics is not None else {}),
+        **({"lsl": {"enabled": True}} if args.lsl else {}),
+        **({"osc": {"address": args.osc}} if args.osc is not None else {}),
     }
 
 

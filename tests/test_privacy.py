@@ -162,9 +162,9 @@ def configured(*options):
 
 
 def test_each_consent_is_off_until_its_flag_is_given(tmp_path):
-    values = {"DIR": str(tmp_path / "session"), "PORT": "8123"}
+    values = {"DIR": str(tmp_path / "session"), "PORT": "8123", "HOST:PORT": "localhost:9"}
     page = (ROOT / "docs" / "privacy.md").read_text()
-    consents = re.findall(r"^\| `(--[a-z-]+) ?([A-Z]*)` \(`([a-z_.]+)`\)", page, re.MULTILINE)
+    consents = re.findall(r"^\| `(--[a-z-]+) ?([A-Z:]*)` \(`([a-z_.]+)`\)", page, re.MULTILINE)
     assert len(consents) >= 7
     default = configured()
     asked = configured(*(part for flag, value, _ in consents for part in (flag, values.get(value)) if part))

@@ -5,34 +5,17 @@ load.py reads it: defaults < file < environment (AGFN_FUSION__DEVICE=cpu) < --se
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from realtime.config.rule import RuleConfig
+from realtime.config.section import Name, Section
 from realtime.system.address import is_url
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-
 
 TOPIC = r"^[^+#/\x00-\x1f\x7f-\x9f\u2028\u2029][^+#\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 """A topic, or its first part: no wildcards, and nothing that a terminal or a log would obey."""
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values are frozen."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _bool_is_no_number(cls, value: object, info: ValidationInfo) -> object:
-        # pydantic would read `threads: yes` as 1.
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
-            raise ValueError("true and false fit only what is switched on or off")
-        return value
 
 
 class WindowConfig(Section):
@@ -61,6 +44,8 @@ class CameraConfig(Section):
     """How long a camera may take to open."""
     password_file: str | None = None
     """File with the password of network cameras, for rtsp://USER@HOST/ or {password}; or AGFN_CAMERA_PASSWORD."""
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    """How rtsp:// is carried: tcp loses nothing and passes firewalls; udp is for cameras that know nothing else."""
     read_timeout_s: float = Field(1.0, gt=0, le=60)
     """Without a frame for so long the camera counts as stalled and is opened again."""
 
@@ -83,6 +68,10 @@ class FaceConfig(Section):
     """Faces looked for; the main one is analysed, the number is reported."""
     baseline_s: float = Field(60.0, gt=0, le=3600)
     """Time constant of the running baseline that is subtracted from the blendshapes."""
+
+
+READS_BETTER = {"tiny": "base", "tiny.en": "base"}
+"""What reads an utterance again after which model, if nothing else is said."""
 
 
 class AsrConfig(Section):
@@ -108,12 +97,21 @@ class AsrConfig(Section):
     """Sound the encoder sees, padded with silence; Whisper's own is 30."""
     buffer_s: float = Field(7.0, ge=3, le=28)
     """Longest sound that is decoded at once; must leave a second of margin in the context."""
+    reading_model: str = "auto"
+    """Reads each ended utterance again for the score: none, a model as above, or auto (base after tiny and tiny.en)."""
 
     @model_validator(mode="after")
     def _buffer_fits(self) -> AsrConfig:
         if self.buffer_s > self.context_s - 1:
             raise ValueError(f"asr.buffer_s {self.buffer_s} must be at most asr.context_s - 1 = {self.context_s - 1}")
         return self
+
+    @property
+    def reads_with(self) -> str | None:
+        """Name of the model that reads again; None for none."""
+        if self.reading_model == "auto":
+            return READS_BETTER.get(self.model)
+        return None if self.reading_model == "none" else self.reading_model
 
 
 class TextConfig(Section):
@@ -234,6 +232,31 @@ class MetricsConfig(Section):
     """Port of /metrics; 0 takes a free one, null switches it off."""
 
 
+class LslConfig(Section):
+    """Lab Streaming Layer."""
+
+    enabled: bool = False
+    """Whether the streams are LSL outlets, too (needs pylsl)."""
+    scope: Literal["machine", "network"] = "machine"
+    """machine: found from this machine only; network: as LSL's own lsl_api.cfg says, by default by everyone there."""
+    session: str = Field("default", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """LSL session of scope machine; programs of another session do not find the streams."""
+
+
+class OscConfig(Section):
+    """Open Sound Control."""
+
+    address: str | None = Field(None, pattern=r"^([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}$")
+    """HOST:PORT that gets a bundle every hop; null sends none."""
+
+    @field_validator("address")
+    @classmethod
+    def _a_port(cls, address: str | None) -> str | None:
+        if address is not None and not 0 < int(address.rpartition(":")[2]) <= 65535:
+            raise ValueError("the port must be 1 to 65535")
+        return address
+
+
 class StreamConfig(Section):
     """One person: a camera and a microphone, or a file with sound and picture."""
 
@@ -241,8 +264,8 @@ class StreamConfig(Section):
     """Part of the topic."""
     camera: str | None = "0"
     """Index, device path, or rtsp:// or http:// URL; null for none."""
-    mic: str | None = "default"
-    """default, a device number or (part of) its name; null for none."""
+    mic: str | None = "auto"
+    """auto (a network camera's own, else the default one), default, a number or (part of) a name; null for none."""
     source: str | None = None
     """A media file, or a recording, instead of camera and microphone."""
 
@@ -270,6 +293,9 @@ class Config(Section):
     dashboard: DashboardConfig = DashboardConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     metrics: MetricsConfig = MetricsConfig()
+    lsl: LslConfig = LslConfig()
+    osc: OscConfig = OscConfig()
+    rules: dict[Name, RuleConfig] = Field({}, max_length=64)
     streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1, max_length=64)
 
     @field_validator("streams")

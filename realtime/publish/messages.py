@@ -137,6 +137,8 @@ class Words(Message):
     """Never changes any more."""
     tentative: str
     """May still change."""
+    reading: str | None = None
+    """The same utterance as a second look at its sound has it: the score goes by it; null where there was none."""
 
 
 class Sentiment(Message):

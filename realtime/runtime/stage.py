@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from realtime.clock import wait_for_s
 from realtime.runtime.channel import Channel, ClosedError, Policy
 from realtime.runtime.lag import BEHIND_S, LagMonitor
 from realtime.runtime.worker import Worker, WorkerStats
@@ -16,7 +17,7 @@ from realtime.types import Chunk, Event, SpeechFrame, item_end_ns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from realtime.clock import Clock
+    from realtime.clock import WaitingClock
     from realtime.types import Stage
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class StageWorker(Worker):
         make: Callable[[], Stage[Any, Any]],
         sink: Callable[[Any], None],
         channel: Channel[tuple[int, Any]],
-        clock: Clock,
+        clock: WaitingClock,
         on_event: Callable[[Event], None],
         hang_s: float = 10.0,
         *,
@@ -101,7 +102,7 @@ class StageWorker(Worker):
     def finish(self, timeout_s: float) -> None:
         """Let the stage work off what waits, flush it, and end."""
         self._channel.close()
-        self._flushed.wait(timeout_s)
+        wait_for_s(self._clock, self._flushed, timeout_s)
 
     def stop(self) -> None:
         """Ask the thread to end without working off what waits."""
@@ -177,6 +178,6 @@ class StageWorker(Worker):
         return given
 
 
-def channel_for(policy: Policy, capacity: int = 1) -> Channel[Any]:
+def channel_for(policy: Policy, capacity: int, clock: WaitingClock) -> Channel[Any]:
     """Return a channel of a wire whose items the type checker does not follow."""
-    return Channel(policy, capacity)
+    return Channel(policy, capacity, clock)
