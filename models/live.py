@@ -31,12 +31,12 @@ LOCATION, LOG_SCALE = 0, 1
 
 
 class LiveAGFN(AGFN):
-    """See the head of the file. `config.given` names the modality that brings its distribution along."""
+    """See the head of the file. `config.ablation.given` names the modality that brings its distribution along."""
 
     def __init__(self, config: AgfnConfig) -> None:
         nn.Module.__init__(self)
-        if config.given not in config.inputs or config.inputs[config.given] != 2:
-            raise ValueError(f"{config.given!r} brings no location and scale along")
+        if config.ablation.given not in config.inputs or config.inputs[config.ablation.given] != 2:
+            raise ValueError(f"{config.ablation.given!r} brings no location and scale along")
         self.config = config
         width, count = config.width, len(config.inputs)
         self.encoders = nn.ModuleDict(
@@ -47,11 +47,11 @@ class LiveAGFN(AGFN):
                     config.encoder,
                     config.layers,
                     config.dropout,
-                    config.columns.get(name),
-                    compress=config.compress,
+                    config.ablation.columns.get(name),
+                    compress=config.ablation.compress,
                 )
                 for name, inputs in config.inputs.items()
-                if name != config.given
+                if name != config.ablation.given
             }
         )
         self.own_head = nn.Parameter(torch.randn(count, width, 2) / math.sqrt(width))
@@ -68,7 +68,7 @@ class LiveAGFN(AGFN):
         scores, spreads, on, pooled = [], [], [], []
         for index, name in enumerate(self.config.inputs):
             usable = mask[name] & torch.isfinite(values[name].sum(-1)) & (trust[:, index] > 0).unsqueeze(-1)
-            if name == self.config.given:
+            if name == self.config.ablation.given:
                 newest = _newest(values[name], usable)
                 score, log_spread = newest[:, LOCATION].clamp(-LIMIT, LIMIT), newest[:, LOG_SCALE]
                 vector = torch.zeros(len(trust), self.config.width, dtype=trust.dtype, device=trust.device)
@@ -82,9 +82,9 @@ class LiveAGFN(AGFN):
             pooled.append(vector)
         used = torch.stack(on, 1)
         own_score, own_spread, h = torch.stack(scores, 1) * used, torch.stack(spreads, 1), torch.stack(pooled, 1)
-        said = torch.tensor([name == self.config.given for name in self.config.inputs], device=trust.device)
+        said = torch.tensor([name == self.config.ablation.given for name in self.config.inputs], device=trust.device)
         logits = self.gate_bias + self.exponent.abs() * log_trust(trust * used)
-        score, spread, weights, entropy = fuse(own_score, own_spread, used, logits, said, self.config.tau)
+        score, spread, weights, entropy = fuse(own_score, own_spread, used, logits, said, self.config.ablation.tau)
         present = used.any(-1)
         return AgfnOutput(
             score=score * present,
@@ -134,7 +134,7 @@ def fuse(own_score: Tensor, own_spread: Tensor, used: Tensor, logits: Tensor, le
 
 def build(config: AgfnConfig) -> AGFN:
     """Return the network of a configuration."""
-    return LiveAGFN(config) if config.given else AGFN(config)
+    return LiveAGFN(config) if config.ablation.given else AGFN(config)
 
 
 def _newest(values: Tensor, usable: Tensor) -> Tensor:

@@ -119,11 +119,13 @@ class App:
             self._start_lsl(config, names)
         if config.osc.address is not None:
             self._start_osc(config.osc.address, words=config.privacy.publish_text)
+        if config.rules:
+            self._start_rules(config, names)
         if self._mqtt is not None:
             self._mqtt.start()
             self._parts.append(self._mqtt)
             self._mqtt.wait_ready(CONNECT_S)
-            outlet.subscribe(self._mqtt.send, *KINDS, words=config.privacy.publish_text)
+            self._mqtt.subscribe(outlet, words=config.privacy.publish_text)
             where = self._mqtt.url
             if config.homeassistant.enabled:
                 self._start_homeassistant(config, names, self._mqtt.access)
@@ -158,6 +160,13 @@ class App:
         sink = OscSink(address, words=words)
         sink.subscribe(self._outlet)
         self._parts.append(sink)
+
+    def _start_rules(self, config: Config, names: list[str]) -> None:
+        from realtime.rules.sink import Rules  # noqa: PLC0415 - imported where asked for
+
+        rules = Rules(config.rules, names)
+        rules.subscribe(self._outlet)
+        self._parts.append(rules)
 
     def _start_homeassistant(self, config: Config, names: list[str], broker: Access) -> None:
         from realtime.homeassistant.sink import HomeAssistant  # noqa: PLC0415 - imported where asked for
@@ -204,7 +213,7 @@ class App:
         """Stop when the messages went nowhere else: no camera stays open for nobody."""
         config = self._config
         served = config.mqtt.url != "off" or config.metrics.port is not None or config.record.folder is not None
-        if served or self._shown:
+        if served or self._shown or config.lsl.enabled or config.osc.address is not None or config.rules:
             return
         self._nobody.set()
         if self._stop is not None:

@@ -148,15 +148,15 @@ class Transcript:
     """An update of the recogniser: the words newly committed since the last one, and all that are tentative now.
 
     `t_ns` is the end of the sound that was heard for it; `decode_s` the time the decoder took (0 when nothing was
-    decoded); `doubt` a reason to trust the words less (a guard that fired), else None; `utterance` grows by one at
-    each end of speech, so that a reader knows which words belong together; `ended` says that this is one.
+    decoded); `asr_warning` a reason to trust the words less (a guard that fired), else None; `utterance` grows by one
+    at each end of speech, so that a reader knows which words belong together; `ended` says that this is one.
     """
 
     t_ns: int
     committed: tuple[Word, ...]
     tentative: tuple[Word, ...]
     decode_s: float = 0.0
-    doubt: str | None = None
+    asr_warning: str | None = None
     utterance: int = 0
     ended: bool = False
 
@@ -174,7 +174,7 @@ class Reading:
     """A second look at an utterance that has ended: its words as they read when it is decoded as a whole.
 
     `utterance` is that of its transcripts, whose committed words stay what they were. It covers the sound from
-    `start_ns` to `end_ns`: of a very long utterance only the end. `decode_s` and `doubt` as in Transcript.
+    `start_ns` to `end_ns`: of a very long utterance only the end. `decode_s` and `asr_warning` as in Transcript.
     """
 
     utterance: int
@@ -182,7 +182,7 @@ class Reading:
     end_ns: int
     words: tuple[Word, ...]
     decode_s: float = 0.0
-    doubt: str | None = None
+    asr_warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class TextFeatures:
     words: tuple[Word, ...]
     values: Floats
     decode_s: float = 0.0
-    doubt: str | None = None
+    asr_warning: str | None = None
     opinion: Opinion = "partial"
     ended: tuple[Ended, ...] = ()
     read: tuple[Word, ...] = ()

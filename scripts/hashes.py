@@ -2,18 +2,18 @@
 
 The list has the format of `sha256sum`, one wheel a line, and says nothing of where a wheel was found: it fits every
 index that serves the same files. Nothing but the standard library is needed, because the list is read before anything
-is installed; only making it takes uv, which asks the index for the hashes of all platforms.
+is installed; only making it takes more: `.venv/bin/python -m pip install -c constraints.txt -e '.[audit]'`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,6 @@ OTHER_BUILDS = {"torch", "torchaudio"}
 """Their makers serve builds for one kind of processor from indexes of their own, told apart by a local label: +cpu."""
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_.+!-]+\.whl)")
 _PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.+!]+)")
-_LOCKED = re.compile(r'url = "[^"]*/([^"/]+\.whl)"[^}]*?sha256 = "([0-9a-f]{64})"')
 _PYTHONS = re.compile(r"py[23]|py3\d*|cp3[6-9]|cp31[0-3]")
 _ABIS = re.compile(r"none|abi3|cp31[0-3]")
 _PLATFORMS = re.compile(r"any|manylinux\w*_(x86_64|aarch64)|macosx\w+_(x86_64|arm64|universal2)|win_(amd64|arm64)")
@@ -150,28 +149,38 @@ def is_for_us(file: str) -> bool:
     )
 
 
+def index() -> str | None:
+    """Return the address of the package index that pip is set to use; None for the usual one."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
+    )
+    return os.environ.get("PIP_INDEX_URL") or asked.stdout.strip() or None
+
+
 def make() -> str:
-    """Return the list, made anew from the index that uv is set to use.
+    """Return the list, made anew from the package index.
 
     Raises:
-        HashError: uv is missing or fails, or a pin has no wheel.
+        HashError: the index does not answer, or has no wheel of a pin.
     """
-    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
-    if uv is None:
-        raise HashError("uv is missing: .venv/bin/python -m pip install -c constraints.txt -e '.[audit]'")
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "pins.in"), Path(folder, "pylock.toml")
-        source.write_text(PINS.read_text(encoding="utf-8"), encoding="utf-8")
-        command = [uv, "pip", "compile", "--quiet", "--universal", "--no-deps", "--python-version=3.10"]
-        done = subprocess.run(
-            [*command, f"--output-file={target}", str(source)], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise HashError(f"uv failed: {done.stderr.strip()}")
-        found = {
-            file: digest for file, digest in _LOCKED.findall(target.read_text(encoding="utf-8")) if is_for_us(file)
-        }
-    if missing := pins() - {package_of(file) for file in found}:
+    # Only here, because the rest runs before anything is installed.
+    from pypi_simple import NoSuchProjectError, PyPISimple, UnsupportedRepoVersionError  # noqa: PLC0415
+    from requests import RequestException  # noqa: PLC0415
+
+    pinned = pins()
+    address = index()
+    with PyPISimple(address) if address else PyPISimple() as client, ThreadPoolExecutor(8) as pool:
+        try:
+            pages = list(pool.map(client.get_project_page, sorted({name for name, _ in pinned})))
+        except (RequestException, NoSuchProjectError, UnsupportedRepoVersionError) as error:
+            raise HashError(f"the package index does not answer as one: {error}") from None
+    found = {
+        package.filename: package.digests["sha256"]
+        for page in pages
+        for package in page.packages
+        if package.package_type == "wheel" and package_of(package.filename) in pinned and is_for_us(package.filename)
+    }
+    if missing := pinned - {package_of(file) for file in found}:
         raise HashError("no wheel of " + ", ".join(sorted("==".join(pin) for pin in missing)))
     return "".join(f"{digest}  {file}\n" for file, digest in sorted(found.items(), key=lambda item: item[0].lower()))
 

@@ -216,7 +216,7 @@ class TestPage:
     def test_the_newest_score_has_its_band_and_its_whiskers(self, stage):
         """Down the middle of the place of the newest score: how wide what is drawn is at a score."""
         stage.say(sentiment(score=0.0, raw=0.0, label="neutral", interval=(-2.0, 2.0), band=(-1.0, 1.0)))
-        stage.card().locator(".now", has_text=re.compile("68 %: .1.00 to .1.00, 90 %: .2.00 to")).wait_for()
+        stage.card().locator(".now", has_text=re.compile("90 %: .2.00 to .2.00.*68 %: .1.00 to .1.00")).wait_for()
         widths = {2.5: (0, 0), 1.5: (1, 3), 0.6: (6, 9), 0.0: (10, 14), -1.5: (1, 3), -2.5: (0, 0)}
         for score, (least, most) in widths.items():
             stage.tab.wait(f"({WIDTH_AT})({score}) >= {least}")

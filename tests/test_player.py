@@ -40,8 +40,8 @@ class Played:
             "desk",
             media,
             clock,
-            picture=self._take,
-            sound=self._take,
+            video=self._take,
+            audio=self._take,
             limit=limit or Open(),
             on_event=self.events.append,
         )

@@ -133,7 +133,7 @@ def test_the_guards_judge_a_reading_too():
         sound.append(frame, speech=True)
     (reading,) = Reader(ready(Runaway()), VirtualClock()).feed(Utterance(0, sound))
     assert [word.text for word in reading.words] == ["good"]
-    assert reading.doubt == "phrase repeated"
+    assert reading.asr_warning == "phrase repeated"
 
 
 @linux

@@ -32,9 +32,9 @@ def microphone_of(stream: StreamConfig) -> str | None:
 def device_names(stream: StreamConfig, config: Config) -> dict[str, str]:
     """Name of the device behind each modality of a stream; one that has none is missing."""
     if stream.source is not None:
-        picture, sound = "picture", "sound"
+        video, audio = "picture", "sound"
     else:
-        picture = "" if stream.camera is None else f"camera {public_address(stream.camera)}"
-        sound = "" if stream.mic is None else f"microphone {microphone_of(stream)}"
-    names = {"text": sound if config.asr.enabled else "", "voice": sound, "face": picture}
+        video = "" if stream.camera is None else f"camera {public_address(stream.camera)}"
+        audio = "" if stream.mic is None else f"microphone {microphone_of(stream)}"
+    names = {"text": audio if config.asr.enabled else "", "voice": audio, "face": video}
     return {modality: name for modality, name in names.items() if name}

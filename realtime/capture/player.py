@@ -230,8 +230,8 @@ class FilePlayer:
         name: of the stream.
         media: the file.
         clock: that it is played by.
-        picture: takes the pictures, each when it is due.
-        sound: takes the sound, each block when its last sample is due.
+        video: takes the pictures, each when it is due.
+        audio: takes the sound, each block when its last sample is due.
         limit: says which pictures are looked at.
         on_event: takes what happens to sound and picture.
     """
@@ -242,8 +242,8 @@ class FilePlayer:
         media: MediaFile,
         clock: WaitingClock,
         *,
-        picture: Callable[[Frame], None],
-        sound: Callable[[Chunk], None],
+        video: Callable[[Frame], None],
+        audio: Callable[[Chunk], None],
         limit: Limit,
         on_event: Callable[[Event], None],
     ) -> None:
@@ -255,8 +255,8 @@ class FilePlayer:
         self._damage = Damage(clock, on_event)
         media.on_warning = self._damage.met
         self._tracks = [
-            _Track("sound", media.sound, sound),
-            _Track("picture", lambda: media.pictures(0, self._gate, THREADS), picture),
+            _Track("sound", media.sound, audio),
+            _Track("picture", lambda: media.pictures(0, self._gate, THREADS), video),
         ]
 
     def play(self) -> int | None:

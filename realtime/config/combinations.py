@@ -33,6 +33,7 @@ def check(config: Config) -> None:
                 f"stream {stream.name} has neither camera nor microphone, so there is nothing to analyse: leave out "
                 "--no-camera or --no-mic, or play a file with --source FILE"
             )
+    _check_rules(config)
     _check_what_is_seen(config)
     embedded, off = config.mqtt.url == "embedded", config.mqtt.url == "off"
     if config.homeassistant.enabled and off:
@@ -51,6 +52,14 @@ def check(config: Config) -> None:
             "--dashboard with your own broker needs the address of its websocket listener: "
             "--dashboard-broker ws://HOST:PORT"
         )
+
+
+def _check_rules(config: Config) -> None:
+    """See that the streams that rules are about are there."""
+    names = {stream.name for stream in config.streams}
+    for name, rule in config.rules.items():
+        if unknown := sorted(set(rule.streams) - names):
+            raise UsageError(f"rules.{name}.streams: there is no stream {', '.join(unknown)}")
 
 
 def _check_what_is_seen(config: Config) -> None:

@@ -112,7 +112,7 @@ class TextExtractor:
         self._read = {key: value for key, value in self._read.items() if key in known}
         ended = tuple(self._ended)
         return TextFeatures(
-            newest.t_ns, present.words, values, decode_s, newest.doubt, spoken.state, ended, present.read
+            newest.t_ns, present.words, values, decode_s, newest.asr_warning, spoken.state, ended, present.read
         )
 
     def _end(self, said: Said) -> None:

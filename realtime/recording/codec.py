@@ -201,7 +201,8 @@ def _text(body: dict[str, Any]) -> TextFeatures:
     words, values, opinion, ended = (body[name] for name in ("words", "values", "opinion", "ended"))
     if values.shape != (len(words), TEXT_DIM) or opinion not in get_args(Opinion) or len(ended) > MAX_ENDED:
         raise ValueError(f"text of shape {values.shape} for {len(words)} words, {opinion!r}, {len(ended)} ended")
-    return TextFeatures(**body)
+    fields = {"asr_warning" if name == "doubt" else name: value for name, value in body.items()}
+    return TextFeatures(**fields)
 
 
 def _alone(name: str, codec: Codec) -> Item:
@@ -255,7 +256,7 @@ TEXT_ITEM = Item(
             "values",
             array("a row a word: what the utterance says up to it", None, TEXT_COLUMNS),
         ),
-        Field("doubt", TEXT.or_null()),
+        Field("doubt", TEXT.or_null(), of=attrgetter("asr_warning")),
         Field("decode_s", NUMBER),
         Field("opinion", TEXT),
         Field("ended", ENDED),

@@ -88,8 +88,8 @@ class LiveStream:
                 parts,
                 clock,
                 self.stream.window,
-                self.stream.picture or "",
-                self.stream.sound or "",
+                self.stream.video or "",
+                self.stream.audio or "",
                 rate,
             ),
             self._tap,
@@ -104,8 +104,8 @@ class LiveStream:
                 stream.name,
                 media,
                 clock,
-                picture=inlets.picture,
-                sound=inlets.sound,
+                video=inlets.video,
+                audio=inlets.audio,
                 limit=rate,
                 on_event=self.stream.event,
             )
@@ -128,7 +128,7 @@ class LiveStream:
                     if network is None
                     else Picture(network, rate, self.stream.event, rate.comes_late)
                 ),
-                inlets.picture,
+                inlets.video,
                 open_s=(1 if network is None else 2) * config.camera.open_timeout_s + 1.0,
                 read_s=(config.camera.read_timeout_s if network is None else NO_PICTURE_S) + 1.0,
                 least_hz=min(SLOW_BELOW_FPS, config.camera.max_fps / 2, config.camera.idle_fps / 1.6),
@@ -140,7 +140,7 @@ class LiveStream:
             self.runner.source(
                 "microphone",
                 lambda: Sound(network, config.microphone),
-                inlets.sound,
+                inlets.audio,
                 open_s=2 * config.camera.open_timeout_s + 1.0,
                 read_s=config.microphone.read_timeout_s + 1.0,
             )
@@ -148,7 +148,7 @@ class LiveStream:
             self.runner.source(
                 "microphone",
                 lambda: devices.microphone(mic, config.microphone, clock),
-                inlets.sound,
+                inlets.audio,
                 open_s=5.0,
                 read_s=config.microphone.read_timeout_s + 1.0,
             )
@@ -395,7 +395,7 @@ class Live:
 
 
 def _tell_nothing(name: str, live: LiveStream) -> None:
-    devices = [device for device in (live.stream.picture, live.stream.sound) if device]
+    devices = [device for device in (live.stream.video, live.stream.audio) if device]
     if not any(gauge.items for gauge in live.runner.gauges().values()):
         log.warning(
             "%s: nothing from %s yet; still trying. Plug one in (--list-devices shows what there is), or see it work "

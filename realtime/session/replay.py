@@ -82,8 +82,8 @@ class OfflineRun:
             self._parts,
             self._clock,
             self._stream.window,
-            self._stream.picture or "",
-            self._stream.sound or "",
+            self._stream.video or "",
+            self._stream.audio or "",
         )
         t0_ns = self._clock.now_ns()
         self._stream.begin(t0_ns)

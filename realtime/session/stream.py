@@ -59,9 +59,9 @@ class Stream:
     ) -> None:
         self.name = stream.name
         found = device_names(stream, config) if devices is None else devices
-        self.picture, self.sound = found.get("face"), found.get("voice")
+        self.video, self.audio = found.get("face"), found.get("voice")
         pictures, sounds = ("camera", "picture"), ("microphone", "sound")
-        self._behind = dict.fromkeys(pictures, self.picture) | dict.fromkeys(sounds, self.sound)
+        self._behind = dict.fromkeys(pictures, self.video) | dict.fromkeys(sounds, self.audio)
         named = {name: found[name] for name in MODALITIES if name in found}
         self._recorder = recorder
         self.window = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.agfn import AGFN, AgfnConfig, squash
+from models.agfn import AGFN, FULL, AgfnConfig, squash
 from models.encoders import SequenceEncoder
 from models.gates import log_trust
 from models.live import fuse
@@ -167,9 +167,9 @@ class Method:
     is_agfn: bool = False
 
 
-def _agfn(name: str, *, vat: float = 0.1, gate: float = 0.0, **switches: Any) -> Method:  # noqa: ANN401 - config fields
-    settings = AgfnConfig(inputs={"": 1}, width=WIDTH, encoder="mean", dropout=DROPOUT)
-    settings = replace(settings, **switches)
+def _agfn(name: str, *, vat: float = 0.1, gate: float = 0.0, **switches: Any) -> Method:  # noqa: ANN401 - of Ablation
+    parts = replace(FULL, **switches)
+    settings = AgfnConfig(inputs={"": 1}, width=WIDTH, encoder="mean", dropout=DROPOUT, ablation=parts)
 
     def make(inputs: Mapping[str, int]) -> nn.Module:
         return AgfnVectors(replace(settings, inputs=dict(inputs)))
@@ -178,7 +178,7 @@ def _agfn(name: str, *, vat: float = 0.1, gate: float = 0.0, **switches: Any) ->
 
 
 def _live(name: str, **switches: bool) -> Method:
-    return Method(name, partial(Distributions, **switches), AgfnLoss(LossWeights(vat=0.0)), is_agfn=True)
+    return Method(name, lambda inputs: Distributions(inputs, **switches), AgfnLoss(LossWeights(vat=0.0)), is_agfn=True)
 
 
 def _peer(name: str, kind: Callable[..., nn.Module], loss: Any = plain_loss, /, **options: Any) -> Method:  # noqa: ANN401

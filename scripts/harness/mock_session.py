@@ -243,12 +243,14 @@ class MockText(_Stage):
 class MockModels:
     """AGFN itself, and extractors that make features of times and words of a script."""
 
+    reads_again = False
+
     def __init__(self, clock: MockClock, script: Sequence[Spoken] = ()) -> None:
         self.fuser = Fuser(WEIGHTS, "cpu", clock)
         self._script = script
         self.face, self.voice, self.speech = MockFace, MockVoice, MockSpeech
 
-    def transcriber(self, _clock: MockClock) -> MockTranscriber:
+    def transcriber(self, _clock: MockClock, _ended: Callable[[Any], None] | None) -> MockTranscriber:
         """Return a recogniser of the script."""
         return MockTranscriber(self._script)
 

@@ -135,15 +135,15 @@ def readings_array(items: list[tuple[int, Any]]) -> np.ndarray:
     """Lay out second readings with their arrival."""
     return _bytes(
         [
-            [at, item.utterance, item.start_ns, item.end_ns, _words_out(item.words), item.decode_s, item.doubt]
+            [at, item.utterance, item.start_ns, item.end_ns, _words_out(item.words), item.decode_s, item.asr_warning]
             for at, item in items
         ]
     )
 
 
 def _reading_in(fields: list[Any]) -> Reading:
-    utterance, start_ns, end_ns, rows, decode_s, doubt = fields
-    return Reading(utterance, start_ns, end_ns, tuple(Word(*row) for row in rows), decode_s, doubt)
+    utterance, start_ns, end_ns, rows, decode_s, asr_warning = fields
+    return Reading(utterance, start_ns, end_ns, tuple(Word(*row) for row in rows), decode_s, asr_warning)
 
 
 def _words_out(words: Sequence[Word]) -> list[list[Any]]:
@@ -152,18 +152,18 @@ def _words_out(words: Sequence[Word]) -> list[list[Any]]:
 
 def _transcript_out(item: Transcript) -> list[Any]:
     words = _words_out((*item.committed, *item.tentative))
-    return [item.t_ns, words, item.decode_s, item.doubt, item.utterance, item.ended]
+    return [item.t_ns, words, item.decode_s, item.asr_warning, item.utterance, item.ended]
 
 
 def _transcript_in(fields: list[Any]) -> Transcript:
-    t_ns, rows, decode_s, doubt, utterance, *ended = fields
+    t_ns, rows, decode_s, asr_warning, utterance, *ended = fields
     words = [Word(*row) for row in rows]
     return Transcript(
         t_ns,
         tuple(word for word in words if word.committed),
         tuple(word for word in words if not word.committed),
         decode_s,
-        doubt,
+        asr_warning,
         utterance,
         *ended,
     )

@@ -130,7 +130,7 @@ class Reader:
             end_ns=sound.end_ns,
             words=tuple(word.word(committed=True) for word in in_order(verdict.words, sound.start_ns)),
             decode_s=(self._clock.now_ns() - began_ns) / NS_PER_S,
-            doubt=verdict.doubt,
+            asr_warning=verdict.asr_warning,
         )
 
     def flush(self) -> Iterable[Reading]:
