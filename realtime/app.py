@@ -119,6 +119,8 @@ class App:
             self._start_lsl(config, names)
         if config.osc.address is not None:
             self._start_osc(config.osc.address, words=config.privacy.publish_text)
+        if config.rules:
+            self._start_rules(config, names)
         if self._mqtt is not None:
             self._mqtt.start()
             self._parts.append(self._mqtt)
@@ -159,6 +161,13 @@ class App:
         sink.subscribe(self._outlet)
         self._parts.append(sink)
 
+    def _start_rules(self, config: Config, names: list[str]) -> None:
+        from realtime.rules.sink import Rules  # noqa: PLC0415 - imported where asked for
+
+        rules = Rules(config.rules, names)
+        rules.subscribe(self._outlet)
+        self._parts.append(rules)
+
     def _start_homeassistant(self, config: Config, names: list[str], broker: Access) -> None:
         from realtime.homeassistant.sink import HomeAssistant  # noqa: PLC0415 - imported where asked for
 
@@ -167,10 +176,12 @@ class App:
         self._parts.append(sink)
 
     def _start_dashboard(self, config: Config, port: int, broker: Access) -> str:
-        from realtime.dashboard.server import Dashboard  # noqa: PLC0415 - imported where asked for
+        from realtime.dashboard.guard import guard_of  # noqa: PLC0415 - imported where asked for
+        from realtime.dashboard.server import Dashboard  # noqa: PLC0415
 
         bridge = (broker.host, broker.port) if config.dashboard.broker is None else None
-        dashboard = Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker)
+        guard = guard_of(**config.dashboard.model_dump(exclude={"broker"}))
+        dashboard = Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker, guard)
         self._parts.append(dashboard)
         return dashboard.url
 
@@ -202,7 +213,7 @@ class App:
         """Stop when the messages went nowhere else: no camera stays open for nobody."""
         config = self._config
         served = config.mqtt.url != "off" or config.metrics.port is not None or config.record.folder is not None
-        if served or self._shown:
+        if served or self._shown or config.lsl.enabled or config.osc.address is not None or config.rules:
             return
         self._nobody.set()
         if self._stop is not None:

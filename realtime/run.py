@@ -1,4 +1,4 @@
-"""Command line of AGFN Live: `python -m realtime.run --camera 0`.
+"""Command line of AGFN Live: `agfn-live --camera 0`, or `python -m realtime.run --camera 0`.
 
 Exit codes: 0 ended or stopped by the user, 1 an error of the program, 2 wrong option or configuration, 3 unreadable
 file, 4 the broker refuses, 5 a model file is missing or damaged. A camera or microphone that fails never ends it.
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
     from realtime.config.schema import Config
 
-EPILOG = """exit codes: 0 ended or stopped, 1 error of the program, 2 wrong option or configuration, 3 unreadable file,
+EPILOG = """agfn-live doctor checks this machine and says what to do.
+exit codes: 0 ended or stopped, 1 error of the program, 2 wrong option or configuration, 3 unreadable file,
 4 the broker refuses, 5 model file missing or damaged.
 The password of a broker is read from AGFN_MQTT_PASSWORD or mqtt.password_file, that of a network camera from
 AGFN_CAMERA_PASSWORD or camera.password_file, never from an option."""
+
+DOCTOR = "doctor"
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,7 +50,7 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser; nothing heavy is imported for it."""
     cli = Parser(
-        prog="python -m realtime.run",
+        prog="agfn-live" if Path(sys.argv[0]).stem == "agfn-live" else "python -m realtime.run",
         description="Streaming sentiment from face, voice and words, with visible gates.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -81,7 +84,12 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--record-media", action="store_true", help="record pictures and sound too")
     out.add_argument("--no-view", action="store_true", help="plain log lines instead of the terminal view")
     out.add_argument("--overlay", action="store_true", help="show the desktop overlay (needs PySide6)")
-    out.add_argument("--dashboard", type=_port, metavar="PORT", help="serve the web dashboard on this port of loopback")
+    out.add_argument(
+        "--dashboard",
+        type=_place,
+        metavar="[HOST:]PORT",
+        help="serve the web dashboard on this port of loopback; of HOST only with a token and TLS",
+    )
     out.add_argument(
         "--dashboard-broker", metavar="URL", help="ws:// or wss:// address at which a browser reaches your own broker"
     )
@@ -97,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     run = cli.add_argument_group("run")
     run.add_argument("--device", metavar="auto|cpu|cuda[:N]", help="where AGFN runs (default auto)")
     run.add_argument("--duration", type=_seconds, metavar="S", help="stop after so many seconds")
-    run.add_argument("--config", type=Path, metavar="FILE", help="configuration file (YAML); see configs/default.yaml")
+    run.add_argument("--config", type=Path, metavar="FILE", help="configuration file (YAML), or laptop, pi, gpu")
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set one configuration key")
     run.add_argument("--stream", metavar="NAME", help="name of the stream, part of its topics (default desk)")
     run.add_argument("--print-config", action="store_true", help="print the configuration and where each value is from")
@@ -107,8 +115,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given[:1] == [DOCTOR]:
+        from realtime.doctor.__main__ import main as doctor  # noqa: PLC0415 - asked for seldom
+
+        return doctor(given[1:])
     try:
-        return _dispatch(parser().parse_args(argv))
+        return _dispatch(parser().parse_args(given))
     except AgfnError as error:
         say_error(error)
         return error.exit_code
@@ -174,8 +187,9 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.demo:
         args.source = _demo()
     from realtime.config.load import load, to_yaml  # noqa: PLC0415 - --help must answer at once
+    from realtime.config.profiles import profile  # noqa: PLC0415 - as above
 
-    config, origins = load(args.config, args.set, options(args))
+    config, origins = load(args.config and profile(args.config), args.set, options(args))
     if args.print_config:
         _say(to_yaml(config, origins))
         return 0
@@ -245,7 +259,7 @@ def _mqtt(url: str) -> dict[str, Any]:
 
 
 def _services(args: argparse.Namespace) -> dict[str, Any]:
-    dashboard = {"port": args.dashboard, "broker": args.dashboard_broker}
+    dashboard = {**(args.dashboard or {}), "broker": args.dashboard_broker}
     return {
         **({"dashboard": kept} if (kept := {k: v for k, v in dashboard.items() if v is not None}) else {}),
         **({"homeassistant": {"enabled": True}} if args.homeassistant else {}),
@@ -253,6 +267,15 @@ def _services(args: argparse.Namespace) -> dict[str, Any]:
         **({"lsl": {"enabled": True}} if args.lsl else {}),
         **({"osc": {"address": args.osc}} if args.osc is not None else {}),
     }
+
+
+def _place(text: str) -> dict[str, Any]:
+    """Read PORT, HOST:PORT or [IPv6]:PORT."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if colon and not host:
+        raise argparse.ArgumentTypeError(f"{text!r}: write PORT for this machine alone, or HOST:PORT")
+    return {"port": _port(port), **({"host": host} if colon else {})}
 
 
 def _port(text: str) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from realtime.config.load import STREAMS, yaml_scalar
+from realtime.config.load import RULES, STREAMS, yaml_scalar
+from realtime.config.rule import RuleConfig
 from realtime.config.schema import Config, StreamConfig
 
 
@@ -15,6 +16,9 @@ def commented() -> str:
     for name, section_field in Config.model_fields.items():
         if name == STREAMS:
             continue
+        if name == RULES:
+            lines += ["", "# Rules by name, such as the one below; docs/rules.md.", f"{name}: {{}}", *_example()]
+            continue
         section = section_field.default
         lines += ["", f"# {type(section).__doc__}", f"{name}:"]
         for key, inner in type(section).model_fields.items():
@@ -24,6 +28,18 @@ def commented() -> str:
         lead = "  - " if number == 0 else "    "
         lines.append(f"{f'{lead}{key}: {yaml_scalar(inner.default)}':<28}# {inner.description}")
     return "\n".join(lines) + "\n"
+
+
+def _example() -> list[str]:
+    """Return the keys of a rule, each with its meaning, as comments."""
+    values = {"when": "score < -1", "command": "[notify-send, low mood]"}
+    lines = ["#  low-mood:"]
+    for key, inner in RuleConfig.model_fields.items():
+        value = values.get(key) or yaml_scalar(
+            list(inner.default) if isinstance(inner.default, tuple) else inner.default
+        )
+        lines.append(f"{f'#    {key}: {value}':<39} # {inner.description}")
+    return lines
 
 
 if __name__ == "__main__":

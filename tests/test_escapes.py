@@ -96,8 +96,8 @@ def test_messages_on_standard_output_are_cleaned(tmp_path, evil):
 
 @pytest.mark.parametrize("evil", ATTACKS)
 def test_devices_are_listed_by_names_without_escapes(evil, monkeypatch, capsys):
-    monkeypatch.setattr(devices, "_cameras", lambda: [f"  0  {evil}  640x480"])
-    monkeypatch.setattr(devices, "_inputs", lambda: [f"  1  {evil}"])
+    monkeypatch.setattr(devices, "cameras", lambda: [f"  0  {evil}  640x480"])
+    monkeypatch.setattr(devices, "inputs", lambda: [f"  1  {evil}"])
     assert run(["--list-devices"]) == 0
     assert obeyed(capsys.readouterr().out) == []
 

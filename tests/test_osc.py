@@ -1,7 +1,6 @@
 """The OSC sink, received by python-osc's own server."""
 
 import socket
-import sys
 import threading
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from realtime.errors import UsageError
 from realtime.publish.messages import Words
 from realtime.publish.outlet import Outlet
 from realtime.sinks.osc import OscSink
-from scripts.harness.processes import Program, wait_until
+from scripts.harness.processes import wait_until
 
 
 class Listener:
@@ -139,19 +138,3 @@ def test_a_wrong_address_is_refused_in_words(address):
 def test_a_host_that_is_not_known_is_an_error_that_says_so():
     with pytest.raises(UsageError, match=r"--osc nowhere\.invalid:9: .*HOST:PORT"):
         OscSink("nowhere.invalid:9", words=False)
-
-
-@pytest.mark.models
-def test_a_run_sends_a_bundle_every_hop(clip, listener, tmp_path):
-    command = [sys.executable, "-m", "realtime.run", "--no-view", "--mqtt", "off", "--source", str(clip)]
-    program = Program(
-        [*command, "--pace", "fast", "--set", "asr.enabled=false", "--osc", listener.address], tmp_path / "log.txt"
-    )
-    try:
-        assert program.process.wait(100) == 0, program.text()
-    finally:
-        program.kill()
-    numbers = [number for (number,) in listener.of("/agfn/desk/seq")]
-    assert len(numbers) > 4
-    assert sorted(numbers) == list(range(numbers[0], numbers[0] + len(numbers)))
-    assert any(-3 <= score <= 3 for (score,) in listener.of("/agfn/desk/score"))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from realtime.clock import MonotonicClock, VirtualClock
-from realtime.errors import DeviceError, ModelError
+from realtime.errors import AbsentError, DeviceError, ModelError
 from realtime.extract.asr import decode_queue
 from realtime.extract.asr.decode_queue import DecodeQueue
 from realtime.extract.asr.whisper import Hypothesis
@@ -55,6 +55,8 @@ class Script:
             self.release.wait(20)
         if line == "gone":
             raise DeviceError("camera 0: unplugged; plug it in")
+        if line == "no mic":
+            raise AbsentError("camera 0: has no microphone")
         if line == "bug":
             raise RuntimeError("broken driver")
         time.sleep(0.01)
@@ -88,6 +90,19 @@ def test_a_device_that_fails_is_lost_with_its_cause_and_opened_again(line, says)
     assert device.opened == device.closed == 3
     assert len(items) >= 3
     assert not worker.gauge().lost
+
+
+def test_a_part_that_a_device_lacks_is_said_once(monkeypatch, caplog):
+    monkeypatch.setattr(supervise, "LOG_EVERY_S", 0.0)
+    device = Script(["no mic", "no mic", "no mic", "gone", "gone"])
+    worker, dog, _, events = run(device)
+    wait_until(lambda: any(event.kind == "started" for event in events) or device.opened > 5)
+    worker.stop()
+    dog.stop()
+    assert [event.cause for event in events if event.kind == "lost"] == ["camera 0: has no microphone"]
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged.count("camera 0: has no microphone") == 1
+    assert logged.count("camera 0: unplugged; plug it in") == 2
 
 
 def test_a_read_that_hangs_is_left_behind_and_replaced():

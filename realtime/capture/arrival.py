@@ -19,7 +19,7 @@ BUCKETS = 5
 MOST_APART_NS = 2 * NS_PER_S
 """No camera sends sound and picture of one moment further apart: then their times have not the same beginning."""
 BACK_NS = 3 * NS_PER_S // 10
-"""Times that fall by more are a clock that was set, not the order of the packets."""
+"""A clock that goes by more than this was set: packets are not so much out of order, nor so much faster of a sudden."""
 
 
 SLEW = 0.01
@@ -79,7 +79,7 @@ class ArrivalLine:
     def _follow(self, together: frozenset[str], least_ns: int, arrived_ns: int) -> int:
         before_ns, at_ns = self._believed.get(together, (least_ns, arrived_ns))
         change_ns, most_ns = least_ns - before_ns, int(SLEW * (arrived_ns - at_ns))
-        if change_ns <= STEP_NS:
+        if -BACK_NS <= change_ns <= STEP_NS:
             change_ns = max(-most_ns, min(most_ns, change_ns))
         self._believed[together] = before_ns + change_ns, arrived_ns
         return before_ns + change_ns

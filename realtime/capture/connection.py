@@ -112,7 +112,7 @@ class Connection:
         self._over.set()
 
     def _run(self) -> None:
-        name_thread(self._name)
+        name_thread("camera")
         try:
             container = self._connect()
             if container is not None:

@@ -21,14 +21,15 @@ def list_devices() -> list[str]:
     """Return one line per device under a heading per kind, or what to do where there is none."""
     return [
         "Cameras (--camera NUMBER):",
-        *_cameras(),
+        *cameras(),
         "",
         "Microphones (--mic NUMBER or part of the name):",
-        *_inputs(),
+        *inputs(),
     ]
 
 
-def _cameras() -> list[str]:
+def cameras() -> list[str]:
+    """Return one line per camera, or what to do where there is none."""
     names = _camera_names()
     numbers = sorted(names) if names else range(1 if sys.platform == "linux" else PROBED_BY_NUMBER)
     lines = []
@@ -71,7 +72,8 @@ def _probe(number: int) -> str | None:
         capture.release()
 
 
-def _inputs() -> list[str]:
+def inputs() -> list[str]:
+    """Return one line per microphone, or what to do where there is none."""
     try:
         with portaudio.refreshed("microphones") as sd:
             devices = portaudio.inputs(sd)

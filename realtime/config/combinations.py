@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from realtime.dashboard.guard import guard_of
 from realtime.errors import UsageError
 from realtime.system.address import with_password
 
@@ -32,6 +33,7 @@ def check(config: Config) -> None:
                 f"stream {stream.name} has neither camera nor microphone, so there is nothing to analyse: leave out "
                 "--no-camera or --no-mic, or play a file with --source FILE"
             )
+    _check_rules(config)
     _check_what_is_seen(config)
     embedded, off = config.mqtt.url == "embedded", config.mqtt.url == "off"
     if config.homeassistant.enabled and off:
@@ -40,6 +42,7 @@ def check(config: Config) -> None:
         if config.dashboard.broker is not None:
             raise UsageError("dashboard.broker needs dashboard.port: add --dashboard PORT")
         return
+    guard_of(**config.dashboard.model_dump(exclude={"broker"}))
     if off:
         raise UsageError("--dashboard shows what comes over MQTT: leave out --mqtt off")
     if embedded and config.dashboard.broker is not None:
@@ -49,6 +52,14 @@ def check(config: Config) -> None:
             "--dashboard with your own broker needs the address of its websocket listener: "
             "--dashboard-broker ws://HOST:PORT"
         )
+
+
+def _check_rules(config: Config) -> None:
+    """See that the streams that rules are about are there."""
+    names = {stream.name for stream in config.streams}
+    for name, rule in config.rules.items():
+        if unknown := sorted(set(rule.streams) - names):
+            raise UsageError(f"rules.{name}.streams: there is no stream {', '.join(unknown)}")
 
 
 def _check_what_is_seen(config: Config) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from realtime.config.rule import RuleConfig
 from realtime.config.schema import Config, StreamConfig
 from realtime.config.strictyaml import read_yaml, scalar_of
 from realtime.errors import UsageError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 ENV_PREFIX = "AGFN_"
 STREAMS = "streams"
+RULES = "rules"
 LONGEST_SHOWN = 60
 DEEPEST = 3
 """streams.0.name"""
@@ -107,6 +109,11 @@ def assignment(text: str) -> dict[str, Any]:
         )
     if is_url(value) and key.strip().startswith(STREAMS):
         refuse_secret(value.strip().strip("'\""), f"--set {key.strip()[:LONGEST_SHOWN]}")
+    if is_url(value) and key.strip().startswith(RULES):
+        raise UsageError(
+            f"--set {key.strip()[:LONGEST_SHOWN]}: an address may hold a secret, and everybody on this machine can "
+            "read a command line: write it into --config FILE, or AGFN_RULES__NAME__WEBHOOK"
+        )
     return _nested(key.strip(), value)
 
 
@@ -201,7 +208,10 @@ def _short(value: object) -> str:
 def _model(path: Iterable[str]) -> type[BaseModel] | None:
     """Return the section that a path leads to."""
     model: type[BaseModel] = Config
-    for part in path:
+    parts = list(path)
+    if parts[:1] == [RULES]:
+        model, parts = RuleConfig, parts[2:]
+    for part in parts:
         if part.isdigit():
             model = StreamConfig
         elif part in model.model_fields:
@@ -222,8 +232,10 @@ def _allowed(path: list[str]) -> str:
     """Say what fits: a range with its default, or the meaning of the key."""
     model = _model(path[:-1])
     found = model.model_fields.get(path[-1]) if model else None
-    if found is None or path[-1] == STREAMS or isinstance(found.default, BaseModel):
+    if found is None or path[-1] == STREAMS or isinstance(found.default, BaseModel | dict):
         return ""
+    if found.is_required():
+        return f"; {str(found.description).rstrip('.')}"
     kind = "true or false" if isinstance(found.default, bool) else _range(found)
     default = f"default {yaml_scalar(found.default)}"
     return f"; valid: {kind}, {default}" if kind else f"; {str(found.description).rstrip('.')} ({default})"
@@ -246,20 +258,31 @@ def to_yaml(config: Config, origins: Mapping[str, str]) -> str:
     """Print the configuration with, per value, where it came from."""
     lines: list[str] = []
 
-    def add(lead: str, key: str, value: object, place: str) -> None:
-        lines.append(f"{f'{lead}{key}: {yaml_scalar(value)}':<34} # {origins.get(place, 'default')}")
+    def add(lead: str, values: Mapping[str, Any], place: str, first: str = "") -> None:
+        for nth, (key, value) in enumerate(values.items()):
+            shown = f"{lead if nth or not first else first}{key}: {yaml_scalar(_public(key, value))}"
+            lines.append(f"{shown:<34} # {origins.get(f'{place}{key}', 'default')}")
 
     for section, values in config.model_dump(mode="json").items():
-        lines.append(f"{section}:")
-        if isinstance(values, dict):
-            for key, value in values.items():
-                add("  ", key, value, f"{section}.{key}")
+        if not values:  # no rules
+            add("", {section: values}, "")
             continue
-        for number, stream in enumerate(values):
-            for nth, (key, given) in enumerate(stream.items()):
-                value = public_address(given) if key == "camera" and given is not None else given
-                add("    " if nth else "  - ", key, value, f"{section}.{number}.{key}")
+        lines.append(f"{section}:")
+        if isinstance(values, list):
+            for number, stream in enumerate(values):
+                add("    ", stream, f"{section}.{number}.", first="  - ")
+        elif section == RULES:
+            for name, rule in values.items():
+                lines.append(f"  {yaml_scalar(name)}:")
+                add("    ", rule, f"{section}.{name}.")
+        else:
+            add("  ", values, f"{section}.")
     return "\n".join(lines)
+
+
+def _public(key: str, value: Any) -> Any:  # noqa: ANN401 - any value of the configuration
+    """Return what may be shown of a value: an address may hold a secret."""
+    return public_address(value) if key in {"camera", "webhook"} and value is not None else value
 
 
 def yaml_scalar(value: Any) -> str:  # noqa: ANN401 - any scalar of the configuration

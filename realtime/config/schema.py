@@ -5,34 +5,17 @@ load.py reads it: defaults < file < environment (AGFN_FUSION__DEVICE=cpu) < --se
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from realtime.config.rule import RuleConfig
+from realtime.config.section import Name, Section
 from realtime.system.address import is_url
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-
 
 TOPIC = r"^[^+#/\x00-\x1f\x7f-\x9f\u2028\u2029][^+#\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 """A topic, or its first part: no wildcards, and nothing that a terminal or a log would obey."""
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values are frozen."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _bool_is_no_number(cls, value: object, info: ValidationInfo) -> object:
-        # pydantic would read `threads: yes` as 1.
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
-            raise ValueError("true and false fit only what is switched on or off")
-        return value
 
 
 class WindowConfig(Section):
@@ -223,12 +206,20 @@ class RecordConfig(Section):
 
 
 class DashboardConfig(Section):
-    """The web dashboard, on loopback."""
+    """The web dashboard, on loopback unless there are a token and TLS."""
 
+    host: str = Field("127.0.0.1", pattern=r"^[A-Za-z0-9_.:-]{1,253}$")
+    """Address to listen on; others than this machine reach it only with a token and TLS (0.0.0.0: from everywhere)."""
     port: int | None = Field(None, ge=0, le=65535)
     """Port of the page; 0 takes a free one, null switches it off."""
     broker: str | None = Field(None, pattern=r"^wss?://[^/@\s]+(/[^@\s]*)?$")
     """Address at which a browser reaches an external broker (ws:// or wss://); the embedded one needs none."""
+    token_file: str | None = None
+    """File with the token that a visitor is asked for; or AGFN_DASHBOARD_TOKEN."""
+    cert_file: str | None = None
+    """Certificate of the page (PEM, with its chain)."""
+    key_file: str | None = None
+    """Private key of cert_file (PEM, without a password)."""
 
 
 class HomeAssistantConfig(Section):
@@ -312,6 +303,7 @@ class Config(Section):
     metrics: MetricsConfig = MetricsConfig()
     lsl: LslConfig = LslConfig()
     osc: OscConfig = OscConfig()
+    rules: dict[Name, RuleConfig] = Field({}, max_length=64)
     streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1, max_length=64)
 
     @field_validator("streams")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.agfn import LIMIT
 from models.checkpoint import CheckpointError, load
 from models.uncertainty import Uncertainty
 from realtime.errors import ModelError
@@ -39,6 +38,7 @@ log = logging.getLogger(__name__)
 class Estimate:
     """What AGFN says of one window; `raw` in [-3, 3], the 90 % interval and the 68 % band are None with nothing usable.
 
+    Interval and band lie around `raw` and may reach beyond the scale: they move with the score, then they are cut.
     `weights` sum to 1 over what was used and are exactly 0 for a masked modality; `fuse_s` is the time the forward
     pass took; `odds` are the log odds of a positive sentiment per score.
     """
@@ -55,6 +55,8 @@ class Estimate:
         return 1.0 / (1.0 + math.exp(-self.odds * score))
 
 
+WHOLE_WORDS = 4
+"""With fewer words an utterance is not known to be whole: often it was not heard to its end."""
 NOTHING = Estimate(None, None, None, 0.0, dict.fromkeys(MODALITIES, 0.0))
 
 
@@ -111,8 +113,8 @@ class Fuser:
         made = iter(
             Estimate(
                 raw=raw,
-                interval=_around(raw, wide),
-                band=_around(raw, narrow),
+                interval=(raw - wide, raw + wide),
+                band=(raw - narrow, raw + narrow),
                 odds=odds,
                 weights=dict(zip(MODALITIES, row, strict=True)),
                 fuse_s=fuse_s,
@@ -125,15 +127,11 @@ class Fuser:
 
 
 def state_of(view: WindowView) -> State:
-    """Which state the uncertainty of a window goes by."""
+    """Which state the uncertainty of a window goes by; a few words that ended are judged as an open utterance is."""
     text = view.segments["text"]
     if text.reliability > 0:
-        return "final" if view.opinion == "final" else "partial"
+        return "final" if view.opinion == "final" and len(view.words) >= WHOLE_WORDS else "partial"
     return "listening" if text.idle else "none"
-
-
-def _around(score: float, half: float) -> tuple[float, float]:
-    return max(-LIMIT, score - half), min(LIMIT, score + half)
 
 
 def _counts(segment: Segment) -> bool:

@@ -206,7 +206,7 @@ class EventMessage(Message):
     component: str
     kind: EventKind
     """`lost`, `stalled`, `frozen`, `slow` (a device or file) and `overload` (an extractor or the fusion whose results
-    come a second late for three seconds on end, or a recogniser that must decode half as often) end with
+    come a second late for three seconds on end, or a recogniser that has to decode half as often) end with
     `recovered`."""
     cause: str | None = None
     since_s: Coarse | None = None

@@ -134,6 +134,9 @@ class LiveStream:
                 least_hz=min(SLOW_BELOW_FPS, config.camera.max_fps / 2, config.camera.idle_fps / 1.6),
             )
         if network is not None and hears_camera(stream):
+            log.info(
+                "stream %s: takes the sound of camera %s, too; --no-mic leaves it out", stream.name, network.public
+            )
             self.runner.source(
                 "microphone",
                 lambda: Sound(network, config.microphone),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import av
 
 from scripts.harness.mosquitto import free_port
 from scripts.harness.processes import Program, absent, wait_until
@@ -76,3 +79,22 @@ class RtspCamera:
         except OSError:
             return False
         return True
+
+
+def looped(path: Path, clip: Path, seconds: float) -> Path:
+    """Write a clip over and over, as it is coded, until the film is long enough to be a camera's."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as sink:
+        streams = {stream.index: sink.add_stream_from_template(stream) for stream in source.streams}
+        assert source.duration is not None
+        round_s, begin_s = Fraction(source.duration, av.time_base), Fraction(0)
+        while begin_s < seconds:
+            source.seek(0)
+            for packet in source.demux():
+                if packet.dts is None or packet.pts is None:
+                    continue
+                moved = round(begin_s / packet.time_base)
+                packet.stream = streams[packet.stream.index]
+                packet.pts, packet.dts = packet.pts + moved, packet.dts + moved
+                sink.mux(packet)
+            begin_s += round_s
+    return path

@@ -83,6 +83,17 @@ def mixed(
 
 
 @torch.no_grad()
+def as_shipped(model: LiveAGFN, rows: Known) -> tuple[np.ndarray, np.ndarray]:
+    """Score and spread of every window of a model that is fitted already: its streams have their gains on."""
+    own, log_spread, trust = (
+        torch.from_numpy(np.asarray(part, np.float32)) for part in (rows.own, rows.log_spread, rows.reliability)
+    )
+    given = list(model.config.inputs).index(model.config.ablation.given)
+    score, spread = mixed(own, log_spread, trust, model.gate_bias, model.exponent, given)
+    return score.numpy(), spread.numpy()
+
+
+@torch.no_grad()
 def fused(model: LiveAGFN, rows: Known) -> tuple[np.ndarray, np.ndarray]:
     """Score and spread of every window with the fitted gate."""
     own, log_spread, trust = (
