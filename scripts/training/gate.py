@@ -88,7 +88,7 @@ def as_shipped(model: LiveAGFN, rows: Known) -> tuple[np.ndarray, np.ndarray]:
     own, log_spread, trust = (
         torch.from_numpy(np.asarray(part, np.float32)) for part in (rows.own, rows.log_spread, rows.reliability)
     )
-    given = list(model.config.inputs).index(model.config.given)
+    given = list(model.config.inputs).index(model.config.ablation.given)
     score, spread = mixed(own, log_spread, trust, model.gate_bias, model.exponent, given)
     return score.numpy(), spread.numpy()
 
