@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +23,47 @@ from models.encoders import EncoderKind, SequenceEncoder
 from models.gates import CrossModal, EntropyGate, ImportanceGate, contribution
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 LIMIT = 3.0
 """Sentiment lies in [-LIMIT, LIMIT]."""
 SPREAD_RANGE = (0.05, 5.0)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The switches of the studies: what is part of the network and what is left out; the defaults are what ships."""
+
+    variant: Literal["literal", "robust"] = "robust"
+    entropy: Literal["feature", "predictive"] = "predictive"
+    """What H in Eq. 4 is taken of: softmax(h_m), or (ours) the distribution that the modality's own head predicts."""
+    tau: float = 0.5
+    """Temperature of Eq. 4."""
+    anchor: bool = False
+    """Ours: the head corrects the entropy-weighted mean of the modalities' own scores instead of starting from 0."""
+    skill: bool = False
+    """Ours: a modality counts by r times what its own head knows beyond somebody who sees nothing, 1 - (b / b0)^2."""
+    judgement: Mapping[str, int] = field(default_factory=dict)
+    """Column of a modality that is a sentiment already, as an adapted text encoder gives: its newest value, times a
+    learned gain, is where the modality's own score starts from, and the head corrects it."""
+    columns: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Columns of a modality that are looked at; all of those that are not named here. Few clips, few columns."""
+    compress: bool = False
+    """Ours: standardised features enter as asinh(2 z) instead of clamped: blendshapes lie near 0, with a long tail."""
+    given: str = "text"
+    """Ours: the modality that brings a distribution along, as the text line gives it; then models/live.py fuses."""
+    ieg: bool = True
+    """Without it alpha is 0."""
+    mig: bool = False
+    """Without it alpha is 1; without both, the concatenation is fused by a plain linear layer."""
+    cross_modal: bool = False
+    """Without it h'_m = h_m."""
+
+
+FULL = Ablation(entropy="feature", tau=1.0, given="", mig=True, cross_modal=True)
+"""All parts of the paper and nothing of ours but the mask and the measured reliability: where ablations start from."""
+ON_DISK = {"skill": "worth"}
+"""Switches that have another name in files."""
 
 
 @dataclass(frozen=True)
@@ -41,56 +78,43 @@ class AgfnConfig:
     layers: int = 2
     heads: int = 4
     dropout: float = 0.1
-    variant: Literal["literal", "robust"] = "robust"
-    entropy: Literal["feature", "predictive"] = "feature"
-    """What H in Eq. 4 is taken of: softmax(h_m), or (ours) the distribution that the modality's own head predicts."""
-    tau: float = 1.0
-    """Temperature of Eq. 4."""
-    anchor: bool = False
-    """Ours: the head corrects the entropy-weighted mean of the modalities' own scores instead of starting from 0."""
-    worth: bool = False
-    """Ours: a modality counts by r times what its own head knows beyond somebody who sees nothing, 1 - (b / b0)^2."""
-    judgement: Mapping[str, int] = field(default_factory=dict)
-    """Column of a modality that is a sentiment already, as an adapted text encoder gives: its newest value, times a
-    learned gain, is where the modality's own score starts from, and the head corrects it."""
-    columns: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """Columns of a modality that are looked at; all of those that are not named here. Few clips, few columns."""
-    compress: bool = False
-    """Ours: standardised features enter as asinh(2 z) instead of clamped: blendshapes lie near 0, with a long tail."""
-    given: str = ""
-    """Ours: the modality that brings a distribution along, as the text line gives it; then models/live.py fuses."""
-    ieg: bool = True
-    """Ablation: without it alpha is 0."""
-    mig: bool = True
-    """Ablation: without it alpha is 1; without both, the concatenation is fused by a plain linear layer."""
-    cross_modal: bool = True
-    """Ablation: without it h'_m = h_m."""
+    ablation: Ablation = field(default_factory=Ablation)
 
     def to_json(self) -> str:
-        """Return the configuration as one line of JSON."""
-        return json.dumps(
-            {
-                **asdict(self),
-                "inputs": dict(self.inputs),
-                "columns": dict(self.columns),
-                "judgement": dict(self.judgement),
-            }
-        )
+        """Return the configuration as one line of JSON, without a level of its own for the switches."""
+        sizes = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "ablation"}
+        switches = {ON_DISK.get(name, name): value for name, value in vars(self.ablation).items()}
+        given = sizes | switches
+        return json.dumps({name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()})
 
     @classmethod
     def from_json(cls, text: str) -> AgfnConfig:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, now or in an older version.
 
         Raises:
             ValueError: no JSON object, an unknown or a missing key.
         """
         data = json.loads(text)
-        if not isinstance(data, dict) or (unknown := set(data) - {part.name for part in fields(cls)}):
-            raise ValueError(f"not an AGFN configuration: {sorted(unknown) if isinstance(data, dict) else type(data)}")
-        if not isinstance(data.get("columns", {}), dict):
+        if not isinstance(data, dict):
+            raise ValueError(f"not an AGFN configuration: {type(data)}")  # noqa: TRY004 - as documented
+        return cls.from_keys(data)
+
+    @classmethod
+    def from_keys(cls, data: Mapping[str, Any]) -> AgfnConfig:
+        """Read the keys of a file; a switch that isn't named stands as in FULL, whatever ships now.
+
+        Raises:
+            ValueError: an unknown or a missing key.
+        """
+        names = {ON_DISK.get(part.name, part.name): part.name for part in fields(Ablation)}
+        sizes = {key: value for key, value in data.items() if key not in names}
+        if unknown := set(sizes) - {part.name for part in fields(cls) if part.name != "ablation"}:
+            raise ValueError(f"not an AGFN configuration: {sorted(unknown)}")
+        if not isinstance(data.get("columns", {}), Mapping):
             raise ValueError("not an AGFN configuration: columns are no object")  # noqa: TRY004 - as documented
+        switches = replace(FULL, **{name: data[key] for key, name in names.items() if key in data})
         try:
-            return cls(**data)
+            return cls(**sizes, ablation=switches)
         except TypeError as error:
             raise ValueError(f"not an AGFN configuration: {error}") from None
 
@@ -128,13 +152,13 @@ class AgfnOutput(NamedTuple):
 class AGFN(nn.Module):
     """The network; see the head of the file."""
 
-    blank: Tensor
+    prior_spread: Tensor
 
     def __init__(self, config: AgfnConfig) -> None:
         super().__init__()
         if not config.inputs:
             raise ValueError("AGFN needs at least one modality")
-        self.config = config
+        self.config, switches = config, config.ablation
         width, count = config.width, len(config.inputs)
         self.encoders = nn.ModuleDict(
             {
@@ -144,33 +168,33 @@ class AGFN(nn.Module):
                     config.encoder,
                     config.layers,
                     config.dropout,
-                    config.columns.get(name),
-                    compress=config.compress,
+                    switches.columns.get(name),
+                    compress=switches.compress,
                 )
                 for name, inputs in config.inputs.items()
             }
         )
-        self.cross = CrossModal(count, width, config.heads) if config.cross_modal else None
-        robust = config.variant == "robust"
-        predictive = config.entropy == "predictive"
-        self.entropy_gate = EntropyGate(count, width, config.tau, robust=robust, predictive=predictive)
-        self.importance_gate = ImportanceGate(count, width, robust=robust, gated=config.mig or config.ieg)
+        self.cross = CrossModal(count, width, config.heads) if switches.cross_modal else None
+        robust = switches.variant == "robust"
+        predictive = switches.entropy == "predictive"
+        self.entropy_gate = EntropyGate(count, width, switches.tau, robust=robust, predictive=predictive)
+        self.importance_gate = ImportanceGate(count, width, robust=robust, gated=switches.mig or switches.ieg)
         self.mix = nn.Parameter(torch.zeros(()))
         self.own_head = nn.Parameter(torch.randn(count, width, 2) / math.sqrt(width))
         with torch.no_grad():
             for index, name in enumerate(config.inputs):
-                if name in config.judgement:
+                if name in switches.judgement:
                     self.own_head[index] *= 0.01
         self.gain = nn.Parameter(torch.ones(count))
         self.own_bias = nn.Parameter(torch.zeros(count, 2))
         self.hidden = nn.Linear(width, width)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(width, 2)
-        if config.anchor:  # the head corrects: it begins with nothing to say
+        if switches.anchor:  # the head corrects: it begins with nothing to say
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
         self.doubt = nn.Parameter(torch.full((count,), -2.0))
-        self.register_buffer("blank", torch.tensor(1.3))
+        self.register_buffer("prior_spread", torch.tensor(1.3))
 
     def forward(
         self, values: Mapping[str, Tensor], times: Mapping[str, Tensor], mask: Mapping[str, Tensor], reliability: Tensor
@@ -201,8 +225,8 @@ class AGFN(nn.Module):
         columns = []
         for index, name in enumerate(self.encoders):
             usable = seen[index]
-            if name in self.config.judgement:
-                said = values[name][..., self.config.judgement[name]]
+            if name in self.config.ablation.judgement:
+                said = values[name][..., self.config.ablation.judgement[name]]
                 newest = usable.to(torch.uint8).flip(-1).argmax(-1, keepdim=True)
                 last = torch.where(usable, said, torch.zeros_like(said)).flip(-1).gather(-1, newest)
                 columns.append(last.squeeze(-1))
@@ -215,14 +239,16 @@ class AGFN(nn.Module):
     ) -> AgfnOutput:
         own_score, own_spread = self._own(h, on, judged)
         reliability = trust
-        if self.config.worth:
-            trust = trust * worth(own_spread.detach(), self.blank)
+        if self.config.ablation.skill:
+            trust = trust * skill(own_spread.detach(), self.prior_spread)
         route = torch.eye(h.shape[1], dtype=h.dtype, device=h.device).expand(h.shape[0], -1, -1)
         if self.cross is not None:
-            h, route = self.cross(h, steps, seen, on, trust if self.config.variant == "robust" else on.to(h.dtype))
+            h, route = self.cross(
+                h, steps, seen, on, trust if self.config.ablation.variant == "robust" else on.to(h.dtype)
+            )
         ieg, entropy = self.entropy_gate(h, on, trust, own_spread)
         parts, gates = self.importance_gate(h, on, trust)  # (B, M, d) each
-        if self.config.worth:
+        if self.config.ablation.skill:
             parts = parts * trust.unsqueeze(-1)
         alpha = self._alpha()
         h_fused = alpha * (ieg.unsqueeze(-1) * h).sum(1) + (1 - alpha) * (parts.sum(1) + self.importance_gate.bias)
@@ -230,7 +256,7 @@ class AGFN(nn.Module):
         weights = (share.unsqueeze(1) @ route).squeeze(1)
         weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)
         raw, log_spread = self._read(h_fused)
-        if self.config.anchor:
+        if self.config.ablation.anchor:
             raw = raw + (ieg * own_score).sum(-1)
         log_spread = log_spread + (functional.softplus(self.doubt) * (1 - reliability)).sum(-1)
         present = on.any(-1)
@@ -249,9 +275,9 @@ class AGFN(nn.Module):
             own_spread=own_spread,
         )
 
-    def set_blank(self, spread: float) -> None:
+    def set_prior_spread(self, spread: float) -> None:
         """Set b0, the error of somebody who sees nothing: the labels' mean absolute deviation from their median."""
-        self.blank.fill_(spread)
+        self.prior_spread.fill_(spread)
 
     def score(self, h_fused: Tensor) -> Tensor:
         """Return f(h_fused) of Eq. 7, (B, d) to (B,): the head without dropout, for virtual adversarial training."""
@@ -266,14 +292,14 @@ class AGFN(nn.Module):
         return squash(out[..., 0] + judged) * on, out[..., 1].clamp(-3.0, 1.6).exp()
 
     def _alpha(self) -> Tensor:
-        if self.config.ieg and self.config.mig:
+        if self.config.ablation.ieg and self.config.ablation.mig:
             return torch.sigmoid(self.mix)
-        return torch.full_like(self.mix, 1.0 if self.config.ieg else 0.0)
+        return torch.full_like(self.mix, 1.0 if self.config.ablation.ieg else 0.0)
 
 
-def worth(spread: Tensor, blank: Tensor) -> Tensor:
+def skill(spread: Tensor, prior_spread: Tensor) -> Tensor:
     """Share of the squared error of somebody who sees nothing that is gone: (B, M) in [0.01, 1]."""
-    return (1.0 - (spread / blank).square()).clamp(0.01, 1.0)
+    return (1.0 - (spread / prior_spread).square()).clamp(0.01, 1.0)
 
 
 def squash(raw: Tensor) -> Tensor:

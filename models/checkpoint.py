@@ -35,6 +35,9 @@ MAX_HEADER_BYTES = 200_000
 MAX_WIDTH = 4096
 """No dimension of a configuration may exceed this: a header must not be able to ask for any amount of memory."""
 EXTRA = "extra."
+MODEL = "model."
+ON_DISK = {"prior_spread": "blank"}
+"""Tensors of the network that have another name in the file."""
 
 
 class CheckpointError(Exception):
@@ -63,7 +66,7 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: more than MAX_BYTES.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in checkpoint.model.state_dict().items()}
+    tensors = {MODEL + ON_DISK.get(name, name): tensor for name, tensor in checkpoint.model.state_dict().items()}
     tensors |= {EXTRA + name: tensor for name, tensor in checkpoint.extra.items()}
     header = {
         "format": FORMAT,
@@ -116,7 +119,7 @@ def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
         metadata = json.loads(header["training"])
     except (KeyError, ValueError, TypeError, RuntimeError, RecursionError, OverflowError, SafetensorError) as error:
         raise CheckpointError(f"{path}: damaged: {error}") from None
-    state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    state = state_of(tensors)
     extra = {name.removeprefix(EXTRA): value for name, value in tensors.items() if name.startswith(EXTRA)}
     if len(calibration.doubt) != len(model.config.inputs) or len(state) + len(extra) != len(tensors):
         raise CheckpointError(f"{path}: damaged: the parts do not fit each other")
@@ -124,6 +127,13 @@ def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
         raise CheckpointError(f"{path}: damaged: a weight is not a finite number")
     return Checkpoint(model, expected_schema_hash, calibration, metadata, extra, context, sure)
+
+
+def state_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state of the network that the tensors of a weights file hold, under the names of this program."""
+    names = {old: new for new, old in ON_DISK.items()}
+    kept = {name.removeprefix(MODEL): value for name, value in tensors.items() if name.startswith(MODEL)}
+    return {names.get(name, name): value for name, value in kept.items()}
 
 
 def _read(path: Path) -> bytes:
@@ -164,7 +174,7 @@ def _bounded(config: AgfnConfig) -> AgfnConfig:
 
 def _check_size(config: AgfnConfig, tensors: Mapping[str, Tensor]) -> None:
     """Compare what the configuration asks for with what the file holds, before any memory is taken for it."""
-    there = sum(value.numel() for name, value in tensors.items() if name.startswith("model."))
+    there = sum(value.numel() for name, value in tensors.items() if name.startswith(MODEL))
     if config.width * (sum(config.inputs.values()) + config.layers * config.width) > 4 * there:
         raise ValueError("the network would be larger than its weights")
 

@@ -14,7 +14,7 @@ changes.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,12 +31,12 @@ LOCATION, LOG_SCALE = 0, 1
 
 
 class LiveAGFN(AGFN):
-    """See the head of the file. `config.given` names the modality that brings its distribution along."""
+    """See the head of the file. `config.ablation.given` names the modality that brings its distribution along."""
 
     def __init__(self, config: AgfnConfig) -> None:
         nn.Module.__init__(self)
-        if config.given not in config.inputs or config.inputs[config.given] != 2:
-            raise ValueError(f"{config.given!r} brings no location and scale along")
+        if config.ablation.given not in config.inputs or config.inputs[config.ablation.given] != 2:
+            raise ValueError(f"{config.ablation.given!r} brings no location and scale along")
         self.config = config
         width, count = config.width, len(config.inputs)
         self.encoders = nn.ModuleDict(
@@ -47,11 +47,11 @@ class LiveAGFN(AGFN):
                     config.encoder,
                     config.layers,
                     config.dropout,
-                    config.columns.get(name),
-                    compress=config.compress,
+                    config.ablation.columns.get(name),
+                    compress=config.ablation.compress,
                 )
                 for name, inputs in config.inputs.items()
-                if name != config.given
+                if name != config.ablation.given
             }
         )
         self.own_head = nn.Parameter(torch.randn(count, width, 2) / math.sqrt(width))
@@ -68,7 +68,7 @@ class LiveAGFN(AGFN):
         scores, spreads, on, pooled = [], [], [], []
         for index, name in enumerate(self.config.inputs):
             usable = mask[name] & torch.isfinite(values[name].sum(-1)) & (trust[:, index] > 0).unsqueeze(-1)
-            if name == self.config.given:
+            if name == self.config.ablation.given:
                 newest = _newest(values[name], usable)
                 score, log_spread = newest[:, LOCATION].clamp(-LIMIT, LIMIT), newest[:, LOG_SCALE]
                 vector = torch.zeros(len(trust), self.config.width, dtype=trust.dtype, device=trust.device)
@@ -82,15 +82,9 @@ class LiveAGFN(AGFN):
             pooled.append(vector)
         used = torch.stack(on, 1)
         own_score, own_spread, h = torch.stack(scores, 1) * used, torch.stack(spreads, 1), torch.stack(pooled, 1)
-        entropy = laplace_entropy(own_spread)
-        logits = self.gate_bias - entropy / self.config.tau + self.exponent.abs() * log_trust(trust * used)
-        weights = masked_softmax(logits, used)
-        said = torch.tensor([name == self.config.given for name in self.config.inputs], device=trust.device)
-        leads = (used & said).any(-1)
-        share = torch.where(leads.unsqueeze(-1) & said, torch.ones_like(weights), weights)
-        score = ((share * own_score).sum(-1)).clamp(-LIMIT, LIMIT)
-        apart = (weights * (own_score - score.unsqueeze(-1)).abs()).sum(-1)
-        spread = ((weights * own_spread).sum(-1) + apart).clamp(*SPREAD_RANGE)
+        said = torch.tensor([name == self.config.ablation.given for name in self.config.inputs], device=trust.device)
+        logits = self.gate_bias + self.exponent.abs() * log_trust(trust * used)
+        score, spread, weights, entropy = fuse(own_score, own_spread, used, logits, said, self.config.ablation.tau)
         present = used.any(-1)
         return AgfnOutput(
             score=score * present,
@@ -108,9 +102,39 @@ class LiveAGFN(AGFN):
         )
 
 
+class Fused(NamedTuple):
+    """What B windows say together: score and spread (B,), weights and entropy (B, M)."""
+
+    score: Tensor
+    spread: Tensor
+    weights: Tensor
+    entropy: Tensor
+
+
+def fuse(own_score: Tensor, own_spread: Tensor, used: Tensor, logits: Tensor, leads: Tensor, tau: float) -> Fused:
+    """Fuse the distributions of M modalities; see the head of the file.
+
+    Args:
+        own_score: (B, M) their locations, 0 where nothing is used.
+        own_spread: (B, M) their Laplace scales.
+        used: (B, M) False for what is masked.
+        logits: (B, M) what is added to minus the entropy over tau: the biases and the reliabilities.
+        leads: (M,) True for the modality that enters at gain 1 where it is used.
+        tau: temperature of the entropy.
+    """
+    entropy = laplace_entropy(own_spread)
+    weights = masked_softmax(logits - entropy / tau, used)
+    led = (used & leads).any(-1)
+    share = torch.where(led.unsqueeze(-1) & leads, torch.ones_like(weights), weights)
+    score = ((share * own_score).sum(-1)).clamp(-LIMIT, LIMIT)
+    apart = (weights * (own_score - score.unsqueeze(-1)).abs()).sum(-1)
+    spread = ((weights * own_spread).sum(-1) + apart).clamp(*SPREAD_RANGE)
+    return Fused(score, spread, weights, entropy)
+
+
 def build(config: AgfnConfig) -> AGFN:
     """Return the network of a configuration."""
-    return LiveAGFN(config) if config.given else AGFN(config)
+    return LiveAGFN(config) if config.ablation.given else AGFN(config)
 
 
 def _newest(values: Tensor, usable: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """MiniLM-L6: a BERT encoder of 6 layers and 384 channels, with an optional low-rank adapter (LoRA).
 
+It reads a text at its end (`forward`), or for the text line at three depths (`upper`), as `models.mpnet` does.
 Weights and tokenizer are those of sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0). The adapter is what
 fine-tuning changes: small enough to ship, and merged into the weights where it is only used (models/lora.py).
 """
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 DIM = 384
 LAYERS = 6
+FROZEN = 2
+"""Layers that the small text line's training leaves as they were published: their output can be kept."""
+DEPTHS = (2, 4, 6)
+"""Layers whose output the small text line reads."""
+STATES = len(DEPTHS) * DIM
 HEADS = 12
 HIDDEN = 1536
 VOCABULARY = 30522
@@ -45,7 +51,10 @@ class Layer(nn.Module):
         self.norm_attention, self.norm_out = nn.LayerNorm(DIM, EPS), nn.LayerNorm(DIM, EPS)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor, dropout: float) -> torch.Tensor:
-        """Map (B, T, 384) to (B, T, 384); `mask` (B, 1, 1, T) is True where a token may be attended to."""
+        """Map (B, T, 384) to (B, T, 384).
+
+        `mask` (B, 1, 1, T) is True where a token may be attended to, or what is added to the attention logits.
+        """
         rate = dropout if self.training else 0.0
         batch, steps, _ = x.shape
         q, k, v = (
@@ -66,6 +75,8 @@ class MiniLM(nn.Module):
         tokenizer: WordPiece, uncased.
         dropout: rate while training.
     """
+
+    dim, states, depths, ends = DIM, STATES, DEPTHS, ENDS
 
     def __init__(self, tokenizer: Tokenizer, dropout: float = 0.1) -> None:
         super().__init__()
@@ -104,12 +115,35 @@ class MiniLM(nn.Module):
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Hidden states (B, T, 384) of token ids (B, T); `mask` (B, T) is True for a real token."""
-        positions = torch.arange(ids.shape[1], device=ids.device)
-        x: torch.Tensor = self.norm(self.word(ids) + self.position(positions) + self.kind.weight[0])
-        x = F.dropout(x, self.dropout, self.training)
+        x = F.dropout(self.embed(ids), self.dropout, self.training)
         for layer in self.layers:
             x = layer(x, mask[:, None, None, :], self.dropout)
         return x
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Map token ids (B, T) to the first layer's input (B, T, 384)."""
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        return self.norm(self.word(ids) + self.position(positions) + self.kind.weight[0])  # type: ignore[no-any-return]
+
+    def bias(self, mask: torch.Tensor) -> torch.Tensor:
+        """Attention bias (B, 1, 1, T) of a mask (B, T): far below all where nothing is real."""
+        return (~mask)[:, None, None, :] * -1e9
+
+    def lower(self, ids: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Hidden states (B, T, 384) after the frozen layers of token ids (B, T)."""
+        x = self.embed(ids)
+        for layer in self.layers[:FROZEN]:
+            x = layer(x, bias, 0.0)
+        return x
+
+    def upper(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Map hidden states after the frozen layers to those of all DEPTHS side by side, (B, T, 1152)."""
+        read = [x]
+        for number, layer in enumerate(self.layers[FROZEN:], FROZEN + 1):
+            x = layer(x, bias, self.dropout)
+            if number in DEPTHS:
+                read.append(x)
+        return torch.cat(read, -1)
 
     def words(self, tokens: Tokens) -> torch.Tensor:
         """Contextual word vectors (B, N, 384); rows of padding are 0. Differentiable."""
@@ -125,10 +159,11 @@ class MiniLM(nn.Module):
         vectors: NDArray[np.float32] = self.words(tokens)[0].numpy()
         return vectors
 
-    def add_adapter(self, rank: int) -> list[nn.Parameter]:
-        """Add a trainable low-rank update to every linear map; returns its parameters, the rest stays frozen."""
-        for linear in lora.linears(self).values():
-            linear.add_adapter(rank)
+    def add_adapter(self, rank: int, begin: int = 0) -> list[nn.Parameter]:
+        """Add a trainable low-rank update to every linear map of the layers from `begin` on; the rest stays frozen."""
+        for layer in self.layers[begin:]:
+            for linear in lora.linears(layer).values():
+                linear.add_adapter(rank)
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def adapter(self) -> dict[str, torch.Tensor]:

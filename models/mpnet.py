@@ -91,6 +91,7 @@ class MPNet(nn.Module):
         dropout: rate of the upper layers while training.
     """
 
+    dim, states, depths, ends = DIM, STATES, DEPTHS, ENDS
     buckets: torch.Tensor
 
     def __init__(self, tokenizer: Tokenizer, dropout: float = 0.1) -> None:

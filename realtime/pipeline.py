@@ -4,6 +4,7 @@ camera  --Frame--> face ------------FaceFeatures-->
 mic     --Chunk--> voice -----------VoiceFeatures-> window --WindowView--> fusion --> messages
            '-----> speech --SpeechFrame-----------> (session/ ticks)
                       '---> transcribe --Transcript--> text --TextFeatures-->
+                                 '--Utterance--> reading --Reading--^
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config.schema import Config
     from realtime.extract.asr.decode_schedule import Measures
+    from realtime.extract.asr.reading import Utterance
     from realtime.extract.asr.transcriber import Transcriber
     from realtime.extract.models import Extractors
     from realtime.fuse.window import Window
@@ -31,14 +33,15 @@ if TYPE_CHECKING:
 
 SPEECH_STEP = 512
 TEXT_WAIT = 8
+UTTERANCES_WAIT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Inlets:
     """Where the devices of a stream deliver; `asr` gives what the recogniser measured of itself, if there is one."""
 
-    picture: Callable[[Frame], None]
-    sound: Callable[[Chunk], None]
+    video: Callable[[Frame], None]
+    audio: Callable[[Chunk], None]
     asr: Callable[[], Measures | None]
 
 
@@ -48,8 +51,8 @@ def connect(
     parts: Extractors,
     clock: Clock,
     window: Window,
-    picture: str,
-    sound: str,
+    video: str,
+    audio: str,
     rate: AnalysisRate | None = None,
 ) -> Inlets:
     """Wire one stream, from the window back to its inlets.
@@ -60,8 +63,8 @@ def connect(
         parts: the models, shared by all streams.
         clock: of the process.
         window: of this stream.
-        picture: name of the device that delivers frames.
-        sound: name of the device that delivers chunks.
+        video: name of the device that delivers frames.
+        audio: name of the device that delivers chunks.
         rate: of the camera, told what is seen and heard.
     """
     chunks_waiting = max(1, int(config.microphone.buffer_s * 1000 / config.microphone.block_ms))
@@ -75,18 +78,23 @@ def connect(
         heard.append(rate.heard)
     recogniser: list[Transcriber] = []
 
+    ended: Callable[[Utterance], None] | None = None
+
     def transcriber() -> Transcriber:
-        recogniser[:] = [parts.transcriber(clock)]
+        recogniser[:] = [parts.transcriber(clock, ended)]
         return recogniser[0]
 
     if config.asr.enabled:
         # A transcript is an increment: losing one would lose words, so the recogniser waits for the embedding.
         text = run.stage("text", parts.text, window.add_text, Policy.BLOCK, TEXT_WAIT)
+        if parts.reads_again:
+            # A second reading may be lost: what was heard first stays.
+            ended = run.stage("reading", lambda: parts.reader_again(clock), text, Policy.DROP_OLDEST, UTTERANCES_WAIT)
         heard.append(run.stage("transcribe", transcriber, text, Policy.DROP_OLDEST, speech_waiting, coalesce=True))
     speech = run.stage("speech", parts.speech, fan_out(*heard), Policy.DROP_OLDEST, chunks_waiting)
     return Inlets(
-        picture=fan_out(_seen(window, picture), face),
-        sound=fan_out(_seen(window, sound), voice, speech),
+        video=fan_out(_seen(window, video), face),
+        audio=fan_out(_seen(window, audio), voice, speech),
         asr=lambda: recogniser[0].measures() if recogniser else None,
     )
 
@@ -102,14 +110,14 @@ def tapped(inlets: Inlets, tap: MediaTap | None) -> Inlets:
     """Return inlets that hand on to a tap too, if there is one, after the analysis."""
     if tap is None:
         return inlets
-    picture, sound = inlets.picture, inlets.sound
+    video, audio = inlets.video, inlets.audio
 
     def seen(frame: Frame) -> None:
-        picture(frame)
-        tap.picture(frame)
+        video(frame)
+        tap.video(frame)
 
     def heard(chunk: Chunk) -> None:
-        sound(chunk)
-        tap.sound(chunk)
+        audio(chunk)
+        tap.audio(chunk)
 
-    return replace(inlets, picture=seen, sound=heard)
+    return replace(inlets, video=seen, audio=heard)

@@ -60,7 +60,11 @@ def parser() -> argparse.ArgumentParser:
     sources.add_argument(
         "--camera", metavar="N|PATH|URL", help="camera: index, device path, rtsp:// or http:// URL (default 0)"
     )
-    sources.add_argument("--mic", metavar="default|N|NAME", help="microphone: default, number, or part of its name")
+    sources.add_argument(
+        "--mic",
+        metavar="default|N|NAME",
+        help="microphone: default, number, part of its name (default: a network camera's own)",
+    )
     sources.add_argument("--no-camera", action="store_true", help="analyse without a camera")
     sources.add_argument("--no-mic", action="store_true", help="analyse without a microphone")
     sources.add_argument("--source", metavar="FILE|DIR", help="a media file, or a recording, instead of devices")

@@ -148,15 +148,15 @@ class Transcript:
     """An update of the recogniser: the words newly committed since the last one, and all that are tentative now.
 
     `t_ns` is the end of the sound that was heard for it; `decode_s` the time the decoder took (0 when nothing was
-    decoded); `doubt` a reason to trust the words less (a guard that fired), else None; `utterance` grows by one at
-    each end of speech, so that a reader knows which words belong together; `ended` says that this is one.
+    decoded); `asr_warning` a reason to trust the words less (a guard that fired), else None; `utterance` grows by one
+    at each end of speech, so that a reader knows which words belong together; `ended` says that this is one.
     """
 
     t_ns: int
     committed: tuple[Word, ...]
     tentative: tuple[Word, ...]
     decode_s: float = 0.0
-    doubt: str | None = None
+    asr_warning: str | None = None
     utterance: int = 0
     ended: bool = False
 
@@ -174,7 +174,7 @@ class Reading:
     """A second look at an utterance that has ended: its words as they read when it is decoded as a whole.
 
     `utterance` is that of its transcripts, whose committed words stay what they were. It covers the sound from
-    `start_ns` to `end_ns`: of a very long utterance only the end. `decode_s` and `doubt` as in Transcript.
+    `start_ns` to `end_ns`: of a very long utterance only the end. `decode_s` and `asr_warning` as in Transcript.
     """
 
     utterance: int
@@ -182,7 +182,7 @@ class Reading:
     end_ns: int
     words: tuple[Word, ...]
     decode_s: float = 0.0
-    doubt: str | None = None
+    asr_warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,16 +191,18 @@ class TextFeatures:
 
     `values` is (len(words), TEXT_DIM) float32: location and log scale of the sentiment. Replaces the features before
     it. `t_ns` is the end of the sound that was heard for them. `opinion` says how much of the utterance is known, and
-    `ended` are the utterances before it, the newest last.
+    `ended` are the utterances before it, the newest last. `read` are the words as a second reading has them, empty
+    where none was made; the last row of `values` is then what these say, and `words` stay what they were.
     """
 
     t_ns: int
     words: tuple[Word, ...]
     values: Floats
     decode_s: float = 0.0
-    doubt: str | None = None
+    asr_warning: str | None = None
     opinion: Opinion = "partial"
     ended: tuple[Ended, ...] = ()
+    read: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,8 @@ class WindowView:
     `text_lag_ms` is the time from the end of the newest word to its appearance; `face_id` counts the persons followed
     so far; `capture_ms` from a sample to its hand-over by the device; `extract_ms` from there to its features (the
     slowest modality's newest). `opinion` says how much of the present utterance is known, `ended` are those before it.
-    `context` is the mean of what was said before, None for nothing, `expected` what it lets expect of silence.
+    `context` is the mean of what was said before, None for nothing, `expected` what it lets expect of silence. `read`
+    are the words as a second reading has them, where the window holds the whole utterance; else empty.
     """
 
     stream: str
@@ -259,6 +262,7 @@ class WindowView:
     ended: tuple[Ended, ...] = ()
     context: float | None = None
     expected: float = 0.0
+    read: tuple[Word, ...] = ()
 
 
 def item_end_ns(item: Any) -> int:  # noqa: ANN401 - any of the frozen values of types.py

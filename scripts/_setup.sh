@@ -65,13 +65,37 @@ fingerprint() {
     { echo "$root" "${HOME:-}" "${XDG_CACHE_HOME:-}" "${AGFN_CACHE:-}" && cat "$@"; } | cksum
 }
 
-# pip_install ARGUMENT...: with the pinned versions; with pip's bars when a person is looking.
-pip_install() {
+# pip_run ARGUMENT...: pip install; with its bars when a person is looking.
+pip_run() {
     local quiet=()
     [ -t 2 ] || quiet=(--quiet)
     # The build backend warns about how editable installs work; that is nothing to act on.
-    PYTHONWARNINGS=ignore "$python" -m pip install ${quiet[@]+"${quiet[@]}"} --disable-pip-version-check \
-        --constraint "$root/constraints.txt" "$@" >&2
+    PYTHONWARNINGS=ignore "$python" -m pip install ${quiet[@]+"${quiet[@]}"} --disable-pip-version-check "$@" >&2
+}
+
+# hashes ARGUMENT...: scripts/hashes.py, which needs nothing installed.
+hashes() { (cd "$root" && "$python" -m scripts.hashes "$@"); }
+
+# pip_install TARGET: with the pinned versions, and of each the very file that hashes.txt lists. What pip would take is
+# compared first, so that nothing is installed when one file differs, and no archive is built, which would run its code.
+pip_install() {
+    local target=$1 plan=$venv/.plan.json wanted=$venv/.requirements.txt
+    # compat: the whole checkout can be imported, scripts/ too, wherever a command is called from.
+    local editable=(--editable "$target" --config-settings editable_mode=compat)
+    if [ "${AGFN_HASHES:-on}" = off ]; then
+        say "AGFN_HASHES=off: files are installed as the package index serves them"
+        pip_run --constraint "$root/constraints.txt" pip && pip_run --constraint "$root/constraints.txt" "${editable[@]}"
+        return
+    fi
+    rm -f "$plan"
+    hashes --first pip setuptools >"$wanted" && pip_run --require-hashes --only-binary :all: --requirement "$wanted" &&
+        pip_run --no-build-isolation --only-binary :all: --constraint "$root/constraints.txt" --dry-run --report "$plan" \
+            --quiet "${editable[@]}" &&
+        hashes --plan "$plan" >"$wanted" || return
+    if [ -s "$wanted" ]; then
+        pip_run --require-hashes --only-binary :all: --no-deps --requirement "$wanted" || return
+    fi
+    pip_run --no-build-isolation --no-deps "${editable[@]}"
 }
 
 is_installed() { [ -x "$python" ] && [ -f "$1" ] && [ "$(<"$1")" = "$2" ]; }
@@ -80,7 +104,7 @@ is_installed() { [ -x "$python" ] && [ -f "$1" ] && [ "$(<"$1")" = "$2" ]; }
 ensure_installed() {
     local extra=$1 wanted stamp=$venv/.installed-$1 target=$root
     [ "$extra" = run ] || target="${root}[$extra]"
-    wanted=$(fingerprint "$root/pyproject.toml" "$root/constraints.txt")
+    wanted=$(fingerprint "$root/pyproject.toml" "$root/constraints.txt" "$root/hashes.txt")
     is_installed "$stamp" "$wanted" && return
     need_packages "${RUN_PACKAGES[@]}" || say "going on without them; the program may say which library it lacks"
     if command -v flock >/dev/null; then # two set-ups at once would spoil each other's work
@@ -97,9 +121,8 @@ ensure_installed() {
     fi
     say "installing agfn-live and what it needs (about 5 GB with PyTorch; a few minutes the first time)"
     rm -f "$venv"/.installed-*
-    # compat: the whole checkout can be imported, scripts/ too, wherever a command is called from.
-    if ! pip_install pip || ! pip_install --editable "$target" --config-settings editable_mode=compat; then
-        fail "pip could not install the project: see its words above, check the network and pip's settings, run again"
+    if ! pip_install "$target"; then
+        fail "pip could not install the project: see the words above, check the network and pip's settings, run again"
     fi
     echo "$wanted" >"$venv/.installed-run"
     echo "$wanted" >"$stamp"

@@ -17,6 +17,7 @@ COMMANDS = {
     "damage": "what damage does to held-out clips, their gates and intervals",
     "fusion": "compare fusion methods on one vector per modality, clean and damaged",
     "live": "stream labelled clips through the live pipeline and score them",
+    "lost": "what is published of clips whose words can't be had",
     "temporal": "kinds of sequence encoders, shuffled and reversed steps, and the first part of a clip",
 }
 

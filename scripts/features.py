@@ -2,7 +2,8 @@
 
 python -m scripts.features [--data ../shared/data] [--cache DIR] [--corpora mosi_clips,ravdess,...] [--damage clean,...]
 
-Resumable: what is in the cache is not computed again. Two processes work in parallel, one per core.
+Resumable: what is in the cache is not computed again; tracks without second readings get them. Two processes work in
+parallel, one per core.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ from realtime.capture.media import MediaFile
 from realtime.clock import VirtualClock
 from realtime.config.load import load
 from realtime.config.schema import Config
+from realtime.errors import ModelError
 from realtime.extract.face.extractor import FaceExtractor
 from realtime.extract.models import Extractors
 from realtime.extract.schema import FACE_DIM
 from realtime.pipeline import connect
 from realtime.runtime.runner import InlineRunner
 from realtime.session.files import deliver
-from realtime.types import FaceFeatures, Frame, item_end_ns
+from realtime.types import FaceFeatures, Frame, Reading, item_end_ns
 from scripts.training import corpora
 from scripts.training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged
-from scripts.training.feature_track import FeatureTrack
+from scripts.training.feature_track import FeatureTrack, is_read_again, read_again
 from scripts.training.feature_track import load as load_tape
 from scripts.training.paths import faces_path, tape_path
 
@@ -52,8 +54,8 @@ FACE_PX = 320
 class PassOn:
     """Stands where the text extractor stands: words are embedded in training, with the encoder that is trained."""
 
-    def feed(self, item: Transcript, /) -> Iterable[Transcript]:
-        """Return the transcript itself."""
+    def feed(self, item: Transcript | Reading, /) -> Iterable[Transcript | Reading]:
+        """Return the transcript or the second reading itself."""
         return (item,)
 
     def flush(self) -> Iterable[Transcript]:
@@ -78,7 +80,8 @@ _PARTS: dict[bool, FeatureParts] = {}
 def tape_clip(example: corpora.Example, damage_text: str, cache: Path, words: bool) -> Path:  # noqa: FBT001 - a pool's argument
     """Run one clip through the live extractors."""
     path = tape_path(cache, example.corpus, example.id, damage_text)
-    if path.exists():
+    made = path.exists()
+    if done(path, words=words):
         return path
     config = load(sets=[f"asr.enabled={str(words).lower()}"])[0]
     if words not in _PARTS:
@@ -88,6 +91,8 @@ def tape_clip(example: corpora.Example, damage_text: str, cache: Path, words: bo
     tape = FeatureTrack(clock)
     run = InlineRunner()
     parts: Any = _PARTS[words]
+    if (unread := parts.await_reading()) is not None:
+        raise ModelError(unread)
     window: Any = tape
     inlets = connect(run, config, parts, clock, window, "picture", "sound")
     kept = None if damage_text == "clean" else _undamaged(tape_path(cache, example.corpus, example.id, "clean"), damage)
@@ -95,11 +100,16 @@ def tape_clip(example: corpora.Example, damage_text: str, cache: Path, words: bo
         for item in damaged(MediaFile(str(example.path), config.camera).items(0), damage, example.id):
             if kept is not None and isinstance(item, Frame) == kept.picture:
                 continue
+            if made and isinstance(item, Frame):
+                continue  # only what is said is wanted
             clock.advance_to(item_end_ns(item))
             deliver(inlets, item)
         run.finish()
     finally:
         run.close()
+    if made:
+        read_again(path, [(at, item) for at, item in tape.items if isinstance(item, Reading)])
+        return path
     if kept is not None:
         tape.items += kept.items
         tape.seen |= kept.seen
@@ -152,6 +162,11 @@ def tape_faces(examples: list[corpora.Example], path: Path) -> None:
     np.savez_compressed(path, rows=rows, ids=np.array(ids), label=np.array(labels))
 
 
+def done(path: Path, *, words: bool) -> bool:
+    """Whether a track is there, and what was said in it was read again."""
+    return path.exists() and (not words or is_read_again(path))
+
+
 def every_damage(settings: dict[str, Any]) -> list[str]:
     """What is trained on and judged under; damage that is done to tapes and windows is left out."""
     parts = [part for damage in [*settings["damage"], *settings["judged"]] for part in damage.split("+")]
@@ -194,7 +209,7 @@ def main() -> None:
             (example, damage)
             for damage in wanted
             for example in examples
-            if not tape_path(args.cache, name, example.id, damage).exists()
+            if not done(tape_path(args.cache, name, example.id, damage), words=words)
         ]
         with ProcessPoolExecutor(args.jobs) as pool:
             futures = [pool.submit(tape_clip, example, damage, args.cache, words) for example, damage in jobs]

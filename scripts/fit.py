@@ -5,12 +5,15 @@ python -m scripts.fit --folds DIR [--data ../shared/data] [--cache DIR] [--held 
 Needs the tapes of scripts/features.py and, in DIR, the text line of every fold, which did not know its speakers
 (fold0.safetensors and so on, folds.json; scripts/train_head.py). Voice and face are taken over from the weights that
 are there (--streams): they learned from actors and single pictures. The figures go into the file and to standard
-output as one line of JSON.
+output as one line of JSON. What is published of a speaker is judged with a gate and an uncertainty that were fitted on
+the others, kept in DIR/held-SPEAKER.safetensors for `evaluate live --folds`; the weights file holds those of all.
+--readings none leaves the second readings of the tapes out.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 import os
@@ -26,27 +29,30 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from models import zoo
-from models.agfn import AgfnConfig
+from models.agfn import Ablation, AgfnConfig
 from models.calibrate import Calibration
-from models.checkpoint import EXTRA, Checkpoint, save
+from models.checkpoint import EXTRA, Checkpoint, save, state_of
 from models.live import LiveAGFN, build
 from models.metrics import all_metrics
 from models.textline import BASE, TextLine
-from models.uncertainty import LIMIT, Judged, cross, fit
+from models.uncertainty import Judged, cross, fit
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM, schema_hash
 from realtime.fuse.worker import WEIGHTS
+from scripts.evaluation.published import ends, rounded
 from scripts.evaluation.published import figures as told_figures
-from scripts.evaluation.published import rounded
 from scripts.training import corpora
 from scripts.training.context import Turn, fit_context
 from scripts.training.gate import fit_gate, fused
-from scripts.training.live import folds_of, hear, known, with_streams_of
+from scripts.training.live import folds_of, hear_all, held_weights, known, with_streams_of
 from scripts.training.publish import published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from models.context import Context
+    from models.uncertainty import Uncertainty
     from realtime.extract.text import Reader
+    from scripts.evaluation.published import Told
     from scripts.training.live import Heard, Known
 
 DAMAGES = ("clean", "without:text", "without:face", "without:voice")
@@ -76,20 +82,8 @@ def network(streams: Path) -> tuple[LiveAGFN, dict[str, torch.Tensor]]:
         config = AgfnConfig.from_json(file.metadata()["config"])
     tensors = load_file(streams)
     trained = build(config)
-    trained.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    shape = replace(
-        config,
-        inputs=INPUTS,
-        columns={},
-        judgement={},
-        given="text",
-        entropy="predictive",
-        tau=0.5,
-        anchor=False,
-        worth=False,
-        mig=False,
-        cross_modal=False,
-    )
+    trained.load_state_dict(state_of(tensors))
+    shape = replace(config, inputs=INPUTS, ablation=Ablation(compress=config.ablation.compress))
     model = build(shape)
     if not isinstance(model, LiveAGFN):
         raise TypeError("no live fusion")
@@ -130,17 +124,42 @@ def figures(rows: Known, score: np.ndarray) -> dict[str, Any]:
     return table
 
 
-def write_held(path: Path, rows: Known, score: np.ndarray, sure: Any) -> None:  # noqa: ANN401 - a named tuple of arrays
-    """Write the held-out predictions at the ends of the clean clips."""
-    at = rows.last & (rows.damage == "clean")
-    low, high = np.maximum(-LIMIT, score - sure.wide), np.minimum(LIMIT, score + sure.wide)
-    p = 1 / (1 + np.exp(-sure.odds * score))
+def crossed(
+    model: LiveAGFN,
+    heard: Sequence[Heard],
+    rows: Known,
+    context: Context,
+    keep: Callable[[str, LiveAGFN, Uncertainty], None],
+) -> list[Told]:
+    """What would have been published of every clean clip, its speaker judged by what was fitted on the others.
+
+    Args:
+        model: not fitted yet.
+        heard: the clips.
+        rows: of the clips.
+        context: of all of them.
+        keep: takes each speaker with what was fitted on the others.
+    """
+    found = []
+    for speaker in sorted(set(rows.group)):
+        others, fitted = rows.take(rows.group != speaker), copy.deepcopy(model)
+        fit_gate(fitted, others)
+        uncertainty = fit(judged(others, *fused(fitted, others)))
+        keep(speaker, fitted, uncertainty)
+        own = [clip for clip in heard if clip.example.speaker == speaker]
+        found += published(fitted, own, context, uncertainty)
+    return found
+
+
+def write_held(path: Path, clips: Sequence[Told]) -> None:
+    """Write what is published at the sentence ends."""
+    names = ("text", "score", "low", "high", "p_positive")
+    columns = [ends(clips, name) for name in names]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["speaker", "label", "text", "score", "low", "high", "p_positive", "state"])
-        for row in np.flatnonzero(at):
-            numbers = (rows.own[row, 0], score[row], low[row], high[row], p[row])
-            writer.writerow([rows.group[row], f"{rows.target[row]:g}", *(f"{x:.3f}" for x in numbers), rows.state[row]])
+        writer.writerow(["speaker", "label", *names])
+        for clip, *numbers in zip(clips, *columns, strict=True):
+            writer.writerow([clip.speaker, f"{clip.label:g}", *(f"{number:.3f}" for number in numbers)])
 
 
 def run(args: argparse.Namespace, reader_of: Callable[[int], Reader]) -> dict[str, Any]:
@@ -152,9 +171,17 @@ def run(args: argparse.Namespace, reader_of: Callable[[int], Reader]) -> dict[st
         reader = Once(reader_of(number))
         part = [example for example in examples if fold[example.speaker] == number]
         for example in tqdm(part, desc=f"fold {number}", mininterval=10):
-            heard += [clip for damage in DAMAGES if (clip := hear(args.cache, example, damage, reader))]
+            heard += hear_all(args.cache, example, DAMAGES, reader, readings=args.readings == "all")
     context = fit_context(turns(heard))
     rows = known(model, heard, context.context)
+    plain = Calibration("normalised", 2.3, 0.1, 1.0, (0.0, 0.0, 0.0), 3.0)
+
+    def keep(speaker: str, fitted: LiveAGFN, sure: Uncertainty) -> None:
+        about = {"held": speaker}
+        made = Checkpoint(fitted, schema_hash(), plain, about, extra, context.context, sure)
+        save(held_weights(args.folds, speaker), made)
+
+    told = crossed(model, heard, rows, context.context, keep)
     fit_gate(model, rows)
     score, spread = fused(model, rows)
     held = judged(rows, score, spread)
@@ -164,14 +191,13 @@ def run(args: argparse.Namespace, reader_of: Callable[[int], Reader]) -> dict[st
         "commit": _commit(),
         "clips": len(examples),
         "metrics": figures(rows, score),
-        "published": rounded(told_figures(published(model, heard, context.context, uncertainty))),
+        "published": rounded(told_figures(told)),
         "calibration": cross(held),
         "context": {"alone": context.alone, "followed": context.followed},
         "gate": {name: getattr(model, name).tolist() for name in ("gate_bias", "exponent", "gain")},
     }
     if args.held:
-        write_held(args.held, rows, score, uncertainty.judge(list(rows.state), spread, rows.reliability))
-    plain = Calibration("normalised", 2.3, 0.1, 1.0, (0.0, 0.0, 0.0), 3.0)
+        write_held(args.held, told)
     save(args.out, Checkpoint(model, schema_hash(), plain, metadata, extra, context.context, uncertainty))
     return metadata
 
@@ -184,6 +210,7 @@ def options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     cli.add_argument("--folds", type=Path, required=True, help="folder with the text line of every fold")
     cli.add_argument("--streams", type=Path, default=WEIGHTS, help="weights whose voice and face are kept")
     cli.add_argument("--held", type=Path, help="write the held-out predictions at sentence ends to this .csv")
+    cli.add_argument("--readings", choices=("all", "none"), default="all", help="second readings of the tapes")
     cli.add_argument("--out", type=Path, default=WEIGHTS)
     return cli.parse_args(argv)
 

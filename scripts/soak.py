@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.harness import talking
-from scripts.soaking import faults, verdict
+from scripts.soaking import faults, peers, verdict
+from scripts.soaking.faults import Moments
+from scripts.soaking.plan import plan
 from scripts.soaking.rig import STREAMS, Rig, healthy
+from scripts.soaking.starving import Patience
 from scripts.soaking.verdict import Outcome, Silence, Usage, p95, seconds, table
 
 if TYPE_CHECKING:
@@ -30,10 +33,9 @@ if TYPE_CHECKING:
     from scripts.harness.live_program import Heard
     from scripts.soaking.faults import Fault
 
-START_S, NOTICE_S, RETURN_S = 90.0, 15.0, 20.0
-HOLD_S, REST_S = (1.5, 5.0), (0.5, 3.0)
+START_S, NOTICE_S, RETURN_S = 240.0, 15.0, 20.0
+HOLD_S, REST_S = (1.0, 4.0), (0.5, 2.0)
 SETTLE_S = 6.0
-LONG_OUTAGE_FROM_MINUTES = 10.0
 
 
 class Soak:
@@ -44,14 +46,15 @@ class Soak:
         self.usage, self.outcomes, self.violations = Usage(), list[Outcome](), list[str]()
         self._rng = random.Random(seed)
         self._silence = Silence()
+        self._begin_s = self._withheld = 0.0
 
     def run(self, minutes: float) -> float:
         """Break and mend until the time is over; return the minutes it took."""
         self.rig.speak()
         for stream in STREAMS:
             self.rig.live.first(healthy, 0.0, f"a healthy start of {stream}", "sentiment", START_S, stream)
-        begin_s = time.monotonic()
-        for fault in self._deck(minutes):
+        begin_s = self._begin_s = time.monotonic()
+        for fault in self._plan(minutes):
             if time.monotonic() >= begin_s + minutes * 60:
                 break
             self._wait(self._rng.uniform(*REST_S))
@@ -61,6 +64,7 @@ class Soak:
                 self.violations.append(f"the program ended: {self.rig.live.program.text()[-500:]}")
                 break
         end_s = time.monotonic()
+        self._withheld = self.rig.withheld_s(begin_s, end_s) / (end_s - begin_s)
         self._wait(SETTLE_S)
         self.violations += verdict.violations(self.rig, self._silence)
         return (end_s - begin_s) / 60
@@ -78,21 +82,23 @@ class Soak:
             "cadence_gap_max_hops": verdict.longest_gap_hops(self.rig, self._silence),
             "published_gap_max_hops": verdict.longest_published_gap_hops(self.rig),
             "memory_slope_mb_per_min": round(slope, 2),
-            "memory_mb": round(self.usage.samples[-1][1]) if self.usage.samples else None,
+            "memory_mb": round(self.usage.memory_mb),
+            "runs": len(self.rig.live.runs),
             "threads_growth": threads,
             "fds_growth": descriptors,
+            "withheld": round(self._withheld, 2),
             "messages": sum(len(self.rig.live.heard("sentiment", stream)) for stream in STREAMS),
             "events": sum(len(self.rig.live.heard("event", stream)) for stream in STREAMS),
         }
 
-    def _deck(self, minutes: float) -> Iterator[Fault]:
-        """Every fault once in a random order, again and again; a long run has a long outage of the broker too."""
-        if minutes >= LONG_OUTAGE_FROM_MINUTES:
-            yield faults.long_outage(self.rig)
-        while True:
-            cards = faults.faults(self.rig)
-            self._rng.shuffle(cards)
-            yield from cards
+    def _plan(self, minutes: float) -> Iterator[Fault]:
+        return plan(
+            self._rng,
+            minutes,
+            lambda: [*faults.faults(self.rig), *peers.faults(self.rig)],
+            lambda: peers.restarts(self.rig),
+            lambda: faults.long_outage(self.rig),
+        )
 
     def _suffer(self, fault: Fault, hold_s: float) -> None:
         outcome = Outcome(fault.kind)
@@ -105,20 +111,23 @@ class Soak:
         if fault.gone and told:
             since = self.rig.live.heard("sentiment", fault.stream, told.at_s)
             if any(heard.part(fault.gone)["weight"] for heard in since):
-                self.violations.append(f"{fault.kind}: weighed while gone")
+                self._violated(fault, "weighed while gone")
         mended_s = time.monotonic()
         fault.mend()
-        back = self._await(fault.back, mended_s, RETURN_S, fault, "recovered")
+        back = self._await(fault.back, mended_s, fault.back_s, fault, "recovered")
         # From when it was mended: a part that takes a while to start is not there before.
         outcome.recovered_s = max(0.0, back.at_s - mended_s) if back else None
         if fault.silent:  # each stream has a connection of its own
             for stream in STREAMS:
-                first = self._await(fault.back, mended_s, RETURN_S, fault, f"back for {stream}", stream=stream)
-                self._silence.add(stream, harmed_s, first.at_s if first else mended_s + RETURN_S)
-        memory_mb = self.usage.samples[-1][1] if self.usage.samples else 0.0
+                first = self._await(fault.back, mended_s, fault.back_s, fault, f"back for {stream}", stream=stream)
+                self._silence.add(stream, harmed_s, first.at_s if first else mended_s + fault.back_s)
+        if fault.check is not None:
+            moments = Moments(harmed_s, mended_s, back.at_s if back else time.monotonic())
+            for broken in fault.check(moments):
+                self._violated(fault, broken)
         print(
-            f"{fault.kind}: noticed {seconds(outcome.noticed_s)}, back {seconds(outcome.recovered_s)}, "
-            f"{memory_mb:.0f} MB",
+            f"{time.monotonic() - self._begin_s:.0f} s: {fault.kind}: noticed {seconds(outcome.noticed_s)}, "
+            f"back {seconds(outcome.recovered_s)}, {self.usage.memory_mb:.0f} MB",
             file=sys.stderr,
         )
 
@@ -133,15 +142,14 @@ class Soak:
                 "told",
                 "event",
             )
-        return None if fault.noticed is None else self._await(fault.noticed, harmed_s, NOTICE_S, fault, "noticed")
+        if fault.noticed is None:
+            return None
+        return self._await(fault.noticed, harmed_s, NOTICE_S, fault, "noticed", fault.noticed_kind)
 
     def _all_well(self, fault: Fault) -> None:
         self.rig.keep_speaking()  # a long fault outlasts a talk
         for stream in STREAMS:
-            try:
-                self.rig.live.first(healthy, time.monotonic(), "well", "sentiment", RETURN_S, stream)
-            except AssertionError:
-                self.violations.append(f"{fault.kind}: {stream} is not well after {RETURN_S} s")
+            self._await(healthy, time.monotonic(), RETURN_S, fault, f"well in {stream}", stream=stream)
 
     def _await(
         self,
@@ -153,11 +161,18 @@ class Soak:
         kind: str = "sentiment",
         stream: str | None = None,
     ) -> Heard | None:
-        try:
-            return self.rig.live.first(holds, since_s, what, kind, timeout_s, stream or fault.stream)
-        except AssertionError:
-            self.violations.append(f"{fault.kind}: not {what} within {timeout_s} s")
-            return None
+        patience = Patience(timeout_s, time.monotonic(), self.rig.withheld_s)
+        while not patience.over(time.monotonic()):
+            heard = self.rig.live.heard(kind, stream or fault.stream, since_s)
+            if (found := next((each for each in heard if holds(each)), None)) is not None:
+                return found
+            time.sleep(0.05)
+        self._violated(fault, f"not {what} within {timeout_s} s")
+        return None
+
+    def _violated(self, fault: Fault, what: str) -> None:
+        self.violations.append(f"{fault.kind}: {what}")
+        print(f"{time.monotonic() - self._begin_s:.0f} s: violation: {self.violations[-1]}", file=sys.stderr)
 
     def _wait(self, wait_s: float, *, speaking: bool = True) -> None:
         end_s = time.monotonic() + wait_s

@@ -32,6 +32,7 @@ from safetensors.torch import load_file, save_file
 
 from models import zoo
 from models.catalogue import CATALOGUE
+from models.mpnet import MPNet
 from models.textline import BASE, WEIGHTS
 from scripts.training.adapt import Sentence, sentence
 from scripts.training.misheard import Misheard
@@ -80,15 +81,15 @@ class Trainer:
 
     def learner(self, states: str) -> Learner:
         """A text line at its beginning; the states of the frozen layers are kept under a name."""
-        return Learner(zoo.path(BASE), self.work / f"{states}.npz", self.own["rank"])
+        torch.manual_seed(0)
+        encoder = MPNet.load(zoo.path(BASE))
+        encoder.add_adapter(self.own["rank"])
+        return Learner(encoder, self.work / f"{states}.npz")
 
     def first(self, side: Side) -> dict[str, float]:
         """Train and keep the first stage; returns its figures on film sentences that it never saw."""
-        texts = first_stage(self.data, self.settings, self.own["sizes"])
-        course = Course(**self.own["first"])
-        rng = np.random.default_rng(1)
-        misheard = Misheard(vocabulary(texts))
-        epochs = [[heard(item, misheard, course.misheard, rng) for item in texts]] * course.epochs
+        texts, course = self.strangers, Course(**self.own["first"])
+        epochs = [texts] * course.epochs
         say(f"{len(texts)} texts, {sum(len(item.words) for item in texts)} words")
         learner = self.learner("first")
         learner.states.ensure(
@@ -105,6 +106,14 @@ class Trainer:
         save_file(named | {f"head.{name}": value for name, value in head.items()}, self.work / FIRST)
         held = [item for item, root in sst(self.data, "dev") if root][:400]
         return judged(learner.read([item.words for item in held]), labels(held))
+
+    @cached_property
+    def strangers(self) -> list[Sentence]:
+        """The texts of the first stage, some of them with invented recognition errors."""
+        texts = first_stage(self.data, self.settings, self.own["sizes"])
+        rng = np.random.default_rng(1)
+        misheard, share = Misheard(vocabulary(texts)), self.own["first"]["misheard"]
+        return [heard(item, misheard, share, rng) for item in texts]
 
     def first_learned(self) -> Learned:
         """What the first stage learned."""

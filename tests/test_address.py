@@ -13,10 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from realtime.capture.camera import Camera
-from realtime.capture.names import device_names
+from realtime.capture.names import device_names, hears_camera
+from realtime.capture.network import NetworkCamera, Sound
 from realtime.clock import MonotonicClock
 from realtime.config.load import load, to_yaml
-from realtime.config.schema import CameraConfig, Config, StreamConfig
+from realtime.config.schema import CameraConfig, Config, MicrophoneConfig, StreamConfig
 from realtime.errors import DeviceError, UsageError
 from realtime.run import main, options, parser
 from realtime.system.address import may_hold_secret, public_address, with_password
@@ -55,6 +56,23 @@ def test_a_secret_in_any_place_of_an_address_is_shown_nowhere(place, secret):
     assert SECRET not in to_yaml(config, {})
     assert SECRET not in " ".join(device_names(config.streams[0], config).values())
     assert SECRET not in Camera(address, CameraConfig(), MonotonicClock()).name
+
+
+@pytest.mark.parametrize(
+    ("options_", "sound"),
+    [
+        (["--camera", "rtsp://cam.lan/live"], "microphone rtsp://cam.lan"),
+        (["--camera", "rtsp://cam.lan/live", "--mic", "default"], "microphone default"),
+        (["--camera", "rtsp://cam.lan/live", "--mic", "USB"], "microphone USB"),
+        (["--camera", "rtsp://cam.lan/live", "--no-mic"], None),
+        (["--camera", "0"], "microphone default"),
+        (["--no-camera"], "microphone default"),
+    ],
+)
+def test_the_sound_of_a_network_camera_is_its_own_unless_another_is_named_or_none(options_, sound):
+    config, _ = load(options=options(parser().parse_args(options_)))
+    assert device_names(config.streams[0], config).get("voice") == sound
+    assert hears_camera(config.streams[0]) == (sound == "microphone rtsp://cam.lan")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +159,8 @@ def test_a_password_file_that_is_none_is_said_before_anything_slow(tmp_path, cap
 
 
 def test_a_password_that_is_gone_later_is_a_device_that_fails(tmp_path):
-    camera = Camera("rtsp://a@127.0.0.1:9/x", CameraConfig(password_file=str(tmp_path / "gone")), MonotonicClock())
+    config = CameraConfig(password_file=str(tmp_path / "gone"))
+    camera = Sound(NetworkCamera("rtsp://a@127.0.0.1:9/x", config, MonotonicClock(), sound=True), MicrophoneConfig())
     with pytest.raises(DeviceError, match="password_file"):
         camera.open()
 

@@ -1,11 +1,13 @@
+import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.agfn import AGFN, AgfnConfig
+from models.agfn import AGFN, FULL, Ablation, AgfnConfig
 from models.encoders import masked_softmax
 from models.gates import CrossModal, EntropyGate, feature_entropy
 from models.losses import LossWeights, agfn_loss
@@ -17,9 +19,13 @@ STEPS = {"text": 4, "voice": 7, "face": 9}
 KINDS = ("mean", "tcn", "gru", "lstm")
 
 
+def settings_of(encoder="tcn", **switches):
+    return AgfnConfig(INPUTS, width=16, heads=2, encoder=encoder, ablation=replace(FULL, **switches))
+
+
 def network(**changes):
     torch.manual_seed(0)
-    return AGFN(AgfnConfig(INPUTS, width=16, heads=2, **changes)).eval()
+    return AGFN(settings_of(**changes)).eval()
 
 
 def windows(count=3, seed=1, steps=STEPS):
@@ -259,7 +265,7 @@ def test_a_row_without_any_modality_does_not_enter_the_loss():
 
 
 def test_the_configuration_survives_json_and_refuses_what_it_does_not_know():
-    config = AgfnConfig(INPUTS, encoder="gru", variant="literal", tau=0.5)
+    config = settings_of("gru", variant="literal", tau=0.5)
     assert AgfnConfig.from_json(config.to_json()) == config
     with pytest.raises(ValueError, match="colour"):
         AgfnConfig.from_json('{"inputs": {"a": 1}, "colour": 2}')
@@ -267,11 +273,26 @@ def test_the_configuration_survives_json_and_refuses_what_it_does_not_know():
         AgfnConfig.from_json("{}")
 
 
-SHIPPED = {
+def test_on_disk_the_switches_have_no_level_of_their_own_and_the_names_they_always_had():
+    keys = list(json.loads(AgfnConfig(INPUTS).to_json()))
+    assert keys[:6] == ["inputs", "width", "encoder", "layers", "heads", "dropout"]
+    assert keys[6:] == [
+        *["variant", "entropy", "tau", "anchor", "worth", "judgement", "columns", "compress", "given"],
+        *["ieg", "mig", "cross_modal"],
+    ]
+
+
+def test_a_file_that_is_older_than_a_switch_means_what_it_meant():
+    old = AgfnConfig.from_json('{"inputs": {"text": 6}, "width": 32, "anchor": true, "worth": true}')
+    assert old.ablation == replace(FULL, anchor=True, skill=True)
+    assert Ablation("robust", "feature", 1.0, ieg=True, mig=True, cross_modal=True, given="") == FULL
+
+
+ANCHORED = {
     "entropy": "predictive",
     "tau": 0.5,
     "anchor": True,
-    "worth": True,
+    "skill": True,
     "columns": {"text": [2, 5]},
     "judgement": {"text": 5},
 }
@@ -279,8 +300,8 @@ SHIPPED = {
 
 @pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.parametrize("garbage", [math.nan, math.inf, 1e30])
-def test_as_shipped_what_a_masked_modality_holds_changes_no_bit(name, garbage):
-    model = network(**SHIPPED)
+def test_anchored_what_a_masked_modality_holds_changes_no_bit(name, garbage):
+    model = network(**ANCHORED)
     values, times, mask, reliability = windows()
     reliability[:, list(INPUTS).index(name)] = 0
     before = model(values, times, mask, reliability)
@@ -292,7 +313,7 @@ def test_as_shipped_what_a_masked_modality_holds_changes_no_bit(name, garbage):
 
 
 def test_columns_that_are_not_looked_at_change_nothing():
-    model = network(**SHIPPED)
+    model = network(**ANCHORED)
     values, times, mask, reliability = windows()
     before = model(values, times, mask, reliability)
     values["text"][..., 0] += 3.0
@@ -302,7 +323,7 @@ def test_columns_that_are_not_looked_at_change_nothing():
 
 
 def test_the_newest_judgement_that_can_be_seen_is_where_the_own_score_starts():
-    model = network(**SHIPPED)
+    model = network(**ANCHORED)
     with torch.no_grad():
         model.own_head.zero_()
     values, times, mask, reliability = windows(2)
@@ -314,11 +335,11 @@ def test_the_newest_judgement_that_can_be_seen_is_where_the_own_score_starts():
 
 
 def test_who_knows_nothing_counts_next_to_nothing():
-    model = network(**SHIPPED)
+    model = network(**ANCHORED)
     with torch.no_grad():
         model.own_head[:, :, 1] = 0
         model.own_bias[:, 1] = torch.tensor([math.log(0.3), math.log(1.3), math.log(1.3)])
-    model.set_blank(1.3)
+    model.set_prior_spread(1.3)
     values, times, mask, _ = windows(1)
     out = model(values, times, mask, torch.ones(1, 3))
     assert out.ieg[0, 0] > 0.98
@@ -331,7 +352,7 @@ def test_columns_out_of_range_are_refused():
 
 
 def test_a_configuration_with_columns_travels_as_json():
-    config = AgfnConfig(INPUTS, width=16, heads=2, **SHIPPED)
+    config = settings_of(**ANCHORED)
     assert AgfnConfig.from_json(config.to_json()) == config
     with pytest.raises(ValueError, match="columns"):
         AgfnConfig.from_json('{"inputs": {"text": 3}, "columns": [1]}')

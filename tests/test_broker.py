@@ -159,7 +159,7 @@ def test_a_base_of_several_levels_and_dots_works():
     try:
         assert publisher.wait_ready(5)
         subscriber = Subscriber(port_of(publisher), "house.1/room/#", v5=False)
-        publisher.send(sentiment(stream="my.desk"))
+        publisher.send_sentiment(sentiment(stream="my.desk"))
         wait_for(lambda: subscriber.payloads("my.desk/sentiment"))
         subscriber.say("house.1/room/my.desk/command", b"pause")
         wait_for(lambda: commands == ["pause"])
@@ -170,8 +170,8 @@ def test_a_base_of_several_levels_and_dots_works():
 
 def test_a_subscriber_of_the_embedded_broker_gets_the_messages(publisher):
     subscriber = Subscriber(port_of(publisher), v5=False)
-    publisher.send(sentiment())
-    publisher.send(event())
+    publisher.send_sentiment(sentiment())
+    publisher.send_event(event())
     wait_for(lambda: subscriber.payloads("/sentiment") and subscriber.payloads("/event"))
     wait_for(lambda: b"online" in subscriber.payloads("/status"))
     publisher.close()
@@ -188,7 +188,7 @@ def test_what_the_readme_says_works_without_a_password(publisher, commands):
         ["mosquitto_sub", "-p", port, "-t", "agfn/desk/sentiment", "-C", "1", "-W", "10"], stdout=subprocess.PIPE
     )
     while reader.poll() is None:
-        publisher.send(sentiment())
+        publisher.send_sentiment(sentiment())
         time.sleep(0.05)
     with reader.stdout as lines:
         assert json.loads(lines.read())["score"] == 1.24
@@ -206,7 +206,7 @@ class TestRights:
         forger.client.publish("homeassistant/status", b"online", qos=1)
         forger.client.publish("agfn/desk/command", b"pause", qos=1)
         wait_for(lambda: commands == ["pause"])
-        publisher.send(sentiment())
+        publisher.send_sentiment(sentiment())
         wait_for(lambda: subscriber.payloads("/sentiment") and subscriber.payloads("homeassistant/status"))
         late = Subscriber(port_of(publisher), "#", v5=False)
         wait_for(lambda: late.messages)
@@ -225,7 +225,7 @@ class TestRights:
         dying.socket().shutdown(socket.SHUT_RDWR)
         dying.loop_stop()
         time.sleep(0.5)
-        publisher.send(event())
+        publisher.send_event(event())
         wait_for(lambda: subscriber.payloads("/event"))
         subscriber.close()
         assert subscriber.payloads("/status") == [b"online"]
@@ -291,8 +291,8 @@ def still_serves(publisher, commands, timeout_s=10, connects=1):
     """A message reaches a fresh subscriber, and a command the program."""
     seq = len(commands) + 1000
     subscriber = Subscriber(port_of(publisher), v5=False)
-    publisher.send(sentiment(seq=seq))
-    publisher.send(event())
+    publisher.send_sentiment(sentiment(seq=seq))
+    publisher.send_event(event())
     subscriber.say("agfn/desk/command", b"resume")
     wait_for(lambda: f'"seq":{seq}'.encode() in b"".join(subscriber.payloads("/sentiment")), timeout_s, "a message")
     wait_for(lambda: subscriber.payloads("/event"), timeout_s, "an event")
@@ -532,7 +532,7 @@ class TestSupervision:
         wait_for(lambda: publisher.stats("desk").connects == 2, 20, "the connection to the new broker")
         assert not any(map(runs, before))
         subscriber = Subscriber(port, v5=False)
-        publisher.send(sentiment())
+        publisher.send_sentiment(sentiment())
         wait_for(lambda: subscriber.payloads("/sentiment") and subscriber.payloads("/status") == [b"online"])
         subscriber.close()
         assert "the embedded broker ended" in caplog.text

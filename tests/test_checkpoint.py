@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save as pack
 
 from models import checkpoint
-from models.agfn import AGFN, AgfnConfig
+from models.agfn import AGFN, FULL, AgfnConfig
 from models.calibrate import Calibration
 from models.checkpoint import Checkpoint, CheckpointError, load, save
 
@@ -15,7 +16,8 @@ CALIBRATION = Calibration("reliability", 1.5, 0.1, 1.0, (0.2, 0.1), 2.5)
 @pytest.fixture
 def made():
     torch.manual_seed(0)
-    model = AGFN(AgfnConfig({"text": 5, "face": 3}, width=8, heads=2)).eval()
+    model = AGFN(AgfnConfig({"text": 5, "face": 3}, width=8, heads=2, ablation=replace(FULL, skill=True))).eval()
+    model.set_prior_spread(1.5)
     return Checkpoint(model, "abc", CALIBRATION, {"data": "clips", "mae": 0.7}, {"adapter.a": torch.ones(2, 3)})
 
 
@@ -30,6 +32,15 @@ def repack(path, tensors=lambda t: t, header=lambda h: h):
     size = int.from_bytes(content[:8], "little")
     found = json.loads(content[8 : 8 + size])["__metadata__"]
     path.write_bytes(pack(tensors(checkpoint.load_tensors(content)), header(found)))
+
+
+def test_files_keep_the_names_that_they_always_had(made, weights):
+    content = weights.read_bytes()
+    tensors = checkpoint.load_tensors(content)
+    assert tensors["model.blank"] == 1.5
+    assert "model.prior_spread" not in tensors
+    assert json.loads(checkpoint.header_of(weights, content)["config"])["worth"] is True
+    assert load(weights, "abc").model.prior_spread == made.model.prior_spread
 
 
 def test_what_is_saved_is_what_is_loaded(made, weights):

@@ -11,6 +11,7 @@ from realtime.client import MAX_BYTES, WAITING, Client, ContractError
 from realtime.config.schema import MqttConfig
 from realtime.errors import BrokerError, UsageError
 from realtime.publish.mqtt import MqttPublisher
+from realtime.publish.outlet import Outlet
 from scripts.harness.mosquitto import Mosquitto, Subscriber, free_port, wait_for
 
 pytestmark = pytest.mark.real
@@ -53,8 +54,10 @@ def test_each_kind_of_message_comes_typed_and_of_the_wanted_stream_only(mosquitt
                 client.events(),
                 client.health("desk"),
             )
+            outlet = Outlet()
+            publisher.subscribe(outlet, words=True)
             for message in (sentiment(stream="other"), silent(seq=2), event(), health()):
-                publisher.send(message)
+                outlet.send(message)
             got = [await anext(all_of_them), await anext(all_of_them)]
             return got, await anext(mine), await anext(events), await anext(healths)
 
@@ -76,7 +79,7 @@ def test_it_reads_the_embedded_broker_and_its_commands_reach_the_program():
     async def work():
         async with Client(publisher.url) as client:
             feed = client.sentiments()
-            publisher.send(sentiment())
+            publisher.send_sentiment(sentiment())
             await client.pause("desk")
             await in_thread(wait_for, lambda: len(commands) == 1)
             await client.resume("desk")

@@ -15,6 +15,7 @@ from realtime.publish.messages import Health, Sentiment
 from realtime.publish.outlet import Outlet
 from realtime.runtime import worker as supervise
 from realtime.session import live as session
+from realtime.session.devices import Devices
 from realtime.session.live import Live
 from realtime.types import Frame
 
@@ -76,16 +77,16 @@ def fuser():
 class Running:
     """A session in a thread, with a camera a stream."""
 
-    def __init__(self, fuser, monkeypatch, names=("desk",), window=None):
+    def __init__(self, fuser, names=("desk",), window=None):
         self.cameras = {name: Camera() for name in names}
-        monkeypatch.setattr(session, "Camera", lambda address, *_: self.cameras[address])
         streams = [StreamConfig(name=name, camera=name, mic=None) for name in names]
         # A pause must do without the watchdog's help: it would give up a stuck read.
         settings = {"camera": {"read_timeout_s": 60}, "asr": {"enabled": False}, "window": window or {"hop_s": 0.05}}
         config = Config.model_validate(settings | {"streams": streams})
         parts = SimpleNamespace(fuser=fuser, face=Blind, voice=Blind, speech=Blind)
         self.sent = []
-        self.live = Live(config, parts, MonotonicClock(), Outlet.into(self.sent.append))
+        devices = Devices(camera=lambda address, *_: self.cameras[address])
+        self.live = Live(config, parts, MonotonicClock(), Outlet.into(self.sent.append), devices=devices)
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.live.run, args=(self.stop,), daemon=True)
         self.thread.start()
@@ -110,11 +111,11 @@ class Running:
 
 
 @pytest.fixture
-def start(fuser, monkeypatch):
+def start(fuser):
     made = []
 
     def begin(**options):
-        made.append(Running(fuser, monkeypatch, **options))
+        made.append(Running(fuser, **options))
         return made[-1]
 
     yield begin

@@ -1,5 +1,7 @@
 """What was said before: models/context.py and realtime/fuse/context.py."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 
 from models.context import Context
 from realtime.fuse.context import QUIET, SpeakerContext
-from realtime.fuse.worker import NOTHING, Estimate
-from realtime.types import MODALITIES, NS_PER_S, Ended, Segment, WindowView
+from realtime.fuse.worker import NOTHING, WHOLE_WORDS, Estimate, state_of
+from realtime.publish import compose
+from realtime.types import MODALITIES, NS_PER_S, Ended, Segment, WindowView, Word
 
 FOND = Context(keep=0.9, lean=0.5, prior=2.0)
 
@@ -90,5 +93,18 @@ def test_what_was_said_before_is_expected_of_silence_but_never_strongly():
     found = stream.expect(quiet, estimate)
     assert found.raw == pytest.approx(0.1 + QUIET)
     assert found.interval == pytest.approx((-1.0 + QUIET, 1.2 + QUIET))
+    assert found.band == pytest.approx((-0.4 + QUIET, 0.6 + QUIET)), "the band moves along"
     assert stream.expect(view(9, 1.0), estimate) is estimate
     assert stream.expect(quiet, NOTHING) is NOTHING
+
+
+def test_what_is_published_moves_with_the_score_before_it_is_cut_to_the_scale():
+    estimate = Estimate(2.5, (1.0, 4.0), (2.0, 3.5), 1.0, {"text": 1.0, "voice": 0.0, "face": 0.0})
+    message = compose.sentiment(view(9, 2.5, opinion="final"), estimate, 1.5, 0, 0.0, 0.0)
+    assert (message.interval, message.band) == ((0.0, 3.0), (1.0, 2.5))
+
+
+@pytest.mark.parametrize(("count", "state"), [(WHOLE_WORDS - 1, "partial"), (WHOLE_WORDS, "final")])
+def test_a_few_words_are_not_known_to_be_a_whole_utterance(count, state):
+    words = tuple(Word(at, at + 1, "so", 0.9, True) for at in range(count))
+    assert state_of(replace(view(9, 2.5, opinion="final"), words=words)) == state

@@ -185,8 +185,9 @@ def test_retained_messages_are_the_status_only(mosquitto):
     publisher = MqttPublisher(MqttConfig(url=mosquitto.url), ["desk"], lambda *_: None)
     publisher.start()
     publisher.wait_ready(5)
-    for message in (sentiment(), event(), health()):
-        publisher.send(message)
+    publisher.send_sentiment(sentiment())
+    publisher.send_event(event())
+    publisher.send_health(health())
     publisher.close(5)
     late = Subscriber(mosquitto.port)
     wait_until(lambda: late.messages, 5, "the retained status")

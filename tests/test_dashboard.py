@@ -26,6 +26,13 @@ from scripts.harness.processes import Program, wait_until
 
 CONNECT = bytes([16, 13, 0, 4, *b"MQTT", 4, 2, 0, 60, 0, 1, ord("x")])
 CONNACK = bytes([32, 2, 0, 0])
+WIDTH_AT = """score => {
+  const canvas = document.querySelector(".chart"), ratio = window.devicePixelRatio;
+  const y = 6 + (3 - score) / 6 * (canvas.clientHeight - 12), x = canvas.clientWidth - 20;
+  const row = canvas.getContext("2d").getImageData(x * ratio, Math.round(y * ratio), 20 * ratio, 1).data;
+  return [...Array(20).keys()].filter(at => row[4 * at * ratio + 3] > 200).length;
+}"""
+"""Pixels in the row of a score, in the place of the newest one, that something opaque is drawn on."""
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 OFF = {name: part(state="off", cause="paused") for name in ("text", "voice", "face")}
 PAUSED = {"state": "paused", "score": None, "raw": None, "label": None, "interval": None, "modalities": OFF}
@@ -196,6 +203,7 @@ class TestPage:
         card.locator(".score", has_text="+1.24").wait_for()
 
         assert "90 %: +0.20 to +2.10, confidence 74 %" in card.inner_text()
+        assert "68 %" not in card.locator(".now").inner_text(), "an older program gives no band"
         assert card.locator("[data-gate=text] .share").inner_text() == "81 %"
         assert "noisy" in card.locator("[data-gate=voice] .pill").inner_text()
         assert "snr 3 dB" in card.locator("[data-gate=voice] .why").inner_text()
@@ -203,6 +211,23 @@ class TestPage:
         drawn = "[...document.querySelector('.chart').getContext('2d').getImageData(0, 0, 800, 150).data].some(v => v)"
         stage.tab.wait(drawn)
         assert stage.tab.errors == []
+
+    def test_the_newest_score_has_its_band_and_its_whiskers(self, stage):
+        """Down the middle of the place of the newest score: how wide what is drawn is at a score."""
+        stage.say(sentiment(score=0.0, raw=0.0, label="neutral", interval=(-2.0, 2.0), band=(-1.0, 1.0)))
+        stage.card().locator(".now", has_text=re.compile("90 %: .2.00 to .2.00.*68 %: .1.00 to .1.00")).wait_for()
+        widths = {2.5: (0, 0), 1.5: (1, 3), 0.6: (6, 9), 0.0: (10, 14), -1.5: (1, 3), -2.5: (0, 0)}
+        for score, (least, most) in widths.items():
+            stage.tab.wait(f"({WIDTH_AT})({score}) >= {least}")
+            assert stage.page.evaluate(f"({WIDTH_AT})({score})") <= most, score
+        assert stage.tab.errors == []
+
+    def test_a_band_that_is_none_is_not_drawn(self, stage):
+        body = json.loads(sentiment().payload()) | {"band": [2, -9]}
+        stage.publisher.say("agfn/desk/sentiment", json.dumps(body))
+        card = stage.card()
+        card.locator(".score", has_text="+1.24").wait_for()
+        assert "68 %" not in card.locator(".now").inner_text()
 
     def test_a_recording_has_its_mark_and_says_what_is_kept(self, stage):
         def told(recording):

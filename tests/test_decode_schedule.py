@@ -21,6 +21,14 @@ def test_a_slow_machine_decodes_rarer_and_says_why():
     assert "1.00 s" in pace.overload
 
 
+def test_an_overload_at_the_limit_does_not_flicker():
+    pace = DecodeSchedule(0.4)
+    for decode_s, behind in ((0.6, False), (0.7, True), (0.6, True), (0.45, False)):
+        for _ in range(40):
+            pace.decoded(decode_s)
+        assert (pace.overload is not None) == behind
+
+
 def test_the_step_recovers_when_the_machine_is_free_again():
     pace = DecodeSchedule(0.4)
     for _ in range(100):

@@ -258,7 +258,7 @@ def test_a_broker_that_talks_nonsense_is_given_up_and_tried_again(monkeypatch, c
     try:
         begin_s = time.monotonic()
         while rude.met < len(lines) and time.monotonic() < begin_s + 60:
-            publisher.send(event())
+            publisher.send_event(event())
             time.sleep(0.01)
         assert rude.met >= len(lines)
         assert publisher._thread.is_alive()

@@ -3,10 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.extract.asr.hallucination import (
-    PHANTOMS,
+    HALLUCINATIONS,
     TOKENS_MARGIN,
     Evidence,
-    is_phantom,
+    is_hallucination,
     judge,
     max_tokens,
     squeezed,
@@ -49,18 +49,18 @@ LONG = heard(10.0)
 def test_ordinary_words_stand_without_a_doubt():
     verdict = judge(spoken("I really liked the movie"), (), LONG)
     assert text(verdict.words) == "I really liked the movie"
-    assert verdict.doubt is None
+    assert verdict.asr_warning is None
     assert not verdict.refused
 
 
 def test_no_words_are_no_doubt():
-    assert judge((), (), LONG).doubt is None
+    assert judge((), (), LONG).asr_warning is None
 
 
 def test_likely_no_speech_with_an_unsure_decoder_is_refused():
     verdict = judge(spoken("so here we go"), (), heard(5.0, no_speech=0.9, mean_logprob=-1.5))
     assert verdict.refused
-    assert "no speech" in verdict.doubt
+    assert "no speech" in verdict.asr_warning
 
 
 def test_likely_no_speech_alone_is_not_enough():
@@ -75,7 +75,7 @@ def test_words_without_a_place_in_the_sound_are_cut():
     said = spoken("really like a guy but")
     verdict = judge((*said, *placeless("I really like a guy", said[-1].end_ns)), (), LONG)
     assert verdict.words == said
-    assert verdict.doubt == "words without a place in the sound"
+    assert verdict.asr_warning == "words without a place in the sound"
 
 
 def test_one_or_two_words_may_be_shorter_than_the_alignment_can_tell():
@@ -85,7 +85,7 @@ def test_one_or_two_words_may_be_shorter_than_the_alignment_can_tell():
 def test_repeats_that_take_their_time_stand_with_all_that_follows():
     said = spoken("I really really really really love this movie")
     assert judge(said, (), LONG).words == said
-    assert judge(said, (), LONG).doubt is None
+    assert judge(said, (), LONG).asr_warning is None
 
 
 def test_repeats_without_time_are_taken_out_and_what_follows_stays():
@@ -94,14 +94,14 @@ def test_repeats_without_time_are_taken_out_and_what_follows_stays():
     after = spoken("but I left", from_s=1.3)
     verdict = judge((*said, *loop, *after), (), LONG)
     assert verdict.words == (*said, *after)
-    assert verdict.doubt == "phrase repeated"
+    assert verdict.asr_warning == "phrase repeated"
 
 
 def test_a_loop_is_found_across_the_steps_of_an_utterance():
     said = spoken("it was good it was good")
     verdict = judge(placeless("it was good it was", said[-1].end_ns), said, LONG)
     assert verdict.refused
-    assert verdict.doubt == "phrase repeated"
+    assert verdict.asr_warning == "phrase repeated"
 
 
 def test_a_loop_in_the_silence_after_the_speech_is_taken_out():
@@ -114,7 +114,7 @@ def test_what_begins_at_the_end_of_the_sound_is_left_out_without_a_doubt():
     said = spoken("that was")
     verdict = judge((*said, *placeless("fun", said[-1].end_ns)), (), Evidence(speech(0.4), said[-1].end_ns))
     assert verdict.words == said
-    assert verdict.doubt is None
+    assert verdict.asr_warning is None
 
 
 def test_repeats_of_a_person_compress_well_and_stand():
@@ -125,7 +125,7 @@ def test_repeats_of_a_person_compress_well_and_stand():
 def test_more_words_than_the_speech_can_hold_are_cut():
     verdict = judge(spoken(" ".join(f"w{index}" for index in range(20))), (), heard(0.5))
     assert len(verdict.words) == 6
-    assert "0.5 s of speech" in verdict.doubt
+    assert "0.5 s of speech" in verdict.asr_warning
 
 
 def test_a_known_phantom_in_a_moment_of_sound_is_refused():
@@ -138,9 +138,9 @@ def test_thanks_that_somebody_surely_said_stand():
     assert not judge(spoken("Thank you.", probability=0.4), (), heard(3.0)).refused
 
 
-@pytest.mark.parametrize("phantom", sorted(PHANTOMS))
+@pytest.mark.parametrize("phantom", sorted(HALLUCINATIONS))
 def test_every_phantom_is_recognised_in_any_case_with_punctuation(phantom):
-    assert is_phantom(spoken(f"{phantom.upper()}!", probability=0.1), heard(0.1))
+    assert is_hallucination(spoken(f"{phantom.upper()}!", probability=0.1), heard(0.1))
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.lists(st.sampled_from("abc"), max_size=18))
@@ -148,7 +148,7 @@ def test_words_that_take_their_time_stand_whatever_was_said_before(letters, befo
     history, words = spoken(" ".join(before), from_s=-5), spoken(" ".join(letters))
     verdict = judge(words, history, LONG)
     assert verdict.words == words
-    assert verdict.doubt is None
+    assert verdict.asr_warning is None
 
 
 @given(
@@ -163,9 +163,9 @@ def test_what_stands_is_what_was_heard_less_some_and_every_loss_is_said(letters,
     verdict = judge(words, (), heard(words[-1].end_ns / NS_PER_S))
     left = iter(words)
     assert all(word in left for word in verdict.words)
-    # A last repeat that has only begun goes without a doubt.
-    assert verdict.doubt is not None or len(words) - len(verdict.words) <= LONGEST_PHRASE
-    assert verdict.doubt is None or verdict.words != tuple(words)
+    # A last repeat that has only begun goes without a warning.
+    assert verdict.asr_warning is not None or len(words) - len(verdict.words) <= LONGEST_PHRASE
+    assert verdict.asr_warning is None or verdict.words != tuple(words)
 
 
 @given(st.floats(0, 30), st.floats(0, 30))

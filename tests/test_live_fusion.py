@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.agfn import AgfnConfig
+from models.agfn import FULL, Ablation, AgfnConfig
 from models.export import flat, input_names, to_onnx
 from models.live import LiveAGFN, build
 
 INPUTS = {"text": 2, "voice": 5, "face": 4}
-CONFIG = AgfnConfig(INPUTS, width=16, entropy="predictive", tau=0.5, given="text", mig=False, cross_modal=False)
+CONFIG = AgfnConfig(INPUTS, width=16)
 
 
 def network():
@@ -28,9 +28,9 @@ def windows(count=6, steps=4, location=1.0, log_scale=-0.5, seed=0):
 
 def test_it_is_what_a_configuration_with_a_given_modality_means():
     assert isinstance(network(), LiveAGFN)
-    assert not isinstance(build(AgfnConfig(INPUTS, width=16)), LiveAGFN)
+    assert not isinstance(build(AgfnConfig(INPUTS, width=16, ablation=FULL)), LiveAGFN)
     with pytest.raises(ValueError, match="voice"):
-        build(AgfnConfig(INPUTS, width=16, given="voice"))
+        build(AgfnConfig(INPUTS, width=16, ablation=Ablation(given="voice")))
 
 
 def test_alone_the_words_are_believed_as_they_are():

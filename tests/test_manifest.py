@@ -13,11 +13,14 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from models import checkpoint, manifest
+from models.agfn import Ablation
 from models.calibrate import Calibration
 from models.checkpoint import CheckpointError, load
 from models.context import Context
 from models.export import beside, digest, to_onnx
 from models.live import build
+from models.text_net import TextWeights
+from models.textline import LINES
 from realtime.clock import VirtualClock
 from realtime.errors import ModelError
 from realtime.extract.schema import schema_hash
@@ -59,9 +62,41 @@ def fuser(path, backend="auto"):
     return Fuser(path, "cpu", VirtualClock(), 1, backend)
 
 
+TEXT_WEIGHTS = [LINES["mpnet"][1]]
+
+
 def test_the_shipped_files_are_listed_and_right():
-    for path in (WEIGHTS, beside(WEIGHTS)):
+    for path in (WEIGHTS, beside(WEIGHTS), *TEXT_WEIGHTS):
         assert manifest.problem(path, path.read_bytes(), listed=True) is None
+
+
+@pytest.mark.parametrize("path", TEXT_WEIGHTS, ids=lambda path: path.name)
+def test_a_byte_that_fell_over_in_the_text_line_is_noticed(path, tmp_path):
+    for name in (path.name, manifest.NAME):
+        shutil.copy(path.with_name(name), tmp_path)
+    copy = tmp_path / path.name
+    assert TextWeights.load(copy).name == TextWeights.load(path).name
+    content = bytearray(copy.read_bytes())
+    content[-2] ^= 1  # the lowest bits of a number: still a number, and the file still safetensors
+    copy.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"is not what {manifest.NAME} beside it lists"):
+        TextWeights.load(copy)
+
+
+def test_text_weights_that_nobody_lists_are_refused_where_the_shipped_ones_lie(tmp_path, monkeypatch):
+    shutil.copy(TEXT_WEIGHTS[0], tmp_path / "other.safetensors")
+    assert TextWeights.load(tmp_path / "other.safetensors").base, "of a user's own, they may be anything"
+    monkeypatch.setattr(manifest, "SHIPPED", tmp_path)
+    with pytest.raises(CheckpointError, match="is not listed"):
+        TextWeights.load(tmp_path / "other.safetensors")
+
+
+def test_text_weights_that_are_written_again_are_listed_anew(tmp_path):
+    for name in (TEXT_WEIGHTS[0].name, manifest.NAME):
+        shutil.copy(TEXT_WEIGHTS[0].with_name(name), tmp_path)
+    copy = tmp_path / TEXT_WEIGHTS[0].name
+    replace(TextWeights.load(copy), metadata={"other": 1}).save(copy)
+    assert TextWeights.load(copy).metadata == {"other": 1}
 
 
 def test_a_listed_graph_of_these_weights_is_used(copy, sessions):
@@ -142,8 +177,7 @@ def test_a_header_that_asks_for_a_gigabyte_gets_none(weights, tmp_path):
         width=512,
         layers=8,
         inputs={f"m{n}": 4096 for n in range(16)},
-        columns={},
-        judgement={},
+        ablation=Ablation(),
     )
     header = {
         "format": checkpoint.FORMAT,

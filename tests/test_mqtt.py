@@ -64,8 +64,8 @@ def test_an_independent_subscriber_gets_what_was_sent(mosquitto, subscribe, publ
     publisher = publish(mosquitto.url)
     assert publisher.wait_ready(5)
 
-    publisher.send(sentiment())
-    publisher.send(event())
+    publisher.send_sentiment(sentiment())
+    publisher.send_event(event())
     wait_for(lambda: subscriber.payloads("/sentiment") and subscriber.payloads("/event"))
 
     assert Sentiment.model_validate_json(subscriber.payloads("/sentiment")[0]) == sentiment()
@@ -80,7 +80,7 @@ def test_mosquitto_sub_prints_the_messages(mosquitto, publish):
     command = ["mosquitto_sub", "-p", str(mosquitto.port), "-t", "agfn/desk/sentiment", "-C", "1", "-W", "10"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
         while reader.poll() is None:
-            publisher.send(sentiment())
+            publisher.send_sentiment(sentiment())
             time.sleep(0.05)
         line = reader.stdout.readline()
 
@@ -93,7 +93,7 @@ def test_mqtt_5_carries_content_type_and_expiry(mosquitto, subscribe, publish):
     publisher = publish(mosquitto.url)
     publisher.wait_ready(5)
 
-    publisher.send(sentiment())
+    publisher.send_sentiment(sentiment())
     wait_for(lambda: subscriber.payloads("/sentiment"))
 
     (message,) = [message for message in subscriber.messages if message.topic.endswith("/sentiment")]
@@ -110,7 +110,7 @@ def test_a_broker_of_mqtt_3_1_1_is_spoken_to_in_3_1_1(publish):
     assert publisher.wait_ready(8)
     subscriber = Subscriber(int(old.url.rsplit(":", 1)[1]), v5=False)
 
-    publisher.send(sentiment(stream="other"))
+    publisher.send_sentiment(sentiment(stream="other"))
     wait_for(lambda: subscriber.payloads("other/sentiment"))
     subscriber.close()
 
@@ -124,7 +124,7 @@ def test_goodbye_is_said_after_the_last_event(mosquitto, subscribe, publish):
     publisher.wait_ready(5)
 
     for number in range(20):
-        publisher.send(numbered(number))
+        publisher.send_event(numbered(number))
     publisher.close(5)
     wait_for(lambda: b"offline" in subscriber.payloads("/status"))
 
@@ -161,20 +161,20 @@ def test_after_a_killed_broker_each_event_comes_once_in_order_and_no_stale_senti
     publisher = publish(mosquitto.url)
     publisher.wait_ready(5)
     first = subscribe()
-    publisher.send(numbered(0))
+    publisher.send_event(numbered(0))
     wait_for(lambda: event_ids(first) == ["desk-0"])
 
     mosquitto.kill()
     for number in range(1, 41):
-        publisher.send(numbered(number))
-        publisher.send(sentiment(seq=number))
+        publisher.send_event(numbered(number))
+        publisher.send_sentiment(sentiment(seq=number))
         time.sleep(0.1)
     mosquitto.start()
     back = time.monotonic()
     subscriber = subscribe()
     wait_for(lambda: publisher.stats("desk").events_pending == 0, 10, "delivery")
     assert time.monotonic() - back < 5
-    publisher.send(sentiment(seq=99))
+    publisher.send_sentiment(sentiment(seq=99))
     wait_for(lambda: any(b'"seq":99' in payload for payload in subscriber.payloads("/sentiment")))
 
     got = event_ids(subscriber)
@@ -196,14 +196,14 @@ def test_a_subscriber_with_a_session_gets_each_event_exactly_once_over_an_outage
     publisher.wait_ready(5)
     try:
         for number in range(3):
-            publisher.send(numbered(number))
+            publisher.send_event(numbered(number))
         wait_for(lambda: len(event_ids(subscriber)) == 3)
         time.sleep(1.5)  # the broker saves that these were acknowledged; else it gives them out again itself
         broker.kill()
         for number in range(3, 9):
-            publisher.send(numbered(number))
+            publisher.send_event(numbered(number))
         broker.start()
-        publisher.send(numbered(9))
+        publisher.send_event(numbered(9))
         wait_for(lambda: "desk-9" in event_ids(subscriber))
     finally:
         subscriber.close()
@@ -223,16 +223,16 @@ def test_after_a_long_outage_a_full_queue_comes_once_in_order_and_only_fresh_sen
     publisher.wait_ready(5)
     handed_in_s, events = {}, link.EVENTS_WAITING + 200
     try:
-        publisher.send(numbered(0))
+        publisher.send_event(numbered(0))
         wait_for(lambda: event_ids(subscriber) == ["desk-0"])
         time.sleep(1.5)  # the broker saves that it was acknowledged
         broker.kill()
         steps = round(away_s / 0.25)
         for step in range(steps):
             for number in range(events * step // steps, events * (step + 1) // steps):
-                publisher.send(numbered(number + 1))
+                publisher.send_event(numbered(number + 1))
             handed_in_s[step] = time.monotonic()
-            publisher.send(sentiment(seq=step))
+            publisher.send_sentiment(sentiment(seq=step))
             time.sleep(0.25)
         broker.start()
         back_s = time.monotonic()
@@ -240,7 +240,7 @@ def test_after_a_long_outage_a_full_queue_comes_once_in_order_and_only_fresh_sen
         assert time.monotonic() - back_s < 5
         subscriber.wait_subscribed()  # sentiment waits for nobody
         handed_in_s[steps] = time.monotonic()
-        publisher.send(sentiment(seq=steps))
+        publisher.send_sentiment(sentiment(seq=steps))
         wait_for(lambda: publisher.stats("desk").events_pending == 0, 60, "delivery")
         wait_for(lambda: event_ids(subscriber)[-1] == f"desk-{events}", 30, "the last event")
     finally:
@@ -268,13 +268,13 @@ def test_a_frozen_broker_gets_no_event_twice_and_at_most_one_late_sentiment(mosq
     publisher.wait_ready(5)
     subscriber = subscribe()
 
-    publisher.send(sentiment(seq=0))
+    publisher.send_sentiment(sentiment(seq=0))
     wait_for(lambda: len(subscriber.payloads("/sentiment")) == 1)
     mosquitto.freeze()
     for number in range(1, 61):
-        publisher.send(sentiment(seq=number))
+        publisher.send_sentiment(sentiment(seq=number))
         if number % 20 == 0:
-            publisher.send(numbered(number))
+            publisher.send_event(numbered(number))
         time.sleep(0.1)
     mosquitto.thaw()
     wait_for(lambda: publisher.stats("desk").events_pending == 0, 15, "delivery")
@@ -294,7 +294,7 @@ def test_a_broker_that_comes_later_is_waited_for(tmp_path, publish, caplog):
     publisher = publish(broker.url)
 
     assert not publisher.wait_ready(1.5)
-    publisher.send(event())
+    publisher.send_event(event())
     broker.start()
     assert publisher.wait_ready(6)
     wait_for(lambda: publisher.stats("desk").events_sent == 1)
@@ -338,7 +338,7 @@ def test_a_flood_of_commands_is_cut_off_and_the_messages_go_on(mosquitto, subscr
     subscriber = subscribe(topics="agfn/desk/sentiment")
     for _ in range(500):
         subscriber.client.publish("agfn/desk/command", b"pause", qos=0)
-    publisher.send(sentiment())
+    publisher.send_sentiment(sentiment())
     wait_for(lambda: subscriber.payloads("/sentiment"))
     subscriber.say("agfn/desk/command", b"pause")
     wait_for(lambda: publisher.stats("desk").commands + publisher.stats("desk").commands_refused > 0)
@@ -459,14 +459,14 @@ def test_a_program_does_not_take_itself_for_a_twin(mosquitto, subscribe, version
     publisher = versioned(mosquitto, v5)
     watcher = subscribe()
     for number in range(100):
-        publisher.send(health().model_copy(update={"messages": number}))
+        publisher.send_health(health().model_copy(update={"messages": number}))
         time.sleep(0.005)
     wait_for(lambda: len(watcher.payloads("/health")) == 100)
     mosquitto.kill()
     mosquitto.start()
     wait_for(lambda: publisher.stats("desk").connects == 2)
     for number in range(10):
-        publisher.send(health().model_copy(update={"messages": 200 + number}))
+        publisher.send_health(health().model_copy(update={"messages": 200 + number}))
     wait_for(lambda: publisher.stats("desk").sent == 110)
     time.sleep(0.2)
 
@@ -529,7 +529,7 @@ def test_a_command_that_fails_leaves_the_connection_alone(mosquitto, subscribe, 
     subscriber = subscribe()
     subscriber.say("agfn/desk/command", b"pause")
     wait_for(lambda: "no such device" in caplog.text)
-    publisher.send(sentiment())
+    publisher.send_sentiment(sentiment())
     wait_for(lambda: subscriber.payloads("/sentiment"))
 
     assert publisher.stats("desk").connects == 1
@@ -640,7 +640,7 @@ def test_mqtts_with_a_certificate_on_both_sides(certificates, publish):
     own = {"cert_file": str(certificates / "visitor.crt"), "key_file": str(certificates / "visitor.key")}
     publisher = publish(f"mqtts://127.0.0.1:{broker.port}", ca_file=str(certificates / "ca.crt"), **own)
     assert publisher.wait_ready(5)
-    publisher.send(event())
+    publisher.send_event(event())
     wait_for(lambda: publisher.stats("desk").events_sent == 1)
     broker.close()
 
@@ -691,7 +691,7 @@ def test_the_address_that_is_shown_holds_no_secret():
 
 def test_a_dead_host_does_not_hold_up_the_end(publish):
     publisher = publish(f"mqtt://127.0.0.1:{free_port()}")
-    publisher.send(event())
+    publisher.send_event(event())
     publisher.close(1.0)
 
     assert publisher.stats("desk").events_pending == 1

@@ -146,6 +146,19 @@ def test_a_negative_score_stands_to_the_left_in_another_colour(start):
     assert abs(columns(scale, ORANGE).mean() - (14 + 344 / 6)) < 6
 
 
+def test_the_band_is_a_bar_upon_the_whiskers(start):
+    overlay = start()
+    wide = {"score": -2.0, "raw": -2.0, "label": label_of(-2), "interval": (-2.5, 2.0)}
+    overlay.becomes(lambda seen: count(seen, ORANGE) > 100, "whiskers", say=wide)
+    bare = count(overlay.pixels("whiskers")[84:108], (244, 246, 248))
+
+    overlay.becomes(
+        lambda seen: count(seen[84:108], (244, 246, 248)) > bare + 200, "band", say=wide | {"band": (-1.0, 1.0)}
+    )
+    drawn = columns(overlay.pixels("band")[84:108], (244, 246, 248))
+    assert drawn.min() < 14 + 344 / 3 - 40, "the whisker reaches farther than the band"
+
+
 def test_noisy_and_lost_are_unmistakable_and_told_apart(start):
     overlay = start()
     noisy = FINE | {"voice": part(0.3, 0.4, "noisy", "snr 3 dB")}

@@ -46,7 +46,7 @@ def test_while_paused_nothing_is_taken_in_and_no_message_carries_words(desk):
     desk.pause()
     desk.window.add_text(words(desk.clock.now_ns()))
     desk.window.add_face(face(desk.clock.now_ns(), 1))
-    desk.window.saw(desk.picture, desk.clock.now_ns())
+    desk.window.saw(desk.video, desk.clock.now_ns())
     during = desk.close_window(desk.clock.now_ns())
     assert not during.words
     assert not len(during.segments["face"].values)
@@ -87,7 +87,7 @@ def test_another_person_finds_neither_pictures_nor_score_of_the_one_before(desk)
     for tenth in range(10, 40):
         t_ns = tenth * NS_PER_S // 10
         desk.clock.advance_to(t_ns)
-        desk.window.saw(desk.picture, t_ns)
+        desk.window.saw(desk.video, t_ns)
         desk.window.add_face(face(t_ns, 1 if tenth < 30 else 2))
         if tenth in {29, 39}:
             view = replace(desk.close_window(t_ns), opinion="final")
@@ -98,7 +98,7 @@ def test_another_person_finds_neither_pictures_nor_score_of_the_one_before(desk)
 
 def test_a_face_that_does_not_count_is_nobody(desk):
     desk.clock.advance_to(4 * NS_PER_S)
-    desk.window.saw(desk.picture, 4 * NS_PER_S)
+    desk.window.saw(desk.video, 4 * NS_PER_S)
     desk.window.add_face(face(4 * NS_PER_S, 7, score=0.0))
     view = desk.close_window(4 * NS_PER_S)
     assert view.segments["face"].reliability == 0

@@ -88,6 +88,12 @@ def test_a_machine_that_is_behind_looks_at_fewer_pictures_and_recovers():
     assert room.run(5, speech=True) == pytest.approx(FULL, abs=0.3)
 
 
+def test_a_camera_whose_pictures_come_late_by_themselves_does_not_make_the_machine_behind():
+    room = Room()
+    room.rate.comes_late(int(0.3 * NS_PER_S))
+    assert room.run(10, speech=True, delay_s=0.35) == pytest.approx(FULL, abs=1.5)
+
+
 def test_the_rate_never_exceeds_what_is_configured():
     room = Room(max_fps=5)
     assert room.run(10, speech=True) == pytest.approx(5, abs=0.2)

@@ -40,8 +40,8 @@ class Played:
             "desk",
             media,
             clock,
-            picture=self._take,
-            sound=self._take,
+            video=self._take,
+            audio=self._take,
             limit=limit or Open(),
             on_event=self.events.append,
         )
@@ -225,6 +225,19 @@ def test_a_decoder_slower_than_real_time_leaves_out_pictures_never_shows_late_on
     assert shown[-1] > 36 * NS_PER_S
     assert told == ([True] if times >= 3 else [])
     assert (gate.left_out > 0) == (times >= 3)
+
+
+def test_a_live_source_that_fell_behind_goes_on_with_a_picture_that_needs_no_other_and_is_fresh_enough():
+    clock, told = VirtualClock(10 * NS_PER_S), []
+    live = SimpleNamespace(now_ns=clock.now_ns, stamp_ns=lambda t_ns: t_ns)
+    gate = KeepUp(RateLimit(15), live, told.append, slack_ns=LATE_NS // 2)
+    for _ in range(3):  # ever later
+        clock.advance_to(clock.now_ns() + AGAIN_NS)
+        assert not gate.admits(clock.now_ns() // 2)
+    assert not gate.decodes(clock.now_ns() - MS, key=False)
+    assert not gate.decodes(clock.now_ns() - LATE_NS, key=True)
+    assert gate.decodes(clock.now_ns() - LATE_NS // 4, key=True)
+    assert gate.admits(clock.now_ns() - LATE_NS // 4)
 
 
 def test_a_hiccup_is_made_up_for_and_is_not_called_slow():

@@ -4,6 +4,7 @@ import itertools
 import os
 import sys
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ from models import zoo
 from realtime.clock import VirtualClock
 from realtime.config.schema import AsrConfig
 from realtime.extract.asr.audio_buffer import SoundBuffer
-from realtime.extract.asr.reading import LONGEST_S, Reader, Utterance, WholeUtterance, load
+from realtime.extract.asr.reading import LONGEST_S, Reader, Shared, Utterance, WholeUtterance, load
 from realtime.extract.asr.transcriber import Transcriber
 from realtime.extract.asr.whisper import Hypothesis, Timed
 from realtime.extract.vad import SpeechDetector
-from realtime.system.threads import LOW_PRIORITY, started_low
+from realtime.system.threads import LOW_PRIORITY, starting_low
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk, SpeechFrame
 
 FRAME = 512
@@ -56,6 +57,12 @@ def frames(*plan):
         SpeechFrame(at * FRAME_NS, np.full(FRAME, value / 100, np.float32), 0.95 * (value > 0), -20.0, None, 0.0)
         for at, value in enumerate(values)
     ]
+
+
+def ready(model):
+    made = Future()
+    made.set_result(model)
+    return Shared(made)
 
 
 TALK = frames((0, 20), (1, 12), (2, 9), (0, 40), (3, 20), (0, 2), (4, 10), (0, 40))
@@ -103,7 +110,9 @@ def test_of_a_long_utterance_the_end_is_kept():
 def test_a_reading_has_the_words_where_they_were_spoken():
     clock = VirtualClock()
     utterances, _ = listen(TALK)
-    readings = [reading for utterance in utterances for reading in Reader(Spelling(clock, 0.3), clock).feed(utterance)]
+    readings = [
+        reading for utterance in utterances for reading in Reader(ready(Spelling(clock, 0.3)), clock).feed(utterance)
+    ]
     assert [[word.text for word in reading.words] for reading in readings] == [["w1", "w2"], ["w3", "w4"]]
     assert [reading.utterance for reading in readings] == [0, 1]
     assert readings[0].decode_s == pytest.approx(0.3)
@@ -122,9 +131,9 @@ def test_the_guards_judge_a_reading_too():
     sound = SoundBuffer()
     for frame in frames((1, 60)):
         sound.append(frame, speech=True)
-    (reading,) = Reader(Runaway(), VirtualClock()).feed(Utterance(0, sound))
+    (reading,) = Reader(ready(Runaway()), VirtualClock()).feed(Utterance(0, sound))
     assert [word.text for word in reading.words] == ["good"]
-    assert reading.doubt == "phrase repeated"
+    assert reading.asr_warning == "phrase repeated"
 
 
 @linux
@@ -133,9 +142,9 @@ def test_what_is_started_low_gives_way_and_its_starter_does_not():
         return os.getpriority(os.PRIO_PROCESS, thread_id)
 
     before = nice(threading.get_native_id())
-    made = started_low(threading.get_native_id)
+    made = starting_low(threading.get_native_id).result()
     assert made != threading.get_native_id()
-    found = started_low(lambda: nice(threading.get_native_id()))
+    found = starting_low(lambda: nice(threading.get_native_id())).result()
     assert found == max(before, LOW_PRIORITY)
     assert nice(threading.get_native_id()) == before
 
@@ -148,6 +157,7 @@ def test_the_model_reads_a_long_utterance_to_its_end_in_threads_of_low_priority(
 
     before = threads()
     model = load(AsrConfig(), "tiny.en")
+    model.model.result(60)
     own = threads() - before
     assert own
     assert min(os.getpriority(os.PRIO_PROCESS, thread) for thread in own) >= LOW_PRIORITY

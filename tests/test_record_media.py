@@ -58,8 +58,8 @@ def play(tap, begin_ns, seconds, fps=15):
     for number in range(int(seconds * 50)):
         t_ns = begin_ns + number * S // 50
         if number * fps // 50 != (number - 1) * fps // 50:
-            tap.picture(picture(t_ns))
-        tap.sound(Chunk(t_ns, TONE))
+            tap.video(picture(t_ns))
+        tap.audio(Chunk(t_ns, TONE))
         if number % 50 == 49:
             settle(tap)
 
@@ -132,8 +132,8 @@ def test_a_stuck_encoder_never_holds_up_a_device_and_what_goes_is_counted(tmp_pa
     analysed = []
     inlets = tapped(Inlets(analysed.append, analysed.append, lambda: None), tap)
     for number in range(600):  # twelve seconds of sound and pictures, were they real
-        inlets.sound(Chunk(T0 + number * S // 50, TONE))
-        inlets.picture(picture(T0 + number * S // 50))
+        inlets.audio(Chunk(T0 + number * S // 50, TONE))
+        inlets.video(picture(T0 + number * S // 50))
     assert len(analysed) == 1200
     assert tap.dropped() > 300
     assert recorder.health().media_dropped == tap.dropped()
@@ -182,8 +182,8 @@ from realtime.types import Chunk, Frame
 recorder = Recorder(Path(sys.argv[1]), "desk", {"stream": "desk"}, words=False, media=True, failed=print)
 tap = MediaTap(recorder, "desk", threading.Event())
 while True:
-    tap.picture(Frame(time.monotonic_ns(), np.random.randint(0, 255, (480, 640, 3), np.uint8)))
-    tap.sound(Chunk(time.monotonic_ns(), np.zeros(320, np.float32)))
+    tap.video(Frame(time.monotonic_ns(), np.random.randint(0, 255, (480, 640, 3), np.uint8)))
+    tap.audio(Chunk(time.monotonic_ns(), np.zeros(320, np.float32)))
     print(time.monotonic_ns(), flush=True)
     time.sleep(0.02)
 """

@@ -57,7 +57,9 @@ def words(t_ns):
         Word(t_ns - 900 * MS, t_ns - 500 * MS, "secret", 0.9, True),
         Word(t_ns - 400 * MS, t_ns, "plan", 0.8, False),
     )
-    return TextFeatures(t_ns, said, vector((2, TEXT_DIM)), 0.1, "a doubt", "final", (Ended(t_ns - 2_000 * MS, -0.5),))
+    read = (Word(t_ns - 900 * MS, t_ns, "secretly", 0.95, True),)
+    before = (Ended(t_ns - 2_000 * MS, -0.5),)
+    return TextFeatures(t_ns, said, vector((2, TEXT_DIM)), 0.1, "a doubt", "final", before, read)
 
 
 def speech(t_ns, snr_db=12.5):
@@ -110,8 +112,17 @@ def test_without_consent_no_word_is_kept_and_what_they_say_is():
     assert b"secret" not in data
     assert [word.text for word in back.words] == ["", ""]
     assert [word.start_ns for word in back.words] == [word.start_ns for word in text.words]
+    assert [(word.text, word.probability) for word in back.read] == [("", 0.95)]
     np.testing.assert_array_equal(back.values, text.values)
     assert (back.opinion, back.ended) == (text.opinion, text.ended)
+
+
+def test_a_recording_from_before_second_readings_has_none():
+    text = words(2_000 * MS)
+    body = json.loads(encode(Entry(1, "text", text), words=True))
+    del body["read"]
+    back = decode(1, "text", json.dumps(body).encode()).item
+    assert (back.words, back.read) == (text.words, ())
 
 
 def test_a_recording_of_an_older_version_is_refused_in_words():

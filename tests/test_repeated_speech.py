@@ -95,7 +95,7 @@ loops = st.lists(
 def test_repeats_that_were_said_are_all_committed(sentence, length):
     found = updates(sentence, length, [(1, 0, 0.0)])
     assert committed(found) == sentence
-    assert not any(update.doubt for update in found)
+    assert not any(update.asr_warning for update in found)
 
 
 @settings(max_examples=100)

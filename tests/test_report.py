@@ -30,6 +30,8 @@ def session(count=400, **changes):
         score=score,
         low=np.maximum(-3, score - 1),
         high=np.minimum(3, score + 1),
+        band_low=np.maximum(-3, score - 0.5),
+        band_high=np.minimum(3, score + 0.5),
         weight={name: np.full(count, 1 / 3) for name in MODALITIES},
         reliability={name: np.full(count, 0.9) for name in MODALITIES},
         states={"ok": count - 10, "no_signal": 10},
@@ -58,6 +60,31 @@ def test_the_page_tells_what_was_recorded():
     assert "97%" in re.sub(r"\s", "", text) or "98%" in text, "the share of windows with a score"
 
 
+def heights(made, kind):
+    """Lowest and highest place of each drawing of a kind, from top to bottom of the picture."""
+    found = re.findall(rf'<poly(?:gon|line) class="{kind}" points="([^"]+)"', made)
+    return [[float(pair.split(",")[1]) for pair in points.split(" ")] for points in found]
+
+
+def test_the_band_lies_within_the_interval_and_both_part_where_there_is_no_score():
+    made = page([session()])
+    bands, intervals, edges = (heights(made, kind) for kind in ("band", "interval", "whisker"))
+    assert len(bands) == len(intervals) == 2
+    assert len(edges) == 4
+    for band, interval in zip(bands, intervals, strict=True):
+        assert min(interval) < min(band) < max(band) < max(interval)
+    assert {min(edge) for edge in edges} & {min(interval) for interval in intervals}
+    assert "0.5 for 68 %" in made
+
+
+def test_a_recording_of_an_older_program_has_no_band():
+    nothing = np.full(400, np.nan)
+    made = page([session(band_low=nothing, band_high=nothing)])
+    assert heights(made, "band") == []
+    assert len(heights(made, "interval")) == 2
+    assert "68 %</small>" not in made
+
+
 def test_nothing_recorded_is_obeyed_and_nothing_is_fetched():
     evil = session(
         stream=EVIL,
@@ -82,7 +109,8 @@ def test_words_without_consent_are_not_there():
 def test_a_session_without_a_window_is_said():
     empty = np.zeros(0)
     nothing = dict.fromkeys(MODALITIES, empty)
-    made = page([session(end_s=empty, score=empty, low=empty, high=empty, weight=nothing, reliability=nothing)])
+    ranges = dict.fromkeys(("score", "low", "high", "band_low", "band_high"), empty)
+    made = page([session(end_s=empty, weight=nothing, reliability=nothing, **ranges)])
     assert "No window was closed" in made
 
 

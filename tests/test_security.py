@@ -1,5 +1,6 @@
 """What docs/security.md promises, attacked: rights at the broker, certificates, floods, sizes, bad configurations."""
 
+import itertools
 import logging
 import re
 import subprocess
@@ -71,8 +72,8 @@ def test_with_the_example_rights_only_the_commander_commands_and_only_the_publis
             for kind in ("sentiment", "event", "health", "status"):
                 forger.say(f"agfn/desk/{kind}", b"forged", retain=True)
         viewer.say("agfn/desk/command", b"pause")
-        publisher.send(sentiment())
-        publisher.send(event())
+        publisher.send_sentiment(sentiment())
+        publisher.send_event(event())
         commander.say("agfn/desk/command", b"resume")
         wait_for(lambda: commands)
         wait_for(lambda: all(each.payloads("/sentiment") and each.payloads("/event") for each in (other, commander)))
@@ -139,7 +140,7 @@ def test_a_flood_and_huge_commands_on_a_broker_of_3_1_1_change_little(start, cap
     begin_s = time.monotonic()
     for number in range(300):
         subscriber.client.publish("agfn/desk/command", (b"pause", b"x" * 15_000, b"\xff")[number % 3], qos=0)
-    publisher.send(sentiment())
+    publisher.send_sentiment(sentiment())
     wait_for(lambda: subscriber.payloads("/sentiment"), 20)
     wait_for(lambda: publisher.stats("desk").commands_refused > 50, 20)
     subscriber.close()
@@ -254,10 +255,40 @@ def test_the_program_answers_a_malicious_file_with_exit_code_2_and_no_traceback(
     assert done.stderr.count("\n") == 1
 
 
-def test_every_test_that_the_threat_model_names_exists():
-    code = "\n".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
-    defined = set(re.findall(r"^\s*def (test_\w+)", code, re.MULTILINE))
-    for page in ("security.md", "privacy.md"):
-        named = set(re.findall(r"`(test_\w+)`", (EXAMPLE.parents[1] / page).read_text()))
-        assert len(named) > 5
-        assert named <= defined, f"{page} names tests that are not there"
+PROMISES = {"security.md": "test_security.py", "privacy.md": "test_privacy.py"}
+"""The pages whose tables name the tests of each promise in the last column, and the file of those named without one."""
+
+
+def promises(page):
+    """The rows of a page's table of promises, each as its cells."""
+    lines = (EXAMPLE.parents[1] / page).read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if re.fullmatch(r"\|.*\| (Shown by|Test) \|", line))
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[first + 2 :])
+    return [row.strip("|").split(" | ") for row in rows]
+
+
+def missing(row, own, defined):
+    """What a row names that is not there; a test has to stand in a file that the row names, or in the page's own."""
+    files = {own, *re.findall(r"\btest_\w+\.py", row)}
+    named = re.findall(r"`(test_\w+)`", row)
+    return [file for file in files if file not in defined] + [
+        test for test in named if not any(test in defined.get(file, ()) for file in files)
+    ]
+
+
+@pytest.mark.parametrize(("page", "own"), PROMISES.items())
+def test_every_promise_names_tests_that_are_there(page, own):
+    defined = {
+        file.name: set(re.findall(r"^\s*(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE))
+        for file in Path(__file__).parent.glob("test_*.py")
+    }
+    rows = promises(page)
+    assert len(rows) > 8
+    for *what, shown in rows:
+        assert re.search(r"`test_\w+`", shown), f"{page}: no test for {what[0]}"
+        assert missing(shown, own, defined) == [], f"{page}: {what[0]}"
+    assert missing("`test_that_is_nowhere`, `test_it_is_valid_cyclonedx` (test_nofile.py)", own, defined) == [
+        "test_nofile.py",
+        "test_that_is_nowhere",
+        "test_it_is_valid_cyclonedx",
+    ]

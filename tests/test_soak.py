@@ -29,7 +29,9 @@ def test_growth_is_what_comes_after_the_warm_up():
     usage = soak.Usage()
     for second in range(400):
         warm = min(second, 100)
-        usage.samples.append((float(second), 500 + 3.0 * warm + 0.05 * second, 20 + second // 200, 50))
+        own = usage.samples.setdefault(2, [])
+        own.append((float(second), 500 + 3.0 * warm + 0.05 * second, 20 + second // 200, 50))
+    usage.samples[3] = [(400.0 + second, 9_000.0 * second, 1, 1) for second in range(9)]  # a shorter run
     slope, threads, descriptors = usage.trend()
     assert slope == pytest.approx(3.0, rel=0.05)
     assert (threads, descriptors) == (1, 0)

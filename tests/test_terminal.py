@@ -63,6 +63,17 @@ def test_a_narrow_screen_has_room_for_the_cause():
     assert "+0.20 to +2.10" in line_of("score", drawn)
 
 
+def test_the_scale_tells_the_band_from_the_whiskers():
+    told = {"score": 0.0, "raw": 0.0, "label": "neutral", "interval": (-2.0, 2.0)}
+    banded, plain = (lines(Snapshot("desk", sentiment(**told, **more))) for more in ({"band": (-1.0, 1.0)}, {}))
+    (scale,), (before,) = ([line for line in drawn if "-3 " in line and " +3" in line] for drawn in (banded, plain))
+
+    assert scale.count(UNICODE.whisker) == pytest.approx(scale.count(UNICODE.range), abs=3)
+    assert scale.index(UNICODE.whisker) < scale.index(UNICODE.range) < scale.rindex(UNICODE.range)
+    assert scale.rindex(UNICODE.range) < scale.rindex(UNICODE.whisker)
+    assert UNICODE.whisker not in before, "an older program gives no band"
+
+
 def test_on_a_low_screen_the_oldest_events_give_way_and_the_keys_stay():
     events = [event().model_copy(update={"time_s": float(second)}) for second in range(4)]
     shot = Snapshot("desk", trouble(), events=events)

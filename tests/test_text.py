@@ -88,10 +88,10 @@ def test_the_same_words_cost_no_second_pass():
     encoder = CountingReader()
     extractor = TextExtractor(encoder)
     feed(extractor, transcript(1, [], [word("Great,", 0.5, committed=False)]))
-    features = feed(extractor, transcript(2, [word("great", 0.5)], [], decode_s=0.2, doubt="repeated"))
+    features = feed(extractor, transcript(2, [word("great", 0.5)], [], decode_s=0.2, asr_warning="repeated"))
     assert len(encoder.passes) == 1
     assert features.words[0].committed
-    assert (features.decode_s, features.doubt) == (0.2, "repeated")
+    assert (features.decode_s, features.asr_warning) == (0.2, "repeated")
 
 
 def test_words_of_long_ago_are_forgotten_and_the_newest_are_kept():

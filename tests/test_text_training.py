@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.mpnet import DIM
+from models.mpnet import DIM, ENDS
 from models.wordpieces import Tokens
 from scripts.training.misheard import Misheard, sound
 from scripts.training.sentences import goemotions, plain, sst
@@ -98,7 +98,7 @@ def test_figures_of_readings():
 class Counting:
     """Stands in for the encoder: a token's state is its id, and it counts the texts that it is given."""
 
-    seen = 0
+    seen, dim, ends = 0, DIM, ENDS
 
     def tokenize(self, texts):
         rows = [[0, *(len(piece) + 2 for word in words for piece in word.split()), 2] for words in texts]

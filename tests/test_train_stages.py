@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.agfn import AgfnConfig
+from models.agfn import FULL, AgfnConfig
 from realtime.types import NS_PER_S, Segment, WindowView
 from scripts.training.fusion import Recipe, Sample, predict, train
 from scripts.training.windows import DIMS, absent
@@ -39,7 +39,7 @@ def one_thread():
 def test_voices_shown_first_are_understood_though_only_words_follow():
     labels = RNG.uniform(-2.5, 2.5, 120)
     words, voices = ([said(name, float(label)) for label in labels] for name in ("text", "voice"))
-    config = AgfnConfig(inputs=DIMS, width=16, layers=1)
+    config = AgfnConfig(inputs=DIMS, width=16, layers=1, ablation=FULL)
     recipe = Recipe(epochs=2, per_epoch=240, first_epochs=2, first_per_epoch=480, vat=0.0, unrelated=0.0, acted=0.0)
     unshown = train(words, config, recipe)
     shown = train(words, config, recipe, voices)

@@ -17,6 +17,7 @@ from realtime.clock import VirtualClock
 from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
 from realtime.fuse.worker import NOTHING
+from realtime.publish.messages import Sentiment
 from realtime.publish.outlet import Outlet
 from realtime.session.models import SharedModels
 from realtime.session.replay import OfflineRun
@@ -25,6 +26,7 @@ from realtime.types import (
     Chunk,
     FaceFeatures,
     Frame,
+    Reading,
     Segment,
     SpeechFrame,
     Transcript,
@@ -40,10 +42,11 @@ from scripts.training import gate, held
 from scripts.training.context import Turn, fit_context, play
 from scripts.training.corpora import Example, fer2013
 from scripts.training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged, mixed
-from scripts.training.feature_track import FeatureTrack, load
+from scripts.training.feature_track import READINGS, FeatureTrack, load
 from scripts.training.fusion import Mixer, Recipe, Sample, predict
-from scripts.training.live import Known
+from scripts.training.live import Heard, Known
 from scripts.training.live import streams as said_by
+from scripts.training.publish import told
 from scripts.training.trainer import balanced, speaker_folds
 from scripts.training.windows import DIMS, absent, replay
 
@@ -134,14 +137,43 @@ def test_a_tape_gives_the_windows_of_the_live_pipeline_back(clip, tmp_path):
     live = []
     fuse = parts.fuser.fuse
     parts.fuser.fuse = lambda views: live.extend(views) or fuse(views)
-    OfflineRun(config, parts, clock, Outlet()).run(threading.Event())
-    path = features.tape_clip(Example("mosi_clips", clip.stem, "x", 0.0, path=clip), "clean", tmp_path, words=True)
+    sent = []
+    OfflineRun(config, parts, clock, Outlet.into(sent.append)).run(threading.Event())
+    example = Example("mosi_clips", clip.stem, "x", 0.0, path=clip)
+    path = features.tape_clip(example, "clean", tmp_path, words=True)
     again = [view for view, _ in replay(load(path), TextExtractor(parts.reader), config)]
     assert [view.end_ns for view in again] == [view.end_ns for view in live]
     for one, two in zip(again, live, strict=True):
         for name, segment in one.segments.items():
             assert segment.reliability == pytest.approx(two.segments[name].reliability, abs=1e-5)
             assert np.allclose(segment.values, two.segments[name].values, atol=1e-4)
+    assert [view.read for view in again] == [view.read for view in live]
+    assert any(view.read for view in live), "an utterance was read a second time"
+
+    checkpoint = parts.fuser.checkpoint
+    said = told(checkpoint.model, Heard(example, "clean", tuple(again)), Context(), checkpoint.uncertainty)
+    published = [message for message in sent if isinstance(message, Sentiment)]
+    rows = [(m.score, *m.interval, m.p_positive) if m.score is not None else (np.nan,) * 4 for m in published]
+    judged = np.stack([said.score, said.low, said.high, said.p_positive], 1)
+    assert np.allclose(rows, np.where(np.isfinite(said.score)[:, None], judged, np.nan), atol=2e-3, equal_nan=True)
+
+
+@pytest.mark.models
+def test_a_track_without_second_readings_gets_them_and_keeps_the_rest(clip, tmp_path):
+    example = Example("mosi_clips", clip.stem, "x", 0.0, path=clip)
+    path = features.tape_clip(example, "clean", tmp_path, words=True)
+    with np.load(path) as arrays:
+        whole = {name: arrays[name] for name in arrays.files}
+    np.savez_compressed(path, **{name: array for name, array in whole.items() if name != READINGS})
+    assert not features.done(path, words=True)
+    assert not [item for _, item in load(path)[0] if isinstance(item, Reading)]
+    features.tape_clip(example, "clean", tmp_path, words=True)
+    with np.load(path) as arrays:
+        assert {name: arrays[name].tobytes() for name in arrays.files if name != READINGS} == {
+            name: array.tobytes() for name, array in whole.items() if name != READINGS
+        }
+    read = [item for _, item in load(path)[0] if isinstance(item, Reading)]
+    assert "times" in " ".join(word.text for word in read[-1].words)
 
 
 class Playing:
@@ -179,7 +211,7 @@ def test_what_comes_just_when_a_window_is_due_comes_after_it_in_training_as_in_a
     fuser = SimpleNamespace(
         checkpoint=SimpleNamespace(context=Context()), fuse=lambda views: live.extend(views) or [NOTHING]
     )
-    parts = SimpleNamespace(fuser=fuser, face=Seen, voice=Seen, speech=Seen)
+    parts = SimpleNamespace(fuser=fuser, face=Seen, voice=Seen, speech=Seen, await_reading=lambda: None)
     OfflineRun(config, parts, clock, Outlet(), Playing(times_ns)).run(threading.Event())
     faces = [(t_ns, Seen().feed(Frame(t_ns, None))[0]) for t_ns in times_ns]
     taught = [view for view, _ in replay((faces, {"picture": times_ns}), None, config)]
@@ -307,7 +339,7 @@ def streams(count=600):
 
 
 def test_the_gate_keeps_what_helps_and_turns_down_what_only_disturbs():
-    rows, model = streams(), build(AgfnConfig(DIMS, width=8, given="text", mig=False, cross_modal=False, tau=0.5))
+    rows, model = streams(), build(AgfnConfig(DIMS, width=8))
     gate.fit_gate(model, rows)
     score, spread = gate.fused(model, rows)
     alone = np.abs(rows.own[:, 0] - rows.target).mean()
@@ -318,7 +350,7 @@ def test_the_gate_keeps_what_helps_and_turns_down_what_only_disturbs():
 
 
 def test_the_network_says_what_the_fit_said():
-    model = build(AgfnConfig(DIMS, width=8, given="text", mig=False, cross_modal=False, tau=0.5)).eval()
+    model = build(AgfnConfig(DIMS, width=8)).eval()
     segments = {
         name: Segment(np.ones((3, size), np.float32), np.zeros(3, np.float32), 0.7, "ok", None, 0)
         for name, size in DIMS.items()

@@ -236,7 +236,7 @@ def test_nothing_is_committed_when_the_guards_refuse():
             recogniser(model), [frame(index, probability=0.9 * (20 < index < 40)) for index in range(100)]
         )
         assert texts(updates) == []
-        assert all(update.doubt for update in updates)
+        assert all(update.asr_warning for update in updates)
 
 
 def test_words_that_the_last_decode_takes_back_are_taken_back_from_the_reader():
@@ -256,8 +256,8 @@ def test_words_that_the_last_decode_takes_back_are_taken_back_from_the_reader():
 def test_speech_without_a_word_raises_an_alarm_once(caplog):
     transcriber = recogniser(Inventor([]))
     updates = [update for index in range(1200) for update in transcriber.feed(frame(index, 0.1))]
-    assert not updates[0].doubt
-    assert "without a word" in updates[-1].doubt
+    assert not updates[0].asr_warning
+    assert "without a word" in updates[-1].asr_warning
     assert updates[-1].t_ns > ALARM_S * NS_PER_S
     assert len(caplog.records) == 1
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.agfn import Ablation
 from models.checkpoint import MAX_BYTES, load, save
 from realtime.clock import VirtualClock
 from realtime.config.schema import Config, WindowConfig
@@ -25,7 +26,7 @@ MS = 1_000_000
 def test_the_file_is_small_and_made_for_the_features_of_this_program():
     assert WEIGHTS.stat().st_size <= MAX_BYTES
     checkpoint = load(WEIGHTS, schema_hash())
-    assert checkpoint.model.config.variant == "robust"
+    assert checkpoint.model.config.ablation == Ablation()
     assert checkpoint.metadata["command"].startswith(("python -m scripts.fit", "python scripts/fit.py"))
 
 

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from realtime.clock import MonotonicClock
-from realtime.errors import DeviceError, ModelError
+from realtime.clock import MonotonicClock, VirtualClock
+from realtime.errors import AbsentError, DeviceError, ModelError
 from realtime.extract.asr import decode_queue
 from realtime.extract.asr.decode_queue import DecodeQueue
 from realtime.extract.asr.whisper import Hypothesis
@@ -15,6 +15,7 @@ from realtime.runtime import source as sources
 from realtime.runtime import stage as stages
 from realtime.runtime import worker as supervise
 from realtime.runtime.channel import Channel, Policy
+from realtime.runtime.lag import LagMonitor
 from realtime.runtime.source import RateMonitor, SourceWorker
 from realtime.runtime.stage import StageWorker
 from realtime.runtime.worker import MAX_LEFT_BEHIND, Watchdog, backoff_s
@@ -54,6 +55,8 @@ class Script:
             self.release.wait(20)
         if line == "gone":
             raise DeviceError("camera 0: unplugged; plug it in")
+        if line == "no mic":
+            raise AbsentError("camera 0: has no microphone")
         if line == "bug":
             raise RuntimeError("broken driver")
         time.sleep(0.01)
@@ -67,7 +70,7 @@ def run(device, read_s=0.3):
     items, events = [], []
     clock = MonotonicClock()
     worker = SourceWorker("camera", lambda: device, items.append, clock, events.append, open_s=1, read_s=read_s)
-    dog = Watchdog([worker], period_s=0.02)
+    dog = Watchdog([worker], MonotonicClock(), period_s=0.02)
     worker.start()
     dog.start()
     return worker, dog, items, events
@@ -87,6 +90,19 @@ def test_a_device_that_fails_is_lost_with_its_cause_and_opened_again(line, says)
     assert device.opened == device.closed == 3
     assert len(items) >= 3
     assert not worker.gauge().lost
+
+
+def test_a_part_that_a_device_lacks_is_said_once(monkeypatch, caplog):
+    monkeypatch.setattr(supervise, "LOG_EVERY_S", 0.0)
+    device = Script(["no mic", "no mic", "no mic", "gone", "gone"])
+    worker, dog, _, events = run(device)
+    wait_until(lambda: any(event.kind == "started" for event in events) or device.opened > 5)
+    worker.stop()
+    dog.stop()
+    assert [event.cause for event in events if event.kind == "lost"] == ["camera 0: has no microphone"]
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged.count("camera 0: has no microphone") == 1
+    assert logged.count("camera 0: unplugged; plug it in") == 2
 
 
 def test_a_read_that_hangs_is_left_behind_and_replaced():
@@ -214,6 +230,131 @@ def test_a_stage_that_only_listens_has_not_recovered_before_it_gave_something_or
     assert [event.kind for event in events[3:]] == ["lost", "recovered"]
     worker.finish(5)
     assert out == [101, "flushed"]
+
+
+def test_one_late_result_is_no_overload_and_lags_at_the_limit_do_not_flicker():
+    lag = LagMonitor()
+    lags_s = [0.1, 4.0, 0.1, 1.5, 1.5, 0.9, 1.5, 1.5, 0.1]  # a second apart
+    assert not any(lag.feed(at_s * 10**9, lag_s) for at_s, lag_s in enumerate(lags_s))
+    turns = [lag.feed(at_s * 10**9, lag_s) for at_s, lag_s in enumerate([1.2, 0.8] * 10, start=20)]
+    assert not any(turns)
+    turns = [lag.feed(at_s * 10**9, lag_s) for at_s, lag_s in enumerate([1.2] * 4 + [0.8, 0.4, 0.8] * 10, start=50)]
+    assert [at_s for at_s, turn in enumerate(turns) if turn] == [3]
+    assert lag.behind
+    assert lag.since_ns == 50 * 10**9
+
+
+class Plodder(Doubler):
+    """takes `work_s` of a virtual clock for each item."""
+
+    def __init__(self, clock, work_s):
+        super().__init__()
+        self.clock, self.work_s = clock, work_s
+
+    def feed(self, item):
+        self.clock.advance_to(self.clock.now_ns() + int(self.work_s * 1e9))
+        return [item]
+
+
+class Pacing(Plodder):
+    overload = None
+
+
+def slow_worker(make, policy=Policy.DROP_OLDEST):
+    clock, out, events, made = VirtualClock(), [], [], []
+
+    def build():
+        made.append(make(clock))
+        return made[-1]
+
+    worker = StageWorker("face", build, out.append, Channel(policy, 20), clock, events.append)
+    worker.start()
+    assert worker.ready.wait(5)
+
+    def give(number):
+        """Hand in an item, and wait until it has been worked off."""
+        before = worker.gauge().items
+        worker.push(Item(number))
+        wait_until(lambda: worker.gauge().items > before)
+
+    return worker, made[0], events, give
+
+
+@pytest.mark.parametrize("policy", [Policy.DROP_OLDEST, Policy.LATEST])
+def test_a_stage_that_is_behind_is_told_once_with_its_lag_and_once_when_it_has_caught_up(policy):
+    worker, stage, events, give = slow_worker(lambda clock: Plodder(clock, 1.6), policy)
+    for number in range(6):  # results at 1.6 s, 3.2 s, ...
+        give(number)
+    stage.work_s = 0.1
+    for number in range(60):
+        give(number)
+    worker.finish(5)
+    started, behind, caught_up = events
+    assert (started.kind, behind.kind, caught_up.kind) == ("started", "overload", "recovered")
+    assert behind.component == "face"
+    assert "1.6 s late" in behind.cause
+    assert (behind.since_ns, behind.t_ns) == (int(1.6e9), int(4.8e9))
+    assert caught_up.since_ns == behind.since_ns
+    assert 12.6e9 <= caught_up.t_ns < 13e9
+
+
+def test_what_waits_counts_as_lag_and_a_stage_with_nothing_to_do_is_not_behind():
+    clock, events, release = VirtualClock(), [], threading.Event()
+
+    class Backlogged(Plodder):
+        def feed(self, item):
+            assert release.wait(5)
+            return super().feed(item)
+
+    channel = Channel(Policy.DROP_OLDEST, 20)
+    worker = StageWorker("voice", lambda: Backlogged(clock, 0.5), lambda _: None, channel, clock, events.append)
+    worker.start()
+    for number in range(10):
+        worker.push(Item(number))
+    release.set()  # done after 0.5 s, 1 s, 1.5 s, ... though each takes half a second
+    wait_until(lambda: [event.kind for event in events] == ["started", "overload"])
+    assert "4.0 s late" in events[1].cause
+    wait_until(lambda: worker.gauge().items == 10)
+
+    def idle():
+        clock.advance_to(clock.now_ns() + 10**9)
+        time.sleep(0.05)
+        return events[-1].kind == "recovered"
+
+    wait_until(idle)
+    worker.stop()
+
+
+def test_a_stage_that_paces_itself_says_how_far_it_is_behind():
+    worker, stage, events, give = slow_worker(lambda clock: Pacing(clock, 0.1))
+    give(0)
+    stage.overload = "a decode takes 2.00 s"
+    for number in range(40):
+        give(number)
+    stage.overload = None
+    for number in range(40):
+        give(number)
+    worker.finish(5)
+    assert [event.kind for event in events] == ["started", "overload", "recovered"]
+    assert events[1].cause == "a decode takes 2.00 s"
+
+
+def test_the_loss_of_a_stage_that_was_behind_ends_with_one_recovery():
+    class Failing(Plodder):
+        def feed(self, item):
+            if item == 99:
+                raise ValueError("a bug")
+            return super().feed(item)
+
+    works_s = iter([1.6, 0.1])
+    worker, _, events, give = slow_worker(lambda clock: Failing(clock, next(works_s)))
+    for number in range(4):
+        give(number)
+    worker.push(Item(99))
+    for number in range(60):
+        give(number)
+    worker.finish(5)
+    assert [event.kind for event in events] == ["started", "overload", "lost", "recovered"]
 
 
 def test_a_coalescing_stage_gets_all_that_waits_at_once():
@@ -384,7 +525,7 @@ def test_an_open_that_answers_after_all_leaves_the_next_one_watched():
 
     clock = MonotonicClock()
     worker = SourceWorker("camera", lambda: Slow([]), lambda _: None, clock, lambda _: None, open_s=0.3, read_s=0.3)
-    dog = Watchdog([worker], period_s=0.02)
+    dog = Watchdog([worker], MonotonicClock(), period_s=0.02)
     worker.start()
     dog.start()
     wait_until(lambda: len(opened) == 2)

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 import zipfile
+from dataclasses import replace
 
 import pytest
 
 from models import catalogue, wheels, zoo
-from models.catalogue import Asset, File, Package
+from models.catalogue import Asset, File, Origin, Package
 
 FIRST, SECOND = Package("toy-first", "1.0"), Package("toy-second", "1.0")
 CONTENT = {(FIRST, "toy/config.json"): b"{}", (FIRST, "toy/part1"): b"one", (SECOND, "toy/part2"): b"two"}
@@ -29,6 +30,8 @@ TOY = Asset(
         File("model.bin", sha256(b"onetwo"), ((FIRST, "toy/part1"), (SECOND, "toy/part2"))),
     ),
     folder=True,
+    origin=Origin("Toys", "toy", "7"),
+    notice="Copyright (c) 1999 the toy makers",
 )
 
 
@@ -76,20 +79,18 @@ def test_a_file_is_taken_out_of_an_archive_that_lies_in_parts(index, monkeypatch
     whole = archived(b"weights")
     content[FIRST, "toy/part1"], content[SECOND, "toy/part2"] = whole[:50], whole[50:]
     parts = TOY.files[1].members
-    asset = Asset(
-        "a toy", "MIT", (File("model.bin", sha256(b"weights"), parts, inside="folder/model.bin"),), folder=True
-    )
+    asset = replace(TOY, files=(File("model.bin", sha256(b"weights"), parts, inside="folder/model.bin"),))
     monkeypatch.setitem(zoo.CATALOGUE, "toy", asset)
     folder = zoo.path("toy")
     assert (folder / "model.bin").read_bytes() == b"weights"
-    assert sorted(path.name for path in folder.iterdir()) == ["SOURCE.txt", "model.bin"]
+    assert sorted(path.name for path in folder.iterdir()) == ["LICENCE.txt", "SOURCE.txt", "model.bin"]
 
 
 @pytest.mark.parametrize(("cut", "inside"), [(-30, "folder/model.bin"), (None, "folder/other")])
 def test_an_archive_that_lacks_something_is_refused(index, monkeypatch, cut, inside):
     content, _ = index
     content[FIRST, "toy/part1"], content[SECOND, "toy/part2"] = archived(b"weights")[:cut], b""
-    asset = Asset("a toy", "MIT", (File("m", "0" * 64, TOY.files[1].members, inside=inside),), folder=True)
+    asset = replace(TOY, files=(File("m", "0" * 64, TOY.files[1].members, inside=inside),))
     monkeypatch.setitem(zoo.CATALOGUE, "toy", asset)
     with pytest.raises(zoo.ZooError, match="holds no usable archive with folder/"):
         zoo.path("toy")
@@ -99,8 +100,87 @@ def test_an_archive_that_lacks_something_is_refused(index, monkeypatch, cut, ins
 @pytest.mark.usefixtures("index")
 def test_the_cache_says_where_it_came_from_and_the_licence():
     said = (zoo.path("toy") / "SOURCE.txt").read_text()
+    assert "published by Toys: toy, revision 7" in said
     assert "toy-first==1.0 + toy-second==1.0" in said
     assert "licence MIT" in said
+
+
+@pytest.mark.usefixtures("index")
+def test_the_text_of_the_licence_is_kept_beside_the_files():
+    at = zoo.path("toy") / "LICENCE.txt"
+    assert at.read_text().startswith("MIT\n\nCopyright (c) 1999 the toy makers\n\nPermission is hereby granted")
+    at.unlink()  # as in a cache of an earlier version
+    zoo.path("toy")
+    assert at.is_file()
+
+
+def with_second(monkeypatch):
+    """Let somebody else carry the toy, too, in a package `toy-third`."""
+    third = Package("toy-third", "3.0")
+    files = tuple(replace(file, members=((third, f"copy/{file.name}"),)) for file in TOY.files)
+    monkeypatch.setitem(zoo.CATALOGUE, "toy", replace(TOY, second=files))
+    return {(third, "copy/config.json"): b"{}", (third, "copy/model.bin"): b"onetwo"}
+
+
+def test_what_the_first_source_lacks_or_has_changed_is_taken_from_the_second(index, monkeypatch, caplog):
+    content, downloads = index
+    content |= with_second(monkeypatch)
+    content[SECOND, "toy/part2"] = b"TWO"
+    folder = zoo.path("toy")
+    assert (folder / "model.bin").read_bytes() == b"onetwo"
+    assert downloads == ["toy-first", "toy-second", "toy-third"]
+    assert "from toy-third==3.0 on" in (folder / "SOURCE.txt").read_text()
+    assert "second source" in caplog.text
+
+
+def test_a_second_source_with_another_sha256_is_refused_too(index, monkeypatch):
+    content, _ = index
+    content |= dict.fromkeys(with_second(monkeypatch), b"forged")
+    del content[FIRST, "toy/config.json"]
+    with pytest.raises(zoo.ZooError, match=r"holds no usable toy/config\.json.*; .*not used"):
+        zoo.path("toy")
+    assert not zoo.is_cached("toy")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+@pytest.mark.parametrize("place", [".", "toy", "toy/model.bin"])
+@pytest.mark.usefixtures("index")
+def test_a_cache_that_others_may_change_is_refused_with_what_to_do(place):
+    zoo.path("toy")
+    at = zoo.cache() / place
+    at.chmod(at.stat().st_mode | 0o002)
+    with pytest.raises(zoo.ZooError, match=r"changed by everybody.*chmod o-w"):
+        zoo.path("toy")
+    at.chmod(at.stat().st_mode & ~0o002)
+    assert zoo.path("toy").is_dir()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+@pytest.mark.usefixtures("index")
+def test_a_cache_made_under_a_careless_umask_is_nobody_elses():
+    before = os.umask(0)
+    try:
+        folder = zoo.path("toy")
+    finally:
+        os.umask(before)
+    for at in (zoo.cache().parent, zoo.cache(), folder, *folder.iterdir()):
+        assert not at.stat().st_mode & 0o022, at
+    zoo.path("toy")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.usefixtures("index")
+def test_groups_with_others_in_them_are_refused_and_another_owner_is_named(caplog):
+    folder = zoo.path("toy")
+    os.chown(folder, 0, 4321)
+    folder.chmod(0o775)
+    with pytest.raises(zoo.ZooError, match=r"group 4321: chmod g-w"):
+        zoo.path("toy")
+    folder.chmod(0o755)
+    os.chown(folder, 54321, 4321)
+    zoo.path("toy")
+    zoo.path("toy")
+    assert caplog.text.count("belongs to another user (54321)") == 1
 
 
 @pytest.mark.usefixtures("index")
@@ -194,11 +274,22 @@ def test_pip_takes_a_wheel_of_another_platform_from_where_the_user_says(monkeypa
 
 def test_every_file_of_the_catalogue_has_a_sha256_and_a_member():
     for asset in catalogue.CATALOGUE.values():
-        assert asset.licence
         assert asset.folder or len(asset.files) == 1
         for file in asset.files:
             assert len(bytes.fromhex(file.sha256)) == 32
             assert file.members
+        for files in asset.sources:
+            assert [(file.name, file.sha256) for file in files] == [(file.name, file.sha256) for file in asset.files]
+
+
+def test_every_asset_says_who_published_it_in_which_revision_and_has_its_licence():
+    for name, asset in catalogue.CATALOGUE.items():
+        assert asset.notice, name
+        assert (zoo._LICENCES / f"{asset.licence}.txt").is_file(), name
+        assert all((asset.origin.publisher, asset.origin.name, asset.origin.revision)), name
+        if asset.origin.publisher == "Hugging Face":  # a branch can move, a commit cannot
+            assert len(bytes.fromhex(asset.origin.revision)) == 20
+    assert catalogue.CATALOGUE["face"].second
 
 
 def test_importing_the_zoo_imports_nothing_heavy():

@@ -54,6 +54,11 @@ class AnalysisRate:
         self._mean_ns = 0
         self._late = self._in_time = 0
         self._judged_ns: int | None = None
+        self._camera_lag_ns = 0
+
+    def comes_late(self, lag_ns: int) -> None:
+        """Take how late pictures come by themselves, for which this machine is not to blame."""
+        self._camera_lag_ns = lag_ns
 
     def admits(self, t_ns: int) -> bool:
         """Whether the picture of this time is to be looked at; times must not fall."""
@@ -77,7 +82,7 @@ class AnalysisRate:
         """Take what a picture showed, when it is known."""
         if self._moved(features):
             self._enliven(features.t_ns)
-        if (self._clock.now_ns() - features.t_ns) / NS_PER_S > LATE_S:
+        if (self._clock.now_ns() - features.t_ns - self._camera_lag_ns) / NS_PER_S > LATE_S:
             self._late += 1
         else:
             self._in_time += 1

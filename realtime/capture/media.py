@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from realtime.config.schema import CameraConfig
+    from realtime.types import Image
 
 FALLBACK_FPS = 25
 LARGE_PX = 1920 * 1080
@@ -129,7 +130,7 @@ class MediaFile:
             if t_ns <= last_ns or picture.is_corrupt or not gate.admits(t_ns):
                 continue
             last_ns = t_ns
-            yield Frame(start_ns + t_ns, _upright(picture))
+            yield Frame(start_ns + t_ns, upright(picture))
         self._warn_unread("video")
 
     def sound(self, start_ns: int = 0) -> Iterator[Chunk]:
@@ -239,8 +240,8 @@ def _shifted(chunk: Chunk, start_ns: int) -> Chunk:
     return Chunk(start_ns + chunk.t_ns, chunk.samples, chunk.lost_samples)
 
 
-def _upright(picture: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:  # noqa: ANN401 - PyAV's own type
-    """BGR (H, W, 3), turned as the file says (phones record upright pictures lying down)."""
+def upright(picture: Any) -> Image:  # noqa: ANN401 - PyAV's own type
+    """Return a picture as BGR (H, W, 3), turned as it says itself (phones record upright pictures lying down)."""
     image = picture.to_ndarray(format="bgr24")
     turns = round(picture.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

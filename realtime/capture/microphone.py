@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from realtime.capture import portaudio
-from realtime.capture.resample import Resampler
-from realtime.capture.sampleclock import SampleClock
+from realtime.capture.soundline import SoundLine
 from realtime.errors import DeviceError
 from realtime.runtime.channel import Channel, ClosedError, Policy
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk, Floats
@@ -113,8 +112,7 @@ class Microphone:
     def _begin(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
         self._heard_samples = self._read_samples = 0
-        self._in_samples = self._out_samples = 0
-        self._times, self._resampler = SampleClock(rate_hz), Resampler()
+        self._line = SoundLine(rate_hz)
 
     def _new_channel(self) -> Channel[Block]:
         blocks = max(1, int(self._config.buffer_s * 1000 / self._config.block_ms))
@@ -136,20 +134,15 @@ class Microphone:
             channel.push(block)
 
     def _convert(self, block: Block) -> Chunk:
-        count = len(block.samples)
-        t_ns, lost = self._times.feed(
-            block.t_ns, count, skipped=block.index - self._read_samples, broken=block.overflowed
-        )
+        count, skipped = len(block.samples), block.index - self._read_samples
         self._read_samples = block.index + count
-        if lost:
-            self._resampler.flush()
-            self._in_samples = self._out_samples = 0
-        # What the resampler holds back comes out now: the chunk begins so much before its block.
-        held_ns = self._in_samples * NS_PER_S // self._rate_hz - self._out_samples * NS_PER_S // SAMPLE_RATE_HZ
-        samples = self._resampler.feed_array(block.samples, self._rate_hz)
-        self._in_samples += count
-        self._out_samples += len(samples)
-        return Chunk(t_ns - held_ns, samples, lost * SAMPLE_RATE_HZ // self._rate_hz)
+        return self._line.feed(
+            block.t_ns,
+            count,
+            lambda resampler: resampler.feed_array(block.samples, self._rate_hz),
+            skipped=skipped,
+            broken=block.overflowed,
+        )
 
 
 def _offered_rate(sd: Any, device: dict[str, Any], channels: int) -> int:  # noqa: ANN401 - the module

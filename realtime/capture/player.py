@@ -10,7 +10,8 @@ import logging
 import os
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from realtime.capture.media import due_ns
 from realtime.runtime.channel import ChannelStats
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from realtime.capture.camera import Limit
     from realtime.capture.media import MediaFile
-    from realtime.clock import Clock
+    from realtime.clock import Clock, WaitingClock
     from realtime.types import Chunk, EventKind, Frame
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Playhead:
         clock: that the file is played by.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: WaitingClock) -> None:
         self._clock = clock
         self._begin_ns = clock.now_ns()
         self._paused_ns: int | None = None
@@ -102,17 +103,30 @@ class Playhead:
         return False
 
 
+class Present(Protocol):
+    """Tells which time of a source is due now."""
+
+    def now_ns(self) -> int:
+        """Time of the source that is due now."""
+        ...
+
+    def stamp_ns(self, t_ns: int) -> int:
+        """Turn a time of the source into one of the clock."""
+        ...
+
+
 class KeepUp:
-    """Lets through the pictures of a file that come in time (a `Gate` of media.py).
+    """Lets through the pictures of a source that come in time (a `Gate` of media.py).
 
     Args:
         limit: says which of them are looked at; asked with times of the clock.
         playhead: tells the time.
         tell: called with True when pictures are left out again and again, with False when no more.
+        slack_ns: after falling behind, a picture that is no later than this is as good as one that is due.
     """
 
-    def __init__(self, limit: Limit, playhead: Playhead, tell: Callable[[bool], None]) -> None:
-        self._limit, self._playhead, self._tell = limit, playhead, tell
+    def __init__(self, limit: Limit, playhead: Present, tell: Callable[[bool], None], slack_ns: int = 0) -> None:
+        self._limit, self._playhead, self._tell, self._slack_ns = limit, playhead, tell, slack_ns
         self.skip = "DEFAULT"
         self.left_out = 0
         self._to_key = self._slow = False
@@ -122,7 +136,7 @@ class KeepUp:
 
     def decodes(self, t_ns: int, *, key: bool) -> bool:
         """Whether a packet is to be decoded: once far behind, none before the next that is due and needs no other."""
-        self._to_key = self._to_key and not (key and t_ns >= self._playhead.now_ns())
+        self._to_key = self._to_key and not (key and t_ns >= self._playhead.now_ns() - self._slack_ns)
         if self._to_key:
             self._leave_out()
         return not self._to_key
@@ -216,8 +230,8 @@ class FilePlayer:
         name: of the stream.
         media: the file.
         clock: that it is played by.
-        picture: takes the pictures, each when it is due.
-        sound: takes the sound, each block when its last sample is due.
+        video: takes the pictures, each when it is due.
+        audio: takes the sound, each block when its last sample is due.
         limit: says which pictures are looked at.
         on_event: takes what happens to sound and picture.
     """
@@ -226,10 +240,10 @@ class FilePlayer:
         self,
         name: str,
         media: MediaFile,
-        clock: Clock,
+        clock: WaitingClock,
         *,
-        picture: Callable[[Frame], None],
-        sound: Callable[[Chunk], None],
+        video: Callable[[Frame], None],
+        audio: Callable[[Chunk], None],
         limit: Limit,
         on_event: Callable[[Event], None],
     ) -> None:
@@ -241,8 +255,8 @@ class FilePlayer:
         self._damage = Damage(clock, on_event)
         media.on_warning = self._damage.met
         self._tracks = [
-            _Track("sound", media.sound, sound),
-            _Track("picture", lambda: media.pictures(0, self._gate, THREADS), picture),
+            _Track("sound", media.sound, audio),
+            _Track("picture", lambda: media.pictures(0, self._gate, THREADS), video),
         ]
 
     def play(self) -> int | None:
@@ -254,9 +268,9 @@ class FilePlayer:
         self.playhead.begin()
         for track in self._tracks:
             name = f"{self._name}-{track.name}"
-            threading.Thread(target=self._run, args=(track,), name=name, daemon=True).start()
+            self._clock.start(partial(self._run, track), name)
         for track in self._tracks:
-            while not track.done.wait(LOOK_NS / NS_PER_S):
+            while not self._clock.wait(track.done, self._clock.now_ns() + LOOK_NS):
                 self._watch()
         if self.playhead.stopped.is_set():
             return None

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from realtime.errors import DeviceError
+from realtime.system.stderr import native_lines_to_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,8 @@ def library() -> Any:  # noqa: ANN401 - the module, which has no types
         DeviceError: PortAudio is missing or refuses to start.
     """
     try:
-        import sounddevice  # noqa: PLC0415 - scans the devices, which only microphones need
+        with native_lines_to_log():  # it sets standard error aside itself: no other may do so at the same time
+            import sounddevice  # noqa: PLC0415 - scans the devices, which only microphones need
     except OSError as error:
         raise DeviceError(
             f"PortAudio cannot be loaded ({error}); on Debian and Ubuntu: apt-get install libportaudio2"
@@ -58,7 +60,8 @@ def refreshed(name: str) -> Iterator[Any]:
             if not _open:
                 if sd._initialized:  # noqa: SLF001 - sounddevice has no public name for these three
                     sd._terminate()  # noqa: SLF001
-                sd._initialize()  # noqa: SLF001
+                with native_lines_to_log():  # as in `library`
+                    sd._initialize()  # noqa: SLF001
             yield sd
         except (sd.PortAudioError, ValueError) as error:
             reason = str(error.args[0] if error.args else error)

@@ -44,6 +44,8 @@ class CameraConfig(Section):
     """How long a camera may take to open."""
     password_file: str | None = None
     """File with the password of network cameras, for rtsp://USER@HOST/ or {password}; or AGFN_CAMERA_PASSWORD."""
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    """How rtsp:// is carried: tcp loses nothing and passes firewalls; udp is for cameras that know nothing else."""
     read_timeout_s: float = Field(1.0, gt=0, le=60)
     """Without a frame for so long the camera counts as stalled and is opened again."""
 
@@ -66,6 +68,10 @@ class FaceConfig(Section):
     """Faces looked for; the main one is analysed, the number is reported."""
     baseline_s: float = Field(60.0, gt=0, le=3600)
     """Time constant of the running baseline that is subtracted from the blendshapes."""
+
+
+READS_BETTER = {"tiny": "base", "tiny.en": "base"}
+"""What reads an utterance again after which model, if nothing else is said."""
 
 
 class AsrConfig(Section):
@@ -91,12 +97,21 @@ class AsrConfig(Section):
     """Sound the encoder sees, padded with silence; Whisper's own is 30."""
     buffer_s: float = Field(7.0, ge=3, le=28)
     """Longest sound that is decoded at once; must leave a second of margin in the context."""
+    reading_model: str = "auto"
+    """Reads each ended utterance again for the score: none, a model as above, or auto (base after tiny and tiny.en)."""
 
     @model_validator(mode="after")
     def _buffer_fits(self) -> AsrConfig:
         if self.buffer_s > self.context_s - 1:
             raise ValueError(f"asr.buffer_s {self.buffer_s} must be at most asr.context_s - 1 = {self.context_s - 1}")
         return self
+
+    @property
+    def reads_with(self) -> str | None:
+        """Name of the model that reads again; None for none."""
+        if self.reading_model == "auto":
+            return READS_BETTER.get(self.model)
+        return None if self.reading_model == "none" else self.reading_model
 
 
 class TextConfig(Section):
@@ -249,8 +264,8 @@ class StreamConfig(Section):
     """Part of the topic."""
     camera: str | None = "0"
     """Index, device path, or rtsp:// or http:// URL; null for none."""
-    mic: str | None = "default"
-    """default, a device number or (part of) its name; null for none."""
+    mic: str | None = "auto"
+    """auto (a network camera's own, else the default one), default, a number or (part of) a name; null for none."""
     source: str | None = None
     """A media file, or a recording, instead of camera and microphone."""
 

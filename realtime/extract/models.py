@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from models import zoo
 from realtime.errors import ModelError
+from realtime.extract.asr import reading
 from realtime.extract.asr.decode_queue import DecodeQueue
 from realtime.extract.asr.transcriber import AsrModel, Transcriber
 from realtime.extract.face.extractor import FaceExtractor
@@ -18,9 +19,12 @@ from realtime.extract.voice.prosody import prosody
 from realtime.system.threads import starting_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from realtime.clock import Clock
     from realtime.config.schema import Config
-    from realtime.types import Stage, Transcript
+    from realtime.extract.asr.reading import Reader, Utterance
+    from realtime.types import Reading, Stage, Transcript
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +36,7 @@ class Extractors(ABC):
         config: of the process.
 
     Raises:
-        ModelError: a model file is missing or damaged.
+        ModelError: a model file is missing or damaged; the one that reads utterances again is no such matter.
     """
 
     def __init__(self, config: Config) -> None:
@@ -48,6 +52,8 @@ class Extractors(ABC):
                 else None
             )
 
+        name = config.asr.reads_with if config.asr.enabled else None
+        self._reading = None if name is None else reading.load(config.asr, name)
         self._voices = MicroBatcher(prosody())
 
     def face(self) -> FaceExtractor:
@@ -62,12 +68,35 @@ class Extractors(ABC):
         """Return a speech detector."""
         return SpeechDetector()
 
-    def transcriber(self, clock: Clock) -> Transcriber:
-        """Return a recogniser over the shared model."""
+    def transcriber(self, clock: Clock, ended: Callable[[Utterance], None] | None = None) -> Transcriber:
+        """Return a recogniser over the shared model; `ended` takes each utterance that is to be read again."""
         if self._asr is None:
             raise ModelError("asr.enabled is false: there is no recogniser")
-        return Transcriber(self._config.asr, self._asr.member(), clock)
+        return Transcriber(self._config.asr, self._asr.member(), clock, ended=ended)
+
+    @property
+    def reads_again(self) -> bool:
+        """Whether utterances that have ended are read a second time."""
+        return self._reading is not None
+
+    def await_reading(self) -> str | None:
+        """Wait until the model that reads again is there; return why it isn't. Without it nothing is read again."""
+        if self._reading is None:
+            return None
+        try:
+            self._reading.model.result()
+        except ModelError as error:
+            self._reading = None
+            return str(error)
+        return None
+
+    def reader_again(self, clock: Clock) -> Reader:
+        """Return what reads utterances again, over the shared model."""
+        if self._reading is None:
+            raise ModelError("asr.reading_model is none: nothing is read again")
+        language = self._config.asr.language
+        return reading.Reader(self._reading, clock, None if language == "auto" else language)
 
     @abstractmethod
-    def text(self) -> Stage[Transcript, Any]:
-        """Return what transcripts go through."""
+    def text(self) -> Stage[Transcript | Reading, Any]:
+        """Return what transcripts and second readings go through."""

@@ -1,5 +1,7 @@
 """Words to what they say: each transcript gives the words of the present utterance, read in one pass.
 
+A second reading of an utterance (asr/reading.py) changes what is made of it, not its words: committed words stay.
+
 Training and the live program share `normal_word`: transcripts of corpora come in capitals without punctuation, those
 of Whisper with case, punctuation and apostrophes, and both must look alike to the encoder.
 """
@@ -14,11 +16,12 @@ import numpy as np
 
 from realtime.extract.schema import TEXT_DIM
 from realtime.extract.utterances import Utterances
-from realtime.types import Ended, TextFeatures
+from realtime.types import Ended, Reading, TextFeatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from realtime.extract.utterances import Said, Spoken
     from realtime.types import Floats, Transcript, Word
 
 MAX_ENDED = 16
@@ -74,27 +77,52 @@ class TextExtractor:
         self._utterances = Utterances()
         self._read: dict[tuple[str, ...], Floats] = {}
         self._ended: deque[Ended] = deque(maxlen=MAX_ENDED)
+        self._newest: Transcript | None = None
 
-    def feed(self, item: Transcript, /) -> Iterable[TextFeatures]:
-        """Take a transcript and return the words of the present utterance with their readings (len(words), 2)."""
-        spoken = self._utterances.feed(item)
-        for words in spoken.ended:
-            self._ended.append(Ended(words[-1].end_ns, float(self._values(words)[-1, 0])))
-        values = self._values(spoken.words)
-        self._read = {key: self._read[key] for key in [_plain(spoken.words)] if key}
-        return (
-            TextFeatures(item.t_ns, spoken.words, values, item.decode_s, item.doubt, spoken.state, tuple(self._ended)),
-        )
+    def feed(self, item: Transcript | Reading, /) -> Iterable[TextFeatures]:
+        """Take a transcript, or a second reading, and return the words of the present utterance with what they say."""
+        if not isinstance(item, Reading):
+            self._newest = item
+            return (self._features(self._utterances.feed(item), item.decode_s),)
+        again = self._utterances.read_again(item)
+        return () if again is None else (self._features(again, item.decode_s),)
 
     def flush(self) -> Iterable[TextFeatures]:
         """Forget the words; every transcript was answered at once."""
-        self._utterances.clear()
-        self._ended.clear()
+        self.close()
         return ()
 
     def close(self) -> None:
         """Let go of the words."""
         self._utterances.clear()
+        self._ended.clear()
+        self._read.clear()
+        self._newest = None
+
+    def _features(self, spoken: Spoken, decode_s: float) -> TextFeatures:
+        for said in spoken.ended:
+            self._end(said)
+        newest, present = self._newest, spoken.present
+        if newest is None:
+            raise ValueError("a reading before any transcript")
+        values = self._values(present.words)
+        known = {_plain(present.words), _plain(present.read)}
+        if len(values) and present.read:
+            values = np.concatenate([values[:-1], self._values(present.read)[-1:]])
+        self._read = {key: value for key, value in self._read.items() if key in known}
+        ended = tuple(self._ended)
+        return TextFeatures(
+            newest.t_ns, present.words, values, decode_s, newest.asr_warning, spoken.state, ended, present.read
+        )
+
+    def _end(self, said: Said) -> None:
+        """Note what an utterance that has ended says, in the place of what it said before it was read again."""
+        ended = Ended(said.words[-1].end_ns, float(self._values(said.read or said.words)[-1, 0]))
+        places = [place for place, before in enumerate(self._ended) if before.end_ns == ended.end_ns]
+        if places:
+            self._ended[places[0]] = ended
+        elif not self._ended or ended.end_ns > self._ended[-1].end_ns:
+            self._ended.append(ended)
 
     def _values(self, words: tuple[Word, ...]) -> Floats:
         plain = _plain(words)

@@ -54,9 +54,10 @@ class SpeakerContext:
     @staticmethod
     def expect(view: WindowView, estimate: Estimate) -> Estimate:
         """Return the estimate of a window in which nothing is said, moved by what was said before."""
-        if view.opinion != "listening" or estimate.raw is None or estimate.interval is None or not view.expected:
+        interval, band = estimate.interval, estimate.band
+        if view.opinion != "listening" or estimate.raw is None or interval is None or not view.expected:
             return estimate
         raw = max(-3.0, min(3.0, estimate.raw + view.expected))
         shift = raw - estimate.raw
-        low, high = (min(3.0, max(-3.0, bound + shift)) for bound in estimate.interval)
-        return replace(estimate, raw=raw, interval=(low, high))
+        moved = None if band is None else (band[0] + shift, band[1] + shift)
+        return replace(estimate, raw=raw, interval=(interval[0] + shift, interval[1] + shift), band=moved)

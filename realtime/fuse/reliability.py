@@ -98,7 +98,7 @@ def freshness(age_s: float) -> float:
     return 1.0 - ramp(age_s, 0.2, LATE_AFTER_S)
 
 
-def face_trust(faces: Sequence[FaceFeatures], delivery: Delivery, end_ns: int) -> ModalityQuality:
+def face_quality(faces: Sequence[FaceFeatures], delivery: Delivery, end_ns: int) -> ModalityQuality:
     """Judge the face: found, detector score, sharpness, exposure, frame rate, and a picture that moves.
 
     Args:
@@ -135,7 +135,7 @@ def face_trust(faces: Sequence[FaceFeatures], delivery: Delivery, end_ns: int) -
     return _weigh(parts, freshness(delivery.age_s or 0.0) * delivery.coverage)
 
 
-def snr_trust(snr_db: float | None, low_db: float, high_db: float) -> float:
+def snr_quality(snr_db: float | None, low_db: float, high_db: float) -> float:
     """Trust in sound by its signal-to-noise ratio; 1 while it isn't known."""
     return 1.0 if snr_db is None else ramp(snr_db, low_db, high_db)
 
@@ -153,7 +153,7 @@ def muted(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) -> Mod
     return None
 
 
-def voice_trust(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) -> ModalityQuality:
+def voice_quality(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) -> ModalityQuality:
     """Judge the voice: speech present, signal-to-noise ratio, clipping, and a microphone that isn't muted.
 
     Args:
@@ -181,19 +181,19 @@ def voice_trust(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) 
     return ModalityQuality(trust.value * ramp(spoken_s, 0.0, 0.8), trust.state, trust.cause)
 
 
-def text_trust(
+def text_quality(
     words: Sequence[Word],
     speech: Sequence[SpeechFrame],
-    doubt: str | None,
+    asr_warning: str | None,
     delivery: Delivery,
     end_ns: int,
 ) -> ModalityQuality:
-    """Judge the words of the window: their probability, the recogniser's doubts, the noise they were heard in, age.
+    """Judge the words of the window: their probability, the recogniser's warnings, the noise they were heard in, age.
 
     Args:
         words: the words in the window, in order of time.
         speech: the steps of the speech detector in the window.
-        doubt: the guard that fired last, if any.
+        asr_warning: the guard that fired last, if any.
         delivery: how sound came in.
         end_ns: end of the window.
     """
@@ -202,7 +202,7 @@ def text_trust(
     snr_db = recent_snr_db(speech)
     if not words:
         spoken_s = sum(len(f.samples) for f in speech if f.probability >= SPEECH_P) / 16_000
-        if snr_trust(snr_db, -5.0, 10.0) < NOISY_BELOW:
+        if snr_quality(snr_db, -5.0, 10.0) < NOISY_BELOW:
             return ModalityQuality(0.0, "noisy", f"{_snr(_known(snr_db, 30.0))}, no words")
         return ModalityQuality(0.0, "stale", "no words yet" if spoken_s >= 0.3 else "silence", idle=True)
     age_s = max(0.0, (end_ns - words[-1].end_ns) / 1e9)
@@ -211,8 +211,8 @@ def text_trust(
         f"word probability {probability:.2f}": (probability, 0.2, 0.7),
         _snr(snr_db): (snr_db, -5.0, 10.0),
     }
-    trust = _weigh(parts, (1.0 - 0.5 * ramp(age_s, 1.0, 4.0)) * (0.5 if doubt else 1.0))
-    return ModalityQuality(trust.value, trust.state, trust.cause or doubt)
+    trust = _weigh(parts, (1.0 - 0.5 * ramp(age_s, 1.0, 4.0)) * (0.5 if asr_warning else 1.0))
+    return ModalityQuality(trust.value, trust.state, trust.cause or asr_warning)
 
 
 def _known(value: float | None, otherwise: float) -> float:

@@ -18,9 +18,9 @@ from realtime.fuse.reliability import (
     Delivery,
     ModalityQuality,
     coverage,
-    face_trust,
-    text_trust,
-    voice_trust,
+    face_quality,
+    text_quality,
+    voice_quality,
 )
 from realtime.types import MODALITIES, NS_PER_S, Modality, Segment, WindowView
 
@@ -160,27 +160,33 @@ class Window:
             voices = [voice for voice in self._voices if voice.t_ns <= end_ns]
             speech = [frame for frame in self._speech if frame.end_ns <= end_ns]
             words, values = self._words(start_ns, end_ns)
-            doubt = self._text.doubt if self._text else None
+            whole = self._text is not None and len(words) == len(self._text.words)
+            read = self._text.read if self._text and whole else ()
+            asr_warning = self._text.asr_warning if self._text else None
             found = [face for face in faces if face.found]
             found = [face for face in found if face.face_id == found[-1].face_id]  # the person who is there now
             segments = {
                 "face": _segment(
-                    self._trust("face", lambda d: face_trust(faces, d, end_ns), faces, start_ns, end_ns),
+                    self._quality("face", lambda d: face_quality(faces, d, end_ns), faces, start_ns, end_ns),
                     [face.values for face in found],
                     [face.t_ns for face in found],
                     FACE_DIM,
                     end_ns,
                 ),
                 "voice": _segment(
-                    self._trust("voice", lambda d: voice_trust(speech, d, end_ns), voices, start_ns, end_ns),
+                    self._quality("voice", lambda d: voice_quality(speech, d, end_ns), voices, start_ns, end_ns),
                     [voice.values for voice in voices],
                     [voice.t_ns for voice in voices],
                     VOICE_DIM,
                     end_ns,
                 ),
                 "text": _segment(
-                    self._trust(
-                        "text", lambda d: text_trust(words, speech, doubt, d, end_ns), speech, start_ns, end_ns
+                    self._quality(
+                        "text",
+                        lambda d: text_quality(read or words, speech, asr_warning, d, end_ns),
+                        speech,
+                        start_ns,
+                        end_ns,
                     ),
                     list(values),
                     [word.end_ns for word in words],
@@ -195,6 +201,7 @@ class Window:
                 end_ns=end_ns,
                 segments={name: segments[name] for name in MODALITIES},
                 words=tuple(words),
+                read=read,
                 faces=faces[-1].faces if faces else 0,
                 opinion=self._text.opinion if words and self._text else "listening",
                 ended=self._text.ended if self._text else (),
@@ -216,7 +223,7 @@ class Window:
             return [], self._text.values[:0]
         return [self._text.words[i] for i in keep], self._text.values[keep]
 
-    def _trust(
+    def _quality(
         self,
         name: Modality,
         judge: Callable[[Delivery], ModalityQuality],

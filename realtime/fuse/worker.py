@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.agfn import LIMIT
 from models.checkpoint import CheckpointError, load
 from models.uncertainty import Uncertainty
 from realtime.errors import ModelError
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from models.uncertainty import State
-    from realtime.clock import Clock
+    from realtime.clock import Clock, WaitingClock
     from realtime.config.schema import Config, FusionConfig
     from realtime.runtime.worker import WorkerStats
     from realtime.types import Event, Modality, Segment, WindowView
@@ -39,6 +38,7 @@ log = logging.getLogger(__name__)
 class Estimate:
     """What AGFN says of one window; `raw` in [-3, 3], the 90 % interval and the 68 % band are None with nothing usable.
 
+    Interval and band lie around `raw` and may reach beyond the scale: they move with the score, then they are cut.
     `weights` sum to 1 over what was used and are exactly 0 for a masked modality; `fuse_s` is the time the forward
     pass took; `odds` are the log odds of a positive sentiment per score.
     """
@@ -55,6 +55,8 @@ class Estimate:
         return 1.0 / (1.0 + math.exp(-self.odds * score))
 
 
+WHOLE_WORDS = 4
+"""With fewer words an utterance is not known to be whole: often it was not heard to its end."""
 NOTHING = Estimate(None, None, None, 0.0, dict.fromkeys(MODALITIES, 0.0))
 
 
@@ -111,8 +113,8 @@ class Fuser:
         made = iter(
             Estimate(
                 raw=raw,
-                interval=_around(raw, wide),
-                band=_around(raw, narrow),
+                interval=(raw - wide, raw + wide),
+                band=(raw - narrow, raw + narrow),
                 odds=odds,
                 weights=dict(zip(MODALITIES, row, strict=True)),
                 fuse_s=fuse_s,
@@ -125,15 +127,11 @@ class Fuser:
 
 
 def state_of(view: WindowView) -> State:
-    """Which state the uncertainty of a window goes by."""
+    """Which state the uncertainty of a window goes by; a few words that ended are judged as an open utterance is."""
     text = view.segments["text"]
     if text.reliability > 0:
-        return "final" if view.opinion == "final" else "partial"
+        return "final" if view.opinion == "final" and len(view.words) >= WHOLE_WORDS else "partial"
     return "listening" if text.idle else "none"
-
-
-def _around(score: float, half: float) -> tuple[float, float]:
-    return max(-LIMIT, score - half), min(LIMIT, score + half)
 
 
 def _counts(segment: Segment) -> bool:
@@ -161,7 +159,7 @@ class FusionWorker(Worker):
         self,
         fuser: Fuser,
         config: FusionConfig,
-        clock: Clock,
+        clock: WaitingClock,
         streams: int,
         on_result: Callable[[WindowView, Estimate], None],
         on_event: Callable[[Event], None] = lambda _: None,
@@ -170,8 +168,9 @@ class FusionWorker(Worker):
         super().__init__("fusion", clock, lambda event: None if event.kind == "started" else on_event(event), hang_s)
         self._fuser, self._config, self._streams = fuser, config, streams
         self._on_result = on_result
-        self._channel: Channel[tuple[int, WindowView]] = Channel(Policy.DROP_OLDEST, 4 * max(streams, config.max_batch))
-        self._watchdog = Watchdog([self])
+        waiting = 4 * max(streams, config.max_batch)
+        self._channel: Channel[tuple[int, WindowView]] = Channel(Policy.DROP_OLDEST, waiting, clock)
+        self._watchdog = Watchdog([self], clock)
         self._fuse_s = 0.0
 
     def start(self) -> None:
@@ -198,16 +197,17 @@ class FusionWorker(Worker):
     def _run(self, generation: int) -> None:
         while self._current(generation):
             try:
-                views = self._gather()
+                waited = self._gather()
             except ClosedError:
                 return
-            for begin in range(0, len(views), self._config.max_batch):
-                self._work(generation, views[begin : begin + self._config.max_batch])
+            for begin in range(0, len(waited), self._config.max_batch):
+                self._work(generation, waited[begin : begin + self._config.max_batch])
 
-    def _work(self, generation: int, views: list[WindowView]) -> None:
+    def _work(self, generation: int, waited: list[tuple[int, WindowView]]) -> None:
         if not self._current(generation):
             return
         self._enter()
+        views = [view for _, view in waited]
         estimates = self._estimate(generation, views)
         for view, estimate in zip(views, estimates or [NOTHING] * len(views), strict=True):
             if not self._current(generation):
@@ -218,8 +218,9 @@ class FusionWorker(Worker):
             if estimates:
                 self._fuse_s = estimates[0].fuse_s
                 self._delivered(views[-1].end_ns)
+                self._lagged((self._clock.now_ns() - waited[-1][0]) / 1e9)
 
-    def _gather(self) -> list[WindowView]:
+    def _gather(self) -> list[tuple[int, WindowView]]:
         waiting = self._channel.pop_all()
         full = min(self._streams, self._config.max_batch)
         deadline_ns = waiting[0][0] + int(self._config.max_wait_ms * 1e6)
@@ -228,7 +229,7 @@ class FusionWorker(Worker):
                 waiting += self._channel.pop_all(left_s)
             except (TimeoutError, ClosedError):
                 break
-        return [view for _, view in waiting]
+        return waiting
 
     def _hand_on(self, view: WindowView, estimate: Estimate) -> None:
         try:

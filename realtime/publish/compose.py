@@ -125,4 +125,5 @@ def _words(view: WindowView) -> Words:
     return Words(
         committed=" ".join(word.text.strip() for word in view.words if word.committed),
         tentative=" ".join(word.text.strip() for word in view.words if not word.committed),
+        reading=" ".join(word.text.strip() for word in view.read) if view.read else None,
     )

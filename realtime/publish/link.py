@@ -27,19 +27,19 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from realtime.publish.connection import LOST, BoundedClient, Connection, cause_of, code_of, distrust_of, first_of
-from realtime.publish.messages import ChannelHealth, EventMessage, PublisherHealth, Status, topic
+from realtime.publish.messages import ChannelHealth, PublisherHealth, Status, topic
 from realtime.publish.twins import Twins
 from realtime.runtime.channel import Channel, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiomqtt import Message
+    from aiomqtt import Message as Received
 
     from realtime.clock import Clock
     from realtime.publish.access import Access
     from realtime.publish.commands import Commands
-    from realtime.publish.messages import Health, Kind, Sentiment
+    from realtime.publish.messages import Kind, Message
 
 log = logging.getLogger(__name__)
 
@@ -106,17 +106,21 @@ class Link:
         self._lost_ns: int | None = None
         self._sent = self._stale = self._events_sent = 0
 
-    def put(self, message: Sentiment | Health | EventMessage) -> None:
-        """Hand in a message, from any thread; never waits.
+    def put_fresh(self, kind: Kind, message: Message) -> None:
+        """Hand in a message that is of use for FRESH_S only, from any thread; never waits.
 
         Raises:
             ClosedError: after `close`.
         """
-        payload, now_ns = message.payload(), self._clock.now_ns()
-        if isinstance(message, EventMessage):
-            self._events.push(Parcel(now_ns, "event", payload))
-        else:
-            self._fresh.push(Parcel(now_ns, "sentiment" if "sentiment" in message.schema_ else "health", payload))
+        self._fresh.push(Parcel(self._clock.now_ns(), kind, message.payload()))
+
+    def put_event(self, message: Message) -> None:
+        """Hand in a message that is kept until the broker has it, from any thread; never waits.
+
+        Raises:
+            ClosedError: after `close`.
+        """
+        self._events.push(Parcel(self._clock.now_ns(), "event", message.payload()))
 
     def stats(self) -> PublisherHealth:
         """Return the counts of this moment; from any thread."""
@@ -210,7 +214,7 @@ class Link:
                 log.info("%s: stream %s was called offline by somebody else; put right", self._access.url, self._stream)
                 await self._say_online(client)
 
-    def _take_command(self, message: Message, payload: bytes) -> None:
+    def _take_command(self, message: Received, payload: bytes) -> None:
         if not payload:
             self._kept = None  # how what is retained is cleared
         if message.retain and not self._access.speaks_v5:

@@ -137,6 +137,8 @@ class Words(Message):
     """Never changes any more."""
     tentative: str
     """May still change."""
+    reading: str | None = None
+    """The same utterance as a second look at its sound has it: the score goes by it; null where there was none."""
 
 
 class Sentiment(Message):
@@ -203,6 +205,9 @@ class EventMessage(Message):
     """The same in seconds since the stream began, as in a window."""
     component: str
     kind: EventKind
+    """`lost`, `stalled`, `frozen`, `slow` (a device or file) and `overload` (an extractor or the fusion whose results
+    come a second late for three seconds on end, or a recogniser that has to decode half as often) end with
+    `recovered`."""
     cause: str | None = None
     since_s: Coarse | None = None
     """When what ends or goes on here began."""

@@ -19,6 +19,7 @@ from realtime.publish.broker_config import HOST
 from realtime.publish.commands import Commands
 from realtime.publish.connection import LoopThread
 from realtime.publish.link import Link
+from realtime.publish.messages import EventMessage, Health, Sentiment
 from realtime.runtime.channel import ClosedError
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from realtime.clock import Clock
     from realtime.config.schema import MqttConfig
-    from realtime.publish.messages import Command, EventMessage, Health, PublisherHealth, Sentiment
+    from realtime.publish.messages import Command, PublisherHealth
+    from realtime.publish.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
@@ -111,14 +113,31 @@ class MqttPublisher:
             raise BrokerError(self._refusal)
         return self._settled.is_set()
 
-    def send(self, message: Sentiment | Health | EventMessage) -> None:
-        """Hand over a sentiment, a health or an event message; never waits. Ignored once closed."""
+    def subscribe(self, outlet: Outlet, *, words: bool) -> None:
+        """Have all messages handed over; `words` tells whether there is consent to publish what was said."""
+        outlet.subscribe(self.send_sentiment, Sentiment, words=words)
+        outlet.subscribe(self.send_health, Health)
+        outlet.subscribe(self.send_event, EventMessage)
+
+    def send_sentiment(self, message: Sentiment) -> None:
+        """Hand over a message; never waits. Ignored once closed."""
+        self._send(message.stream, lambda link: link.put_fresh("sentiment", message))
+
+    def send_health(self, message: Health) -> None:
+        """Hand over a message; never waits. Ignored once closed."""
+        self._send(message.stream, lambda link: link.put_fresh("health", message))
+
+    def send_event(self, message: EventMessage) -> None:
+        """Hand over a message; never waits. Ignored once closed."""
+        self._send(message.stream, lambda link: link.put_event(message))
+
+    def _send(self, stream: str, put: Callable[[Link], None]) -> None:
         if self._thread is None or self._stopping:
             return
-        link = self._links[message.stream]
+        link = self._links[stream]
         # Closed between the check and here: the message has nowhere to go any more.
         with contextlib.suppress(ClosedError):
-            link.put(message)
+            put(link)
             self._thread.call(link.wake.set)
 
     def stats(self, stream: str) -> PublisherHealth:

@@ -57,6 +57,8 @@ class Field:
     codec: Codec
     meaning: str = ""
     of: Callable[[Any], Any] | None = None
+    added: tuple[Any, ...] = ()
+    """Of a field that older recordings lack: its JSON there."""
 
     def value(self, item: Any) -> Any:  # noqa: ANN401 - of any item
         """Return the field of an item."""
@@ -76,6 +78,7 @@ class Item:
 
     def read(self, body: Any) -> Any:  # noqa: ANN401 - JSON to an item
         """Make an item of a JSON object. Raises ValueError or TypeError for what `write` never gives."""
+        body = {field.name: field.added[0] for field in self.fields if field.added} | dict(body)
         if missing := [field.name for field in self.fields if field.name not in body]:
             raise ValueError(f"recorded by an older version, without {', '.join(missing)}; play it with that one")
         return self.make({field.name: field.codec.read(body[field.name]) for field in self.fields})
@@ -183,7 +186,8 @@ def without_words(text: TextFeatures) -> TextFeatures:
 
     The columns of the text features give no word away.
     """
-    return replace(text, words=tuple(replace(word, text="") for word in text.words))
+    words, read = (tuple(replace(word, text="") for word in known) for known in (text.words, text.read))
+    return replace(text, words=words, read=read)
 
 
 def _face(body: dict[str, Any]) -> FaceFeatures:
@@ -197,7 +201,8 @@ def _text(body: dict[str, Any]) -> TextFeatures:
     words, values, opinion, ended = (body[name] for name in ("words", "values", "opinion", "ended"))
     if values.shape != (len(words), TEXT_DIM) or opinion not in get_args(Opinion) or len(ended) > MAX_ENDED:
         raise ValueError(f"text of shape {values.shape} for {len(words)} words, {opinion!r}, {len(ended)} ended")
-    return TextFeatures(**body)
+    fields = {"asr_warning" if name == "doubt" else name: value for name, value in body.items()}
+    return TextFeatures(**fields)
 
 
 def _alone(name: str, codec: Codec) -> Item:
@@ -251,10 +256,11 @@ TEXT_ITEM = Item(
             "values",
             array("a row a word: what the utterance says up to it", None, TEXT_COLUMNS),
         ),
-        Field("doubt", TEXT.or_null()),
+        Field("doubt", TEXT.or_null(), of=attrgetter("asr_warning")),
         Field("decode_s", NUMBER),
         Field("opinion", TEXT),
         Field("ended", ENDED),
+        Field("read", WORDS, added=([],)),
     ),
     _text,
 )

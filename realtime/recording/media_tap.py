@@ -56,7 +56,7 @@ class MediaTap:
         self._thread = threading.Thread(target=self._run, name=f"{stream}-media", daemon=True)
         self._thread.start()
 
-    def picture(self, frame: Frame) -> None:
+    def video(self, frame: Frame) -> None:
         """Take a picture, at most PICTURES_HZ a second."""
         if self._paused.is_set() or (self._next_ns is not None and frame.t_ns < self._next_ns - SLACK_NS):
             return
@@ -72,7 +72,7 @@ class MediaTap:
         if not full:
             self._push(frame)
 
-    def sound(self, chunk: Chunk) -> None:
+    def audio(self, chunk: Chunk) -> None:
         """Take a chunk of sound."""
         if not self._paused.is_set():
             self._push(chunk)

@@ -61,7 +61,10 @@ def schema_of(topic: str) -> bytes:
     if topic in _MEDIA:
         name, properties = _MEDIA[topic]
         return json.dumps({"title": name} | _entry(properties)).encode()
-    return json.dumps(_entry({field.name: field.codec.schema for field in ITEMS[topic].fields})).encode()
+    fields = ITEMS[topic].fields
+    entry = _entry({field.name: field.codec.schema for field in fields})
+    entry["required"] = sorted(field.name for field in fields if not field.added)
+    return json.dumps(entry).encode()
 
 
 def _entry(properties: dict[str, Any]) -> dict[str, Any]:

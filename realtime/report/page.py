@@ -31,7 +31,8 @@ LIMITS = (
     "people at work or in education, nor to decide about people."
 )
 SENTIMENT_KEY = (
-    "Line: score. Band: 90 % interval. Vertical lines: events. -3 strongly negative, 0 neutral, 3 strongly positive."
+    "Line: score. Dark band: 68 % band. Between the thin lines: 90 % interval. Vertical lines: events. -3 strongly "
+    "negative, 0 neutral, 3 strongly positive."
 )
 WORTH_KEY = "Filled: weight. Line: measured reliability. Both from 0 to 1."
 POLICY = "default-src 'none'; style-src 'sha256-{}'; form-action 'none'; base-uri 'none'"
@@ -88,26 +89,34 @@ def _tiles(session: Session) -> list[dict[str, str]]:
     scored = session.score[np.isfinite(session.score)]
     mean = float(scored.mean()) if len(scored) else None
     span = "none" if mean is None else f"{signed(scored.min(), 1)}, {signed(scored.max(), 1)}"
-    half = _mean((session.high - session.low) / 2)
+    half, narrow = (
+        _mean((high - low) / 2) for low, high in ((session.low, session.high), (session.band_low, session.band_high))
+    )
     share = len(scored) / len(session.score)
+    also = f"; \u00b1 {narrow:.1f} for 68 %" if narrow else ""
     tiles = [
         ("mean score", "none" if mean is None else signed(mean), "" if mean is None else label_of(mean)),
         ("from, to", span, "smoothed score"),
-        ("interval", f"\u00b1 {half:.1f}", "half the mean 90 % interval"),
+        ("interval", f"\u00b1 {half:.1f}", f"half the mean 90 % interval{also}"),
         ("with a score", f"{share:.0%}", "of the windows"),
     ]
     return [{"name": name, "value": value, "note": note} for name, value, note in tiles]
 
 
 def _timeline(session: Session) -> Markup:
-    times_s, (score, low, high) = thinned(session.end_s, session.score, session.low, session.high)
+    times_s, (score, low, high, band_low, band_high) = thinned(
+        session.end_s, session.score, session.low, session.high, session.band_low, session.band_high
+    )
     axes = Axes(session.length_s, -3, 3, 220)
     axes.grid([-3, -2, -1, 0, 1, 2, 3], times=True)
     axes.marks([_seconds(event) for event in session.events[:MOST_EVENTS]])
     axes.band(times_s, low[0], high[2], "interval")
+    axes.line(times_s, low[0], "whisker")
+    axes.line(times_s, high[2], "whisker")
+    axes.band(times_s, band_low[1], band_high[1], "band")
     axes.band(times_s, score[0], score[2], "spread")
     axes.line(times_s, score[1], "score")
-    return axes.svg(f"Score over {clock(session.length_s)}, from -3 to 3, with its interval")
+    return axes.svg(f"Score over {clock(session.length_s)}, from -3 to 3, with its 68 % band and 90 % interval")
 
 
 def _gate(session: Session, name: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Session:
     score: Column
     low: Column
     high: Column
+    band_low: Column
+    band_high: Column
     weight: dict[str, Column]
     reliability: dict[str, Column]
     states: dict[str, int]
@@ -83,6 +85,8 @@ def read(recording: Recording) -> Session:
         score=made.get("score", empty),
         low=made.get("low", empty),
         high=made.get("high", empty),
+        band_low=made.get("band_low", empty),
+        band_high=made.get("band_high", empty),
         weight={name: made.get(f"weight {name}", empty) for name in MODALITIES},
         reliability={name: made.get(f"reliability {name}", empty) for name in MODALITIES},
         states=dict(states),
@@ -98,11 +102,14 @@ def read(recording: Recording) -> Session:
 
 def _values(message: dict[str, Any]) -> dict[str, float | None]:
     low, high = message["interval"] or (None, None)
+    band_low, band_high = message.get("band") or (None, None)  # older programs give none
     return {
         "end_s": message["window"]["end_s"],
         "score": message["score"],
         "low": low,
         "high": high,
+        "band_low": band_low,
+        "band_high": band_high,
         **{f"weight {name}": message["modalities"][name]["weight"] for name in MODALITIES},
         **{f"reliability {name}": message["modalities"][name]["reliability"] for name in MODALITIES},
         **{f"latency {name}": message["latency_ms"][name] for name in LATENCIES},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from realtime.clock import wait_for_s
 from realtime.runtime.source import SourceWorker
 from realtime.runtime.stage import StageWorker, channel_for
 from realtime.runtime.worker import Watchdog, Worker
@@ -14,7 +15,7 @@ from realtime.runtime.worker import Watchdog, Worker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from realtime.clock import Clock
+    from realtime.clock import WaitingClock
     from realtime.runtime.channel import Policy
     from realtime.runtime.source import Device
     from realtime.runtime.worker import WorkerStats
@@ -98,7 +99,7 @@ class ThreadedRunner:
         on_event: called with each event of a worker, from its thread.
     """
 
-    def __init__(self, clock: Clock, on_event: Callable[[Event], None]) -> None:
+    def __init__(self, clock: WaitingClock, on_event: Callable[[Event], None]) -> None:
         self._clock, self._on_event = clock, on_event
         self._stages: list[StageWorker] = []
         self._sources: list[SourceWorker] = []
@@ -116,7 +117,7 @@ class ThreadedRunner:
     ) -> Callable[[Any], None]:
         """Add a worker for the stage and return what feeds it."""
         worker = StageWorker(
-            name, make, sink, channel_for(policy, capacity), self._clock, self._on_event, coalesce=coalesce
+            name, make, sink, channel_for(policy, capacity, self._clock), self._clock, self._on_event, coalesce=coalesce
         )
         self._stages.append(worker)
         return worker.push
@@ -142,10 +143,10 @@ class ThreadedRunner:
         for worker in self._stages:
             worker.start()
         for worker in self._stages:
-            worker.ready.wait(ready_s)
+            wait_for_s(self._clock, worker.ready, ready_s)
         for source in self._sources:
             source.start()
-        self._watchdog = Watchdog(self._workers())
+        self._watchdog = Watchdog(self._workers(), self._clock)
         self._watchdog.start()
 
     def pause(self) -> None:

@@ -11,7 +11,7 @@ from realtime.types import Event, item_end_ns
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from realtime.clock import Clock
+    from realtime.clock import WaitingClock
 
 
 SLOW_OVER_S = 2.0
@@ -78,7 +78,7 @@ class SourceWorker(Worker):
         name: str,
         make: Callable[[], Device],
         sink: Callable[[Any], None],
-        clock: Clock,
+        clock: WaitingClock,
         on_event: Callable[[Event], None],
         *,
         open_s: float,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from realtime.clock import wait_for_s
 from realtime.runtime.channel import Channel, ClosedError, Policy
+from realtime.runtime.lag import BEHIND_S, LagMonitor
 from realtime.runtime.worker import Worker, WorkerStats
 from realtime.system import malloc
 from realtime.types import Chunk, Event, SpeechFrame, item_end_ns
@@ -15,13 +17,23 @@ from realtime.types import Chunk, Event, SpeechFrame, item_end_ns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from realtime.clock import Clock
+    from realtime.clock import WaitingClock
     from realtime.types import Stage
 
 log = logging.getLogger(__name__)
 
 PROVEN_AFTER_S = 3.0
 """A stage that gives nothing out counts as recovered once it has worked for so long: it may fail at the next decode."""
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A stage that takes in more at a time when it can't keep up, so that its lag alone does not show it."""
+
+    @property
+    def overload(self) -> str | None:
+        """Why it is behind, and how far; None while it keeps up."""
+        ...
 
 
 class StageWorker(Worker):
@@ -31,7 +43,8 @@ class StageWorker(Worker):
         name: of the component.
         make: builds the stage, in its thread; called again after a failure.
         sink: takes what the stage gives out.
-        channel: where items wait; sound that is dropped is marked in the next item as a gap.
+        channel: where items wait, each with the time of its arrival; sound that is dropped is marked in the next item
+            as a gap.
         clock: for ages and time-outs.
         on_event: called with each event.
         hang_s: how long one item may take.
@@ -43,8 +56,8 @@ class StageWorker(Worker):
         name: str,
         make: Callable[[], Stage[Any, Any]],
         sink: Callable[[Any], None],
-        channel: Channel[Any],
-        clock: Clock,
+        channel: Channel[tuple[int, Any]],
+        clock: WaitingClock,
         on_event: Callable[[Event], None],
         hang_s: float = 10.0,
         *,
@@ -63,14 +76,14 @@ class StageWorker(Worker):
         if self._paused:
             return
         try:
-            victim = self._channel.push(item, timeout_s=self.hang_s)
+            victim = self._channel.push((self._clock.now_ns(), item), timeout_s=self.hang_s)
         except ClosedError:
             return
         except TimeoutError:
             log.warning("%s: no room for %.1f s, so something is lost on its way in", self.name, self.hang_s)
             return
-        if isinstance(victim, Chunk | SpeechFrame):
-            self._lost_samples += len(victim.samples) + victim.lost_samples
+        if victim is not None and isinstance(lost := victim[1], Chunk | SpeechFrame):
+            self._lost_samples += len(lost.samples) + lost.lost_samples
 
     def pause(self) -> None:
         """Take nothing in, drop what waits, and forget all that was taken in; returns at once.
@@ -89,7 +102,7 @@ class StageWorker(Worker):
     def finish(self, timeout_s: float) -> None:
         """Let the stage work off what waits, flush it, and end."""
         self._channel.close()
-        self._flushed.wait(timeout_s)
+        wait_for_s(self._clock, self._flushed, timeout_s)
 
     def stop(self) -> None:
         """Ask the thread to end without working off what waits."""
@@ -102,6 +115,7 @@ class StageWorker(Worker):
 
     def _run(self, generation: int) -> None:
         stage = self._make()
+        self._lag = LagMonitor()  # after a loss, which its own recovery ends together with this
         self.ready.set()
         begun_ns = self._clock.now_ns()
         epoch = self._epoch
@@ -112,8 +126,9 @@ class StageWorker(Worker):
                     stage.close()
                     stage = self._make()
                 try:
-                    items = self._take()
+                    arrived_ns, items = self._take()
                 except TimeoutError:
+                    self._keeps_up(stage, 0.0)
                     continue
                 except ClosedError:
                     self._give(generation, epoch, stage.flush())
@@ -130,17 +145,24 @@ class StageWorker(Worker):
                     self._leave()
                     worked_s = (self._clock.now_ns() - begun_ns) / 1e9
                     self._delivered(item_end_ns(items[-1]), proven=given > 0 or worked_s > PROVEN_AFTER_S)
+                    self._keeps_up(stage, (self._clock.now_ns() - arrived_ns) / 1e9)
         finally:
             stage.close()
             del stage
             malloc.trim()
 
-    def _take(self) -> list[Any]:
-        items = self._channel.pop_all(0.2) if self._coalesce else [self._channel.pop(0.2)]
+    def _take(self) -> tuple[int, list[Any]]:
+        """What waits, and when the newest of it arrived."""
+        waiting = self._channel.pop_all(0.2) if self._coalesce else [self._channel.pop(0.2)]
+        items = [item for _, item in waiting]
         lost, self._lost_samples = self._lost_samples, 0
         if lost:
             items[0] = replace(items[0], lost_samples=items[0].lost_samples + lost)
-        return items
+        return waiting[-1][0], items
+
+    def _keeps_up(self, stage: Stage[Any, Any], lag_s: float) -> None:
+        cause = stage.overload if isinstance(stage, Paced) else None
+        self._lagged(lag_s if cause is None else max(lag_s, BEHIND_S), cause)
 
     def _forget(self) -> None:
         self._epoch += 1
@@ -156,6 +178,6 @@ class StageWorker(Worker):
         return given
 
 
-def channel_for(policy: Policy, capacity: int = 1) -> Channel[Any]:
+def channel_for(policy: Policy, capacity: int, clock: WaitingClock) -> Channel[Any]:
     """Return a channel of a wire whose items the type checker does not follow."""
-    return Channel(policy, capacity)
+    return Channel(policy, capacity, clock)

@@ -13,14 +13,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from realtime.errors import AgfnError
+from realtime.clock import Ended, wait_for_s
+from realtime.errors import AbsentError, AgfnError
+from realtime.runtime.lag import LagMonitor
 from realtime.system.threads import name_thread
 from realtime.types import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from realtime.clock import Clock
+    from realtime.clock import WaitingClock
     from realtime.runtime.channel import ChannelStats
     from realtime.types import EventKind
 
@@ -64,7 +66,7 @@ class Worker(ABC):
         hang_s: how long one call may take before it is abandoned.
     """
 
-    def __init__(self, name: str, clock: Clock, on_event: Callable[[Event], None], hang_s: float) -> None:
+    def __init__(self, name: str, clock: WaitingClock, on_event: Callable[[Event], None], hang_s: float) -> None:
         self.name = name
         self.hang_s = hang_s
         self.ready = threading.Event()
@@ -80,6 +82,7 @@ class Worker(ABC):
         self._busy_ns = 0
         self._lost_since_ns: int | None = None
         self._logged_ns: int | None = None
+        self._lag = LagMonitor()
 
     def start(self) -> None:
         """Start the thread; one that was stopped just now is waited for in the new thread, not here."""
@@ -95,8 +98,7 @@ class Worker(ABC):
         """Wait for the newest thread; False when it hangs."""
         thread = self._threads[-1] if self._threads else None
         if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout_s)
-            return not thread.is_alive()
+            return wait_for_s(self._clock, Ended(thread), timeout_s)
         return True
 
     def watch(self) -> None:
@@ -136,20 +138,15 @@ class Worker(ABC):
         with self._lock:
             self._generation += 1
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            before = self._threads[-1] if handover and self._threads else None
-            thread = threading.Thread(
-                target=self._guarded,
-                args=(self._generation, before),
-                name=f"{self.name}-{self._generation}",
-                daemon=True,
+            generation, before = self._generation, self._threads[-1] if handover and self._threads else None
+            self._threads.append(
+                self._clock.start(lambda: self._guarded(generation, before), f"{self.name}-{generation}")
             )
-            self._threads.append(thread)
-        thread.start()
 
     def _guarded(self, generation: int, before: threading.Thread | None) -> None:
         name_thread(self.name)
         if before is not None:
-            before.join(HANDOVER_S)
+            wait_for_s(self._clock, Ended(before), HANDOVER_S)
         while self._current(generation):
             try:
                 self._run(generation)
@@ -158,7 +155,7 @@ class Worker(ABC):
                 if not self._current(generation):
                     return
                 self._report(error)
-                self._stop.wait(backoff_s(self._failures))
+                wait_for_s(self._clock, self._stop, backoff_s(self._failures))
             else:
                 return
 
@@ -170,14 +167,15 @@ class Worker(ABC):
         cause = str(error) if isinstance(error, AgfnError) else f"{self.name}: {type(error).__name__}: {error}"
         if not isinstance(error, AgfnError):
             log.debug("%s failed", self.name, exc_info=error)
-        self._fail("lost", cause)
+        # What is not there is no news half a minute later.
+        self._fail("lost", cause, again=not isinstance(error, AbsentError))
 
-    def _fail(self, kind: EventKind, cause: str) -> None:
+    def _fail(self, kind: EventKind, cause: str, *, again: bool = True) -> None:
         now_ns = self._clock.now_ns()
         if self._lost_since_ns is None:
             self._lost_since_ns = now_ns
             self._on_event(Event(now_ns, self.name, kind, cause, now_ns))
-        if self._logged_ns is None or now_ns - self._logged_ns > LOG_EVERY_S * 1e9:
+        if self._logged_ns is None or (again and now_ns - self._logged_ns > LOG_EVERY_S * 1e9):
             self._logged_ns = now_ns
             log.warning("%s", cause)
 
@@ -193,6 +191,19 @@ class Worker(ABC):
             self._on_event(Event(now_ns, self.name, "recovered", None, since_ns))
         elif self._items == 1:
             self._on_event(Event(now_ns, self.name, "started"))
+
+    def _lagged(self, lag_s: float, cause: str | None = None) -> None:
+        """Note how late a result came, and tell once that the worker is behind, once that it has caught up."""
+        now_ns, since_ns = self._clock.now_ns(), self._lag.since_ns
+        if not self._lag.feed(now_ns, lag_s):
+            return
+        if self._lag.behind:
+            if cause is None:  # else who found it has said it
+                cause = f"{self.name}: results come {lag_s:.1f} s late; free the CPU, or give it less to do"
+                log.warning("%s", cause)
+            self._on_event(Event(now_ns, self.name, "overload", cause, self._lag.since_ns))
+        else:
+            self._on_event(Event(now_ns, self.name, "recovered", None, since_ns))
 
     def _enter(self) -> None:
         self._busy_since_ns = self._clock.now_ns()
@@ -212,22 +223,23 @@ class Worker(ABC):
 class Watchdog:
     """One thread that looks after all workers, ten times a second."""
 
-    def __init__(self, workers: Iterable[Worker], period_s: float = 0.1) -> None:
-        self._workers = list(workers)
+    def __init__(self, workers: Iterable[Worker], clock: WaitingClock, period_s: float = 0.1) -> None:
+        self._workers, self._clock = list(workers), clock
         self._period_s = period_s
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start watching."""
-        self._thread.start()
+        self._thread = self._clock.start(self._run, "watchdog")
 
     def stop(self) -> None:
         """Stop watching."""
         self._stop.set()
-        self._thread.join(1.0)
+        if self._thread is not None:
+            wait_for_s(self._clock, Ended(self._thread), 1.0)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._period_s):
+        while not wait_for_s(self._clock, self._stop, self._period_s):
             for worker in self._workers:
                 worker.watch()

@@ -41,14 +41,14 @@ class Media(Protocol):
 def deliver(inlets: Inlets, item: Any) -> None:  # noqa: ANN401 - a Frame or a Chunk
     """Hand an item of a file to its inlet."""
     if isinstance(item, Frame):
-        inlets.picture(item)
+        inlets.video(item)
     else:
-        inlets.sound(item)
+        inlets.audio(item)
 
 
 def note_missing(stream: Stream, media: Media) -> None:
     """Tell a stream which of picture and sound its file lacks."""
-    if not media.has_picture and stream.picture:
-        stream.window.lost(stream.picture, f"{media.path.name} has no picture")
-    if not media.has_sound and stream.sound:
-        stream.window.lost(stream.sound, f"{media.path.name} has no sound")
+    if not media.has_picture and stream.video:
+        stream.window.lost(stream.video, f"{media.path.name} has no picture")
+    if not media.has_sound and stream.audio:
+        stream.window.lost(stream.audio, f"{media.path.name} has no sound")

@@ -16,19 +16,33 @@ class Order:
 
 
 class Inbox:
-    """Orders in the order of their arrival."""
+    """Orders in the order of their arrival; a clock can wait for the next."""
 
     def __init__(self) -> None:
         # Unlike a lock or a Queue it may be entered again by a signal's handler that interrupts its owner.
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._next: Order | None = None
 
     def put(self, order: Order) -> None:
         """Hand in an order; returns at once."""
         self._orders.put(order)
 
-    def take(self, timeout_s: float) -> Order | None:
-        """Wait for the next order; None when none came in time."""
-        try:
-            return self._orders.get(timeout=max(0.0, timeout_s))
-        except queue.Empty:
+    def take(self) -> Order | None:
+        """Return the oldest order; None when there is none."""
+        if self._next is None and not self.wait(0):
             return None
+        order, self._next = self._next, None
+        return order
+
+    def is_set(self) -> bool:
+        """Whether there is an order."""
+        return self._next is not None or not self._orders.empty()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until there is an order, for `timeout` seconds at most; whether there is one. By its owner only."""
+        if self._next is None:
+            try:
+                self._next = self._orders.get(block=timeout != 0, timeout=timeout)
+            except queue.Empty:
+                return False
+        return True

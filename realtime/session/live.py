@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from realtime.capture.adapt import AnalysisRate
-from realtime.capture.camera import Camera
-from realtime.capture.microphone import Microphone
+from realtime.capture.names import hears_camera, is_url, microphone_of
+from realtime.capture.network import NO_PICTURE_S, NetworkCamera, Picture, Sound
 from realtime.capture.player import FilePlayer
 from realtime.fuse.worker import FusionWorker
 from realtime.pipeline import connect, tapped
@@ -21,7 +21,8 @@ from realtime.publish.health import HealthReporter, asr_health
 from realtime.publish.messages import Sentiment
 from realtime.runtime.runner import ThreadedRunner
 from realtime.runtime.worker import LOG_EVERY_S
-from realtime.session.files import note_missing, open_media
+from realtime.session.devices import REAL
+from realtime.session.files import note_missing
 from realtime.session.inbox import Inbox, Order
 from realtime.session.recorder import recorder_of, tap_of
 from realtime.session.stream import Stream
@@ -31,12 +32,14 @@ from realtime.types import NS_PER_S, Event
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from realtime.clock import Clock
+    from realtime.clock import WaitingClock
     from realtime.config.schema import Config, StreamConfig
     from realtime.fuse.worker import Estimate
+    from realtime.pipeline import Inlets
     from realtime.publish.messages import PublisherHealth, RecordingHealth
     from realtime.publish.outlet import Outlet
     from realtime.runtime.worker import WorkerStats
+    from realtime.session.devices import Devices
     from realtime.session.models import SharedModels
     from realtime.types import WindowView
 
@@ -46,7 +49,7 @@ HEALTH_EVERY_S = 1.0
 NOTHING_AFTER_S = 2.0
 END_WAIT_S = 1.0
 FLUSH_WAIT_S = 5.0
-STOP_LOOK_S = 0.1
+STOP_LOOK_NS = NS_PER_S // 10
 """While it waits for commands the tick looks so often whether it is to stop."""
 STOOD_STILL_S = 3.0
 """After so long without a tick, as in a suspended process, what the windows missed is of no use to anybody."""
@@ -62,9 +65,10 @@ class LiveStream:
         config: Config,
         stream: StreamConfig,
         parts: SharedModels,
-        clock: Clock,
+        clock: WaitingClock,
         outlet: Outlet,
         connection: Callable[[str], PublisherHealth | None],
+        devices: Devices,
     ) -> None:
         self._recorder = recorder_of(config, stream, self._not_recorded)
         self.stream = Stream(config, stream, clock, outlet, parts.fuser.checkpoint.context, self._recorder)
@@ -73,7 +77,6 @@ class LiveStream:
         self.last_seq: int | None = None
         self.runner = ThreadedRunner(clock, self.stream.event)
         self._clock = clock
-        self._file: threading.Thread | None = None
         self._player: FilePlayer | None = None
         self._final_ns: int | None = None
         rate = AnalysisRate(config.camera, clock)
@@ -85,8 +88,8 @@ class LiveStream:
                 parts,
                 clock,
                 self.stream.window,
-                self.stream.picture or "",
-                self.stream.sound or "",
+                self.stream.video or "",
+                self.stream.audio or "",
                 rate,
             ),
             self._tap,
@@ -95,37 +98,57 @@ class LiveStream:
             stream.name, clock, lambda: asr_health(inlets.asr()), lambda: connection(stream.name), self._recording
         )
         outlet.subscribe(self.health.saw, Sentiment, stream=stream.name)
-        if (media := open_media(stream, config)) is not None:
+        if (media := devices.media(stream, config)) is not None:
             note_missing(self.stream, media)
             self._player = FilePlayer(
                 stream.name,
                 media,
                 clock,
-                picture=inlets.picture,
-                sound=inlets.sound,
+                video=inlets.video,
+                audio=inlets.audio,
                 limit=rate,
                 on_event=self.stream.event,
             )
-            self._file = threading.Thread(
-                target=self._play, args=(self._player,), name=f"{stream.name}-file", daemon=True
-            )
             return
-        if stream.camera is not None:
-            address = stream.camera
+        self._open_devices(devices, config, stream, inlets, rate)
+
+    def _open_devices(
+        self, devices: Devices, config: Config, stream: StreamConfig, inlets: Inlets, rate: AnalysisRate
+    ) -> None:
+        """Have camera and microphone opened once the stages are ready."""
+        clock, address, mic = self._clock, stream.camera, microphone_of(stream)
+        network = None
+        if address is not None and is_url(address):
+            network = NetworkCamera(address, config.camera, clock, sound=hears_camera(stream))
+        if address is not None:
             self.runner.source(
                 "camera",
-                lambda: Camera(address, config.camera, clock, rate),
-                inlets.picture,
-                open_s=config.camera.open_timeout_s + 1.0,
-                read_s=config.camera.read_timeout_s + 1.0,
+                lambda: (
+                    devices.camera(address, config.camera, clock, rate)
+                    if network is None
+                    else Picture(network, rate, self.stream.event, rate.comes_late)
+                ),
+                inlets.video,
+                open_s=(1 if network is None else 2) * config.camera.open_timeout_s + 1.0,
+                read_s=(config.camera.read_timeout_s if network is None else NO_PICTURE_S) + 1.0,
                 least_hz=min(SLOW_BELOW_FPS, config.camera.max_fps / 2, config.camera.idle_fps / 1.6),
             )
-        if stream.mic is not None:
-            name = stream.mic
+        if network is not None and hears_camera(stream):
+            log.info(
+                "stream %s: takes the sound of camera %s, too; --no-mic leaves it out", stream.name, network.public
+            )
             self.runner.source(
                 "microphone",
-                lambda: Microphone(name, config.microphone, clock),
-                inlets.sound,
+                lambda: Sound(network, config.microphone),
+                inlets.audio,
+                open_s=2 * config.camera.open_timeout_s + 1.0,
+                read_s=config.microphone.read_timeout_s + 1.0,
+            )
+        elif mic is not None:
+            self.runner.source(
+                "microphone",
+                lambda: devices.microphone(mic, config.microphone, clock),
+                inlets.audio,
                 open_s=5.0,
                 read_s=config.microphone.read_timeout_s + 1.0,
             )
@@ -137,8 +160,8 @@ class LiveStream:
     def begin(self, t0_ns: int) -> None:
         """Start the clock of the stream, and its file."""
         self.stream.begin(t0_ns)
-        if self._file is not None:
-            self._file.start()
+        if (player := self._player) is not None:
+            self._clock.start(lambda: self._play(player), f"{self.stream.name}-file")
 
     def pause(self) -> None:
         """Release the devices, or hold the file where it is: `paused` until resumed. At once, by the tick only."""
@@ -212,22 +235,25 @@ class Live:
     Args:
         config: of the process.
         parts: the models.
-        clock: the monotonic one.
+        clock: of the process; every wait of a thread of the session goes through it.
         outlet: takes each message.
         connection: figures of a stream's connection to the broker.
+        devices: what the streams take their pictures and sound from.
     """
 
     def __init__(
         self,
         config: Config,
         parts: SharedModels,
-        clock: Clock,
+        clock: WaitingClock,
         outlet: Outlet,
         connection: Callable[[str], PublisherHealth | None] = lambda _: None,
+        devices: Devices = REAL,
     ) -> None:
         self._config, self._clock, self._outlet = config, clock, outlet
         self.streams = {
-            stream.name: LiveStream(config, stream, parts, clock, outlet, connection) for stream in config.streams
+            stream.name: LiveStream(config, stream, parts, clock, outlet, connection, devices)
+            for stream in config.streams
         }
         self._fusion = FusionWorker(
             parts.fuser, config.fusion, clock, len(self.streams), self._publish, self._of_all_streams
@@ -302,11 +328,13 @@ class Live:
     def _obey_until(self, due_ns: int, stop: threading.Event) -> bool:
         """Do what is ordered until the next tick; False when it is time to stop."""
         while not stop.is_set():
-            left_s = (due_ns - self._clock.now_ns()) / 1e9
-            if (order := self._inbox.take(min(left_s, STOP_LOOK_S))) is not None:
+            now_ns = self._clock.now_ns()
+            if (order := self._inbox.take()) is not None:
                 self._obey(order)
-            elif left_s <= 0:
+            elif now_ns >= due_ns:
                 return True
+            else:
+                self._clock.wait(self._inbox, min(due_ns, now_ns + STOP_LOOK_NS))
         return False
 
     def _obey(self, order: Order) -> None:
@@ -367,7 +395,7 @@ class Live:
 
 
 def _tell_nothing(name: str, live: LiveStream) -> None:
-    devices = [device for device in (live.stream.picture, live.stream.sound) if device]
+    devices = [device for device in (live.stream.video, live.stream.audio) if device]
     if not any(gauge.items for gauge in live.runner.gauges().values()):
         log.warning(
             "%s: nothing from %s yet; still trying. Plug one in (--list-devices shows what there is), or see it work "

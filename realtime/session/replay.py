@@ -75,17 +75,20 @@ class OfflineRun:
         return None if self._recorder is None else self._recorder.ended_early
 
     def _play(self, run: InlineRunner, stop: threading.Event, duration_s: float | None) -> None:
+        unread = self._parts.await_reading()  # the same file gives the same messages on a slow machine, too
         inlets = connect(
             run,
             self._config,
             self._parts,
             self._clock,
             self._stream.window,
-            self._stream.picture or "",
-            self._stream.sound or "",
+            self._stream.video or "",
+            self._stream.audio or "",
         )
         t0_ns = self._clock.now_ns()
         self._stream.begin(t0_ns)
+        if unread is not None:
+            self._stream.event(Event(t0_ns, "reading", "lost", unread))
         ticks = Ticks(t0_ns, self._config)
         end_ns = t0_ns if duration_s is None else t0_ns + int(duration_s * NS_PER_S)
         for item in self._media.items(t0_ns):

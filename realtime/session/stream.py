@@ -59,9 +59,9 @@ class Stream:
     ) -> None:
         self.name = stream.name
         found = device_names(stream, config) if devices is None else devices
-        self.picture, self.sound = found.get("face"), found.get("voice")
+        self.video, self.audio = found.get("face"), found.get("voice")
         pictures, sounds = ("camera", "picture"), ("microphone", "sound")
-        self._behind = dict.fromkeys(pictures, self.picture) | dict.fromkeys(sounds, self.sound)
+        self._behind = dict.fromkeys(pictures, self.video) | dict.fromkeys(sounds, self.audio)
         named = {name: found[name] for name in MODALITIES if name in found}
         self._recorder = recorder
         self.window = (
@@ -119,7 +119,7 @@ class Stream:
     def _publish(self, view: WindowView, estimate: Estimate, closed_ns: int, *, paused: bool) -> None:
         score = None
         if paused:
-            view = replace(view, words=(), text_lag_ms=None, opinion="listening", ended=())
+            view = replace(view, words=(), read=(), text_lag_ms=None, opinion="listening", ended=())
         elif view.face_id:
             if self._face_id and view.face_id != self._face_id:
                 self._smoother.reset()
@@ -175,7 +175,7 @@ class Stream:
             self._recorder.note(Entry(self._clock.now_ns(), "paused", paused))
 
 
-def said_so_far(view: WindowView) -> tuple[str, int, int]:
-    """What makes the score move at once: a committed word, the end of an utterance, a new one."""
+def said_so_far(view: WindowView) -> tuple[str, int, int, int]:
+    """What makes the score move at once: a committed word, the end of an utterance, a new one, a second reading."""
     committed = [word.end_ns for word in view.words if word.committed]
-    return view.opinion, len(committed), committed[-1] if committed else 0
+    return view.opinion, len(committed), committed[-1] if committed else 0, len(view.read)

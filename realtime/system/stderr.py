@@ -85,11 +85,16 @@ LONGEST_S = 10.0
 
 
 class _Aside:
-    """Standard error set aside into a file, once for all who ask for it at the same time."""
+    """Standard error set aside into a file, once for all who ask for it at the same time.
+
+    Some native libraries set it aside themselves for a while. One that does so in here puts back what it found, which
+    may have ended by then: so whoever leaves puts the right one back once more.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._holders = self._number = self._terminal = 0
+        self._holders = self._number = self._late = 0
+        self._terminal: int | None = None
         self._said: IO[bytes] | None = None
 
     def enter(self) -> int:
@@ -100,13 +105,23 @@ class _Aside:
             self._holders += 1
             return self._number
 
-    def leave(self, number: int, *, late: bool = False) -> None:
-        """Put it back when nobody needs it aside any more, or it is `late`."""
+    def leave(self, number: int) -> None:
+        """Put it back when nobody needs it aside any more."""
         with self._lock:
-            if number != self._number or self._said is None:
-                return  # it has been put back without this one
-            self._holders -= 1
-            if late or self._holders == 0:
+            if number == self._number and self._said is not None:
+                self._holders -= 1
+                if self._holders == 0:
+                    self._end()
+            elif self._late:  # it has been put back without this one
+                self._late -= 1
+                if self._said is None:
+                    self._put_back()
+
+    def give_up(self, number: int) -> None:
+        """Put it back although somebody still needs it aside: native code that hangs."""
+        with self._lock:
+            if number == self._number and self._said is not None:
+                self._late += self._holders
                 self._end()
 
     def _begin(self) -> None:
@@ -114,21 +129,21 @@ class _Aside:
         self._holders = 0
         if sys.stderr is not None:
             sys.stderr.flush()
-        try:
-            self._terminal = os.dup(STDERR)
-        except OSError:  # no standard error at all, as in a windowed program
-            return
+        if self._terminal is None:
+            try:
+                self._terminal = os.dup(STDERR)
+            except OSError:  # no standard error at all, as in a windowed program
+                return
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _end
         os.dup2(self._said.fileno(), STDERR)
-        self._timer = threading.Timer(LONGEST_S, self.leave, (self._number,), {"late": True})
+        self._timer = threading.Timer(LONGEST_S, self.give_up, (self._number,))
         self._timer.daemon = True
         self._timer.start()
 
     def _end(self) -> None:
         said, self._said = self._said, None
         self._timer.cancel()
-        os.dup2(self._terminal, STDERR)
-        os.close(self._terminal)
+        self._put_back()
         if said is None:
             return
         with said:
@@ -139,13 +154,21 @@ class _Aside:
                 else:
                     os.write(STDERR, line)
 
+    def _put_back(self) -> None:
+        if self._terminal is None:
+            return
+        os.dup2(self._terminal, STDERR)
+        if self._late == 0:
+            os.close(self._terminal)
+            self._terminal = None
+
 
 _aside = _Aside()
 
 
 @contextmanager
 def native_lines_to_log() -> Iterator[None]:
-    """Keep what native code says at the start of a model off the terminal; it goes to the debug log.
+    """Keep what native code says at the start of a model or library off the terminal; it goes to the debug log.
 
     Errors, and what others print meanwhile, are passed on at the end, LONGEST_S later at the latest.
     """

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -63,10 +63,22 @@ def lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, me, max(LOW_PRIORITY, os.getpriority(os.PRIO_PROCESS, me)))
 
 
-def started_low(make: Callable[[], T]) -> T:
-    """Build what starts threads of its own, such as a model, so that they give way to all others."""
-    with ThreadPoolExecutor(1, initializer=lower_priority) as thread:
-        return thread.submit(make).result()
+def starting_low(make: Callable[[], T]) -> Future[T]:
+    """Begin to build what starts threads of its own, such as a model, so that they give way to all others.
+
+    The end of the process does not wait for it.
+    """
+    made: Future[T] = Future()
+
+    def build() -> None:
+        lower_priority()
+        try:
+            made.set_result(make())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait for the result
+            made.set_exception(error)
+
+    threading.Thread(target=build, name="starting", daemon=True).start()
+    return made
 
 
 def leave(code: int) -> NoReturn:

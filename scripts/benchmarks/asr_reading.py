@@ -6,6 +6,8 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from realtime.clock import VirtualClock
 from realtime.extract.asr.reading import Reader, load
 from realtime.types import SAMPLE_RATE_HZ
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
     from realtime.config.schema import AsrConfig
     from realtime.extract.asr.reading import Utterance
     from realtime.extract.asr.whisper import Decoder
+    from realtime.types import Reading
     from scripts.benchmarks.sound import Clip
 
 DECODE_S = 0.12
+IN_TIME_S = 1.0
+"""The end of a sentence may be judged so long after its last word was committed."""
 
 
 def compare(
@@ -36,23 +41,32 @@ def compare(
         name: of the model that reads.
         texts: a file for the texts, `{clip: {"live": ..., NAME: ...}}`.
     """
-    reader = Reader(load(config, name), VirtualClock())
+    shared = load(config, name)
+    shared.model.result()
+    reader = Reader(shared, VirtualClock())
     found: dict[str, dict[str, str]] = {}
     spent_s = {"live": 0.0, name: 0.0}
+    each_s: list[float] = []
     for clip in clips:
         utterances: list[Utterance] = []
         metered = live.Metered(model)
         run = live.run(clip.sound, config, metered, decode_s=DECODE_S, ended=utterances.append)
         spent_s["live"] += metered.spent_s
-        began_s = time.process_time()
-        readings = [reading for utterance in utterances for reading in reader.feed(utterance)]
-        spent_s[name] += time.process_time() - began_s
+        readings: list[Reading] = []
+        for utterance in utterances:
+            began_s = time.process_time()
+            readings += reader.feed(utterance)
+            each_s.append(time.process_time() - began_s)
+        spent_s[name] += sum(each_s[-len(utterances) :]) if utterances else 0.0
         read = " ".join(word.text for reading in readings for word in reading.words)
         found[clip.name] = {"live": run.text, name: read}
     if texts is not None:
         texts.write_text(json.dumps(found, indent=1), encoding="utf-8")
     sound_s = sum(len(clip.sound) for clip in clips) / SAMPLE_RATE_HZ
-    return {
+    in_time, count = float(np.mean(np.array(each_s) <= IN_TIME_S)), len(each_s)
+    median_s, late_s = np.percentile(each_s, [50, 95]).tolist()
+    print(f"{count} readings of {median_s:.2f} s of CPU (95 %: {late_s:.2f}), {in_time:.2f} within {IN_TIME_S:g} s")
+    return {"reading_s": median_s, "reading_in_time": in_time} | {
         f"reading_{key}_{figure}": value
         for key in spent_s
         for figure, value in _figures(key, clips, found, spent_s[key] / sound_s).items()

@@ -40,9 +40,13 @@ ABLATIONS = (
     "robust, no VAT",
     "robust, predictive entropy",
     "robust, gate supervised",
+    "distributions, no entropy",
+    "distributions, text not led",
 )
-MAIN = (*PEERS, "AGFN literal", "AGFN robust", "robust, anchored")
+MAIN = (*PEERS, "AGFN literal", "AGFN robust", "robust, anchored", "AGFN distributions")
 ALL = (*SINGLE, *MAIN, *ABLATIONS)
+LED = "distributions, text not led"
+"""Means something only where there is text."""
 QUICK = ("ridge", "concat + r", "late + r", "AGFN robust")
 PLAN: dict[str, dict[str, tuple[str, ...]]] = {
     "ravdess_av": {"damage": ALL, "dropout": MAIN, "plain": MAIN},
@@ -50,7 +54,7 @@ PLAN: dict[str, dict[str, tuple[str, ...]]] = {
     "mosi_a": {"dropout": (*SINGLE, *MAIN), "plain": MAIN},
 }
 """Which methods are trained how: ablations where it decides, noise in training where two modalities carry signal."""
-OURS = ("AGFN robust", "robust, anchored")
+OURS = ("AGFN robust", "robust, anchored", "AGFN distributions")
 CONTROLS = ("concat", "concat + r", "late", "late + r", "TFN", "MulT", "MISA", "robust, no gate", "AGFN literal")
 PLACE = {"ravdess_av": "one", "mosi_b": "all", "mosi_a": "all"}
 PSC_SEEDS = 5
@@ -80,6 +84,8 @@ def runs(name: str, data: FusionData, args: argparse.Namespace) -> Runs:
     for regime, methods in PLAN[name].items():
         for method in QUICK if args.quick else methods:
             if method in SINGLE and method.split()[0] not in data.values:
+                continue
+            if method == LED and "text" not in data.values:
                 continue
             settings = (data, METHODS[method], regime, list(range(args.seeds)), recipe, args.cache)
             if args.finished and not cache_file(*settings).exists():
@@ -120,7 +126,7 @@ def report(results: dict[str, tuple[FusionData, Runs]], args: argparse.Namespace
 def _psc(data: FusionData, done: Runs) -> dict[str, dict[str, float]]:
     target = data.target[tested(data.folds)]
     result = {}
-    for method in ("concat", "AGFN literal", "AGFN robust"):
+    for method in ("concat", "AGFN literal", "AGFN robust", "AGFN distributions"):
         if ("plain", method) not in done:
             continue
         made = done["plain", method]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RATES = tuple(round(0.1 * step, 1) for step in range(10))
 SNRS_DB = (20.0, 15.0, 10.0, 5.0, 0.0, -5.0, -10.0)
 SNR_RAMP_DB = (0.0, 15.0)
-"""Reliability 0 and 1: the ramp of `realtime.fuse.reliability.voice_trust`."""
+"""Reliability 0 and 1: the ramp of `realtime.fuse.reliability.voice_quality`."""
 SNR_ERROR_DB = 2.0
 """Standard deviation of the measured SNR: the live estimate is within 4 dB."""
 DROP = 0.3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.agfn import AGFN, AgfnConfig
+from models.agfn import AGFN, FULL, AgfnConfig, squash
+from models.encoders import SequenceEncoder
+from models.gates import log_trust
+from models.live import fuse
 from models.losses import LossWeights, laplace_nll
 from models.vat import vat_loss
 from scripts.evaluation.baselines import Concat, EfLstm, LateFusion, Lmf, Misa, MulT, Single, Tfn
@@ -59,6 +63,53 @@ class AgfnVectors(nn.Module):
     def head(self, h_fused: Tensor) -> Tensor:
         """F of Eq. 7."""
         return self.agfn.score(h_fused)
+
+
+class Distributions(nn.Module):
+    """The live fusion (models/live.py) on one vector per modality: distributions, weighed by what is known of each.
+
+    No text line brings a distribution along here: text has an encoder and a head like the others, and where it is among
+    the inputs it enters at gain 1, as in the live program. Where nothing is present a learned constant is said.
+
+    Args:
+        inputs: width of each modality.
+        gated: whether the entropies weigh; without them only the reliabilities do.
+        led: whether text enters at gain 1; without it everything is averaged.
+    """
+
+    def __init__(self, inputs: Mapping[str, int], *, gated: bool = True, led: bool = True) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(
+            {name: SequenceEncoder(size, WIDTH, "mean", 1, DROPOUT) for name, size in inputs.items()}
+        )
+        count = len(inputs)
+        self.own_head = nn.Parameter(torch.randn(count, WIDTH, 2) / math.sqrt(WIDTH))
+        self.own_bias = nn.Parameter(torch.zeros(count, 2))
+        self.gate_bias, self.blank = nn.Parameter(torch.zeros(count)), nn.Parameter(torch.zeros(()))
+        self.exponent, self.gain = nn.Parameter(torch.ones(count)), nn.Parameter(torch.ones(count))
+        self.gated = gated
+        self.register_buffer("leads", torch.tensor([led and name == "text" for name in inputs]), persistent=False)
+
+    leads: Tensor
+
+    def forward(self, values: Mapping[str, Tensor], reliability: Tensor) -> VectorOutput:
+        """Score B rows."""
+        used = reliability > 0
+        vectors = []
+        for index, (name, encoder) in enumerate(self.encoders.items()):
+            there = used[:, index : index + 1]
+            vectors.append(encoder(values[name].unsqueeze(1), torch.zeros_like(reliability[:, :1]), there)[1])
+        h = torch.stack(vectors, 1)
+        out = torch.einsum("bmd,mdk->bmk", h, self.own_head) + self.own_bias
+        gain = torch.where(self.leads, torch.ones_like(self.gain), self.gain)
+        own, own_spread = squash(out[..., 0]) * gain * used, out[..., 1].clamp(-3.0, 1.6).exp()
+        logits = self.gate_bias + self.exponent.abs() * log_trust(reliability)
+        known = own_spread if self.gated else torch.ones_like(own_spread)
+        fused = fuse(own, known, used, logits, self.leads, 0.5)
+        score = torch.where(used.any(-1), fused.score, squash(self.blank))
+        hidden = (fused.weights.unsqueeze(-1) * h).sum(1)
+        nothing = reliability.new_zeros(())
+        return VectorOutput(score, hidden, fused.weights, own, nothing, own_spread, fused.spread, used, fused.weights)
 
 
 def plain_loss(ensemble: Ensemble, out: Any, target: Tensor) -> Tensor:  # noqa: ANN401 - the tuple of any method
@@ -116,14 +167,18 @@ class Method:
     is_agfn: bool = False
 
 
-def _agfn(name: str, *, vat: float = 0.1, gate: float = 0.0, **switches: Any) -> Method:  # noqa: ANN401 - config fields
-    settings = AgfnConfig(inputs={"": 1}, width=WIDTH, encoder="mean", dropout=DROPOUT)
-    settings = replace(settings, **switches)
+def _agfn(name: str, *, vat: float = 0.1, gate: float = 0.0, **switches: Any) -> Method:  # noqa: ANN401 - of Ablation
+    parts = replace(FULL, **switches)
+    settings = AgfnConfig(inputs={"": 1}, width=WIDTH, encoder="mean", dropout=DROPOUT, ablation=parts)
 
     def make(inputs: Mapping[str, int]) -> nn.Module:
         return AgfnVectors(replace(settings, inputs=dict(inputs)))
 
     return Method(name, make, AgfnLoss(LossWeights(vat=vat), gate), is_agfn=True)
+
+
+def _live(name: str, **switches: bool) -> Method:
+    return Method(name, lambda inputs: Distributions(inputs, **switches), AgfnLoss(LossWeights(vat=0.0)), is_agfn=True)
 
 
 def _peer(name: str, kind: Callable[..., nn.Module], loss: Any = plain_loss, /, **options: Any) -> Method:  # noqa: ANN401
@@ -156,5 +211,8 @@ METHODS: dict[str, Method] = {
         _agfn("robust, predictive entropy", entropy="predictive", tau=0.5),
         _agfn("robust, anchored", entropy="predictive", tau=0.5, anchor=True),
         _agfn("robust, gate supervised", gate=0.3),
+        _live("AGFN distributions"),
+        _live("distributions, no entropy", gated=False),
+        _live("distributions, text not led", led=False),
     )
 }

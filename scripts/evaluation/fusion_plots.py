@@ -18,8 +18,18 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-SHOWN = ("concat", "concat + r", "late + r", "TFN", "MISA", "AGFN literal", "AGFN robust", "robust, anchored")
-GATED = ("late + r", "AGFN literal", "AGFN robust", "robust, anchored")
+SHOWN = (
+    "concat",
+    "concat + r",
+    "late + r",
+    "TFN",
+    "MISA",
+    "AGFN literal",
+    "AGFN robust",
+    "robust, anchored",
+    "AGFN distributions",
+)
+GATED = ("late + r", "AGFN literal", "AGFN robust", "robust, anchored", "AGFN distributions")
 
 
 def degradation(summaries: Mapping[str, Any], places: Sequence[tuple[str, str]], title: str, path: Path) -> None:
@@ -57,7 +67,7 @@ def gate_weights(summaries: Mapping[str, Any], names: Sequence[str], title: str,
 
 def _line(panel: Axes, kind: str, values: Sequence[float], name: str) -> None:
     x = SNRS_DB if kind == "noise" else RATES
-    ours = name.startswith(("AGFN robust", "robust"))
+    ours = name.startswith(("AGFN robust", "robust", "AGFN distributions"))
     panel.plot(np.asarray(x), values, label=name, linewidth=2.2 if ours else 1.1, marker="." if ours else None)
 
 

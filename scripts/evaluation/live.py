@@ -4,7 +4,8 @@
 all windows and over time (evaluation/published.py says how). `raw` and the words' own reading stand beside them. With
 --context the clips of a video are played in their order as one stream, as somebody who goes on talking: what the stream
 has learned of the person stays. The gap between two clips is as long as a window, so that no window mixes two of them,
-and holds the noise of the clip's own pauses.
+and holds the noise of the clip's own pauses. With --folds (as scripts/fit.py leaves them there) every clip is judged by
+weights that did not see its speaker; the shipped ones saw all of CMU-MOSI.
 """
 
 from __future__ import annotations
@@ -13,32 +14,38 @@ import argparse
 import csv
 import json
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
+from models import zoo
+from models.textline import BASE, TextLine
 from realtime.capture.media import MediaFile
 from realtime.clock import VirtualClock
 from realtime.config.load import load
 from realtime.extract.text import TextExtractor
+from realtime.fuse.worker import fuser_of
 from realtime.publish.messages import Sentiment
 from realtime.publish.outlet import Outlet
 from realtime.session.models import SharedModels
 from realtime.session.replay import OfflineRun
-from realtime.types import MODALITIES, NS_PER_S, SAMPLE_RATE_HZ, Chunk, Frame, item_end_ns
+from realtime.types import MODALITIES, NS_PER_S, SAMPLE_RATE_HZ, Chunk, Frame, Transcript, item_end_ns
 from scripts.benchmarks.words import ErrorRate
 from scripts.evaluation.published import END_S, Told, figures, over_time, rounded
 from scripts.training.damage import Damage, damaged
+from scripts.training.live import folds_of, held_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from realtime.config.schema import Config
     from realtime.publish.messages import Message
-    from realtime.types import Modality, TextFeatures, Transcript, Word
+    from realtime.types import Modality, Reading, TextFeatures, Word
 
 READING = 0
 """Column of the words' features that is a sentiment."""
@@ -119,14 +126,16 @@ class Listening(TextExtractor):
 
     notes: Notes
 
-    def feed(self, item: Transcript, /) -> Iterable[TextFeatures]:
+    def feed(self, item: Transcript | Reading, /) -> Iterable[TextFeatures]:
         """Note the words that are new and what all of them say, then go on as usual."""
-        self.notes.committed.extend((item.t_ns, word) for word in item.committed)
-        if words := (*item.committed, *item.tentative):
-            self.notes.appeared.append((item.t_ns, words[0].start_ns))
+        at_ns = item_end_ns(item)
+        if isinstance(item, Transcript):
+            self.notes.committed.extend((at_ns, word) for word in item.committed)
+            if words := (*item.committed, *item.tentative):
+                self.notes.appeared.append((at_ns, words[0].start_ns))
         found = list(super().feed(item))
         for features in found:
-            self.notes.readings.append((item.t_ns, reading(features)))
+            self.notes.readings.append((at_ns, reading(features)))
         return found
 
 
@@ -134,10 +143,20 @@ class ListeningParts(SharedModels):
     """The live models, with notes on the words of the newest stream."""
 
     notes: Notes
+    line: TextLine | None = None
+    """Reads the words in place of the shipped text line."""
+
+    def judge(self, folds: Path, speaker: str) -> None:
+        """Take the weights that did not see a speaker."""
+        number = folds_of(folds / "folds.json")[speaker]
+        weights, graphs = folds / f"fold{number}.safetensors", zoo.cache().parent / "graphs"
+        self.line = TextLine.load(zoo.path(BASE), weights, graphs=graphs)
+        sets = [f"fusion.weights={held_weights(folds, speaker)}"]
+        self.fuser = fuser_of(load(sets=sets)[0], VirtualClock())
 
     def text(self) -> TextExtractor:
         """Return a text extractor that listens."""
-        extractor = Listening(self.reader)
+        extractor = Listening(self.line or self.reader)
         self.notes = extractor.notes = Notes([], [], [])
         return extractor
 
@@ -282,19 +301,39 @@ def main(options: Sequence[str]) -> None:
         "--damage", type=damages_of, default=damages_of("clean"), metavar="KIND:LEVEL", help="several: noise:0+black:1"
     )
     cli.add_argument("--context", action="store_true", help="play the clips of a video as one stream")
+    cli.add_argument("--folds", type=Path, help="weights of scripts/fit.py that did not see the clip's speaker")
+    cli.add_argument("--jobs", type=int, default=1, help="processes")
     cli.add_argument("--limit", type=int, help="only the first so many clips")
     cli.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in realtime.run")
     args = cli.parse_args(options)
     clips = read_clips(args.clips)[: args.limit]
     config, _ = load(sets=[*args.set, "streams=[{name: evaluation, source: clips}]"])
-    parts = ListeningParts(config, VirtualClock())
     videos: dict[str, list[Clip]] = {}
     for clip in clips:
         videos.setdefault(clip.video if args.context else clip.path.stem, []).append(clip)
-    results = [
-        result for group in tqdm(videos.values(), mininterval=10) for result in play(group, args.damage, config, parts)
-    ]
+    groups = list(videos.values())
+    share = -(-len(groups) // args.jobs)
+    work = [(groups[begin : begin + share], args.damage, config, args.folds) for begin in range(0, len(groups), share)]
+    if args.jobs == 1:
+        results = play_all(*work[0])
+    else:
+        with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
+            results = [result for part in pool.map(play_all, *zip(*work, strict=True)) for result in part]
     print(json.dumps(summarise(results, over=args.context)))
+
+
+def play_all(
+    groups: Sequence[Sequence[Clip]], damages: Sequence[Damage], config: Config, folds: Path | None
+) -> list[dict[str, Any]]:
+    """Play groups of clips, each as one stream, over one set of models; see `play`."""
+    parts = ListeningParts(config, VirtualClock())
+    results, speaker = [], None
+    for group in tqdm(groups, mininterval=10):
+        if folds is not None and group[0].video != speaker:
+            speaker = group[0].video
+            parts.judge(folds, speaker)
+        results += play(group, damages, config, parts)
+    return results
 
 
 def _mean(messages: Sequence[Sentiment], name: Modality, key: str) -> float | None:

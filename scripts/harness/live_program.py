@@ -58,12 +58,31 @@ class Live:
         session: str | None = None,
         program: Sequence[str] = ("-m", "realtime.run"),
     ) -> None:
-        self.output = folder / "live.jsonl"
+        self._folder, self._options, self._env = folder, options, env
+        self._command = [sys.executable, *program, "--no-view", "--mqtt", f"mqtt://127.0.0.1:{port}"]
+        self._runs: list[tuple[float, Path]] = []
         self._parsed = 0
         self._heard: defaultdict[str, list[Heard]] = defaultdict(list)
         self.subscriber = Subscriber(port, "agfn/#", session=session)
-        command = [sys.executable, *program, "--no-view", "--mqtt", f"mqtt://127.0.0.1:{port}"]
-        self.program = Program([*command, "--output", str(self.output), *options], folder / "live.log", env)
+        self.start()
+
+    def start(self, *more: str) -> None:
+        """Start the program, again after its end, with more options than those that it always has."""
+        name = f"live-{len(self._runs) + 1}" if self._runs else "live"
+        self._runs.append((time.monotonic() if self._runs else 0.0, self._folder / f"{name}.jsonl"))
+        command = [*self._command, "--output", str(self.output), *self._options, *more]
+        self.program = Program(command, self._folder / f"{name}.log", self._env)
+
+    @property
+    def output(self) -> Path:
+        """Where the program writes every message."""
+        return self._runs[-1][1]
+
+    @property
+    def runs(self) -> list[Run]:
+        """What each run of the program had to say, the newest last."""
+        ends_s = [begin_s for begin_s, _ in self._runs[1:]] + [math.inf]
+        return [Run(self, begin_s, end_s, path) for (begin_s, path), end_s in zip(self._runs, ends_s, strict=True)]
 
     def heard(self, kind: str = "sentiment", stream: str = "desk", since_s: float = 0.0) -> list[Heard]:
         """Messages of a kind that arrived since then."""
@@ -76,9 +95,13 @@ class Live:
 
     def written(self, kind: str, stream: str = "desk") -> list[dict[str, Any]]:
         """Messages of a kind that the program wrote to its own file."""
-        lines = self.output.read_text().splitlines() if self.output.exists() else []
-        bodies = [json.loads(line) for line in lines if f'"agfn.{kind}/' in line[:40] and line.endswith("}")]
-        return [body for body in bodies if body["stream"] == stream]
+        return self.runs[-1].written(kind, stream)
+
+    def statuses(self, stream: str, since_s: float) -> list[str]:
+        """What came on the topic of a stream's status since then."""
+        messages = list(self.subscriber.messages)
+        wanted = [each for each in messages if each.topic == f"agfn/{stream}/status" and each.timestamp >= since_s]
+        return [bytes(each.payload).decode() for each in wanted]
 
     def first(
         self,
@@ -108,10 +131,34 @@ class Live:
         self.program.thaw()
         self.program.process.terminate()
         try:
-            self.program.process.wait(10)
+            self.program.process.wait(30)
         finally:
             self.program.kill()
             self.subscriber.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the program: from its start to the start of the next one, in monotonic seconds."""
+
+    live: Live
+    begin_s: float
+    end_s: float
+    output: Path
+
+    def text(self) -> str:
+        """What it printed so far."""
+        return self.output.with_suffix(".log").read_text(errors="replace")
+
+    def heard(self, kind: str, stream: str) -> list[Heard]:
+        """Messages of a kind that arrived in its time."""
+        return [each for each in self.live.heard(kind, stream, self.begin_s) if each.at_s < self.end_s]
+
+    def written(self, kind: str, stream: str) -> list[dict[str, Any]]:
+        """Messages of a kind that it wrote to its own file."""
+        lines = self.output.read_text().splitlines() if self.output.exists() else []
+        bodies = [json.loads(line) for line in lines if f'"agfn.{kind}/' in line[:40] and line.endswith("}")]
+        return [body for body in bodies if body["stream"] == stream]
 
 
 def faults_of(body: dict[str, Any]) -> list[str]:

@@ -11,9 +11,10 @@ import time
 from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
+import psutil
 from paho.mqtt.enums import CallbackAPIVersion
 
-from scripts.harness.processes import absent
+from scripts.harness.processes import absent, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +34,12 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 10.0, what: str
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
         time.sleep(0.01)
+
+
+def mosquitto_sub() -> str:
+    """Return the path of mosquitto's own subscriber."""
+    need("mosquitto_sub")
+    return shutil.which("mosquitto_sub") or ""
 
 
 class Mosquitto:
@@ -68,6 +75,10 @@ class Mosquitto:
         with self._log.open("a") as log:
             self._process = subprocess.Popen(self._refusing if refusing else self._command, stdout=log, stderr=log)
         wait_for(self._listens, what="mosquitto's start")
+
+    def memory_mb(self) -> float:
+        """Memory of it that is resident now."""
+        return float(psutil.Process(self._process.pid).memory_info().rss) / 1e6
 
     def kill(self) -> None:
         """End it at once, as a crash would."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scripts.soaking.rig import healthy, hears, sees
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from scripts.harness.live_program import Heard
     from scripts.soaking.rig import Rig
@@ -17,6 +17,15 @@ HANG_S = 10.0
 """When the supervisor gives up a call."""
 HOUR_S = 3600
 AWAY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Moments:
+    """When a fault was done, mended, and over, in monotonic seconds."""
+
+    harmed_s: float
+    mended_s: float
+    back_s: float
 
 
 @dataclass(frozen=True)
@@ -29,11 +38,14 @@ class Fault:
         mend: puts it right.
         stream: whose messages tell.
         noticed: a message that shows it; None where nobody may notice.
+        noticed_kind: kind of that message.
         event: component and kind of the event that tells it, where that is what to wait for.
         gone: modality that weighs nothing until the mending.
         back: a message after the mending that shows that all is well.
         hold_s: how long it lasts; None for some seconds.
+        back_s: how long that may take.
         silent: whether nobody hears the program meanwhile.
+        check: what else is broken when it is over.
     """
 
     kind: str
@@ -41,11 +53,14 @@ class Fault:
     mend: Callable[[], object]
     stream: str = "desk"
     noticed: Callable[[Heard], bool] | None = None
+    noticed_kind: str = "sentiment"
     event: tuple[str, str] | None = None
     gone: str | None = None
     back: Callable[[Heard], bool] = healthy
     hold_s: float | None = None
+    back_s: float = 20.0
     silent: bool = False
+    check: Callable[[Moments], Iterable[str]] | None = None
 
 
 def blind(heard: Heard) -> bool:
@@ -137,6 +152,7 @@ def _stages(rig: Rig) -> list[Fault]:
     return [
         Fault("face extractor crashes", fails("face", "bug"), rig.trouble, noticed=blind, gone="face"),
         Fault("face extractor out of memory", fails("face", "memory"), rig.trouble, noticed=blind, gone="face"),
+        Fault("face extractor slow", fails("face", "slow"), rig.trouble, event=("face", "overload"), hold_s=1.0),
         Fault("recogniser crashes", fails("asr", "bug"), rig.trouble, event=("transcribe", "lost")),
         Fault("recogniser out of memory", fails("asr", "memory"), rig.trouble, event=("transcribe", "lost")),
         Fault(
@@ -151,6 +167,6 @@ def _stages(rig: Rig) -> list[Fault]:
             lambda: rig.hang("asr"),
             lambda: rig.let_go("asr"),
             event=("transcribe", "stalled"),
-            hold_s=5.0,
+            hold_s=2.0,
         ),
     ]

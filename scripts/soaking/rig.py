@@ -18,6 +18,8 @@ from scripts.harness.camera import HttpCamera, V4l2Camera, built, child_env
 from scripts.harness.live_program import Live, Pacemaker
 from scripts.harness.mosquitto import Mosquitto
 from scripts.harness.sound import SoundServer, sound_server
+from scripts.soaking.outside import Outside
+from scripts.soaking.starving import Starving
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -69,16 +71,33 @@ class Rig:
         env = child_env(self.camera, self.sound) | {
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(ROOT),
-            "LD_PRELOAD": f"{self.camera.env['LD_PRELOAD']}:{built(folder, 'wallclock')}",
+            "LD_PRELOAD": f"{self.camera.env['LD_PRELOAD']}:{built(folder, 'wallclock')}:{built(folder, 'fulldisk')}",
             "AGFN_TROUBLE": str(self._trouble),
             "AGFN_WALLCLOCK": str(self._off_s),
         }
         program = ["-m", "scripts.harness.troubled"]
-        self.live = Live(folder, self.broker.port, ["--config", str(config)], env, "soak", program)
+        disk = folder / "disk"
+        disk.mkdir()
+        env["AGFN_FULLDISK"] = str(disk / "full")
+        self.outside = Outside(folder, disk, STREAMS, self.broker)
+        options = ["--config", str(config), *self.outside.record()]
+        self.live = self.outside.live = Live(folder, self.broker.port, options, env, "soak", program)
         stack.callback(self.live.close)
+        stack.callback(self.outside.dismiss_readers)
+        stack.callback(self.outside.end_twin)
         self.pacemaker = Pacemaker()
         stack.callback(self.pacemaker.close)
-        self.process = psutil.Process(self.live.program.process.pid)
+        self.starving = Starving(lambda: self.live.program.process.pid)
+        stack.callback(self.starving.close)
+
+    @property
+    def process(self) -> psutil.Process:
+        """The program, as it runs now."""
+        return psutil.Process(self.live.program.process.pid)
+
+    def withheld_s(self, begin_s: float, end_s: float) -> float:
+        """Time that the machine withheld between two moments, from the program or from who listens to it."""
+        return max(self.pacemaker.withheld_s(begin_s, end_s), self.starving.withheld_s(begin_s, end_s))
 
     @property
     def alive(self) -> bool:

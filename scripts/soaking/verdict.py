@@ -6,11 +6,12 @@ import itertools
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scripts.harness.live_program import HOP_S, breaks_in, faults_of
+from scripts.soaking.checks import unexplained
 from scripts.soaking.rig import STREAMS
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     import psutil
 
+    from scripts.harness.live_program import Run
     from scripts.soaking.rig import Rig
 
 WARM_UP = 0.25
@@ -36,18 +38,25 @@ class Outcome:
 
 @dataclass
 class Usage:
-    """Resources of the program over time: seconds, megabytes, threads, descriptors."""
+    """Resources of the program over time: seconds, megabytes, threads, descriptors, for each process that ran it."""
 
-    samples: list[tuple[float, float, int, int]] = field(default_factory=list)
+    samples: dict[int, list[tuple[float, float, int, int]]] = field(default_factory=dict)
 
     def take(self, process: psutil.Process) -> None:
         """Add what the program uses now."""
         memory_mb = process.memory_info().rss / 1e6
-        self.samples.append((time.monotonic(), memory_mb, process.num_threads(), process.num_fds()))
+        own = self.samples.setdefault(process.pid, [])
+        own.append((time.monotonic(), memory_mb, process.num_threads(), process.num_fds()))
+
+    @property
+    def memory_mb(self) -> float:
+        """What the program used last."""
+        return [*self.samples.values()][-1][-1][1] if self.samples else 0.0
 
     def trend(self) -> tuple[float, int, int]:
-        """Megabytes per minute, and growth of threads and descriptors, after the warm-up."""
-        values = np.array(self.samples[int(len(self.samples) * WARM_UP) :])
+        """Megabytes per minute, and growth of threads and descriptors, after the warm-up of the longest run."""
+        longest = max(self.samples.values(), key=len, default=[])
+        values = np.array(longest[int(len(longest) * WARM_UP) :])
         if len(values) < 4:
             return 0.0, 0, 0
         slope = np.polyfit(values[:, 0] / 60, values[:, 1], 1)[0]
@@ -73,30 +82,39 @@ class Silence:
 
 def violations(rig: Rig, silence: Silence) -> Iterator[str]:
     """Look at everything that was heard and written; yield each broken promise."""
-    for stream in STREAMS:
-        heard, written = rig.live.heard("sentiment", stream), rig.live.written("sentiment", stream)
-        for body in written:
-            for fault in faults_of(body):
-                yield f"{stream} {body['seq']}: {fault}"
-        yield from (f"{stream}: {fault}" for fault in breaks_in(written))
-        seqs = [each.body["seq"] for each in heard]
-        if seqs != sorted(set(seqs)):
-            yield f"{stream}: a subscriber got sentiment twice or out of order"
-        for early, late in itertools.pairwise(heard):
-            missing = late.body["seq"] - early.body["seq"] - 1
-            if missing and not silence.covers(stream, early.at_s, late.at_s):
-                yield f"{stream}: {missing} lost after {early.body['seq']}"
-        yield from _events(rig, stream)
-        for health in rig.live.heard("health", stream):
-            for name, part in health.body["components"].items():
-                count = part["channel"]
-                if count and count["pushed"] != count["popped"] + count["dropped"] + count["pending"]:
-                    yield f"{stream} {name}: channel {count}"
+    for run in rig.live.runs:
+        for stream in STREAMS:
+            yield from _sentiment(run, stream, silence)
+            yield from _events(run, stream)
+            for health in run.heard("health", stream):
+                for name, part in health.body["components"].items():
+                    count = part["channel"]
+                    if count and count["pushed"] != count["popped"] + count["dropped"] + count["pending"]:
+                        yield f"{stream} {name}: channel {count}"
+        if "Traceback" in run.text():
+            yield f"a traceback: {run.text().partition('Traceback')[2][:500]}"
 
 
-def _events(rig: Rig, stream: str) -> Iterator[str]:
-    ids = [each.body["id"] for each in rig.live.heard("event", stream)]
-    told = [body["id"] for body in rig.live.written("event", stream)]
+def _sentiment(run: Run, stream: str, silence: Silence) -> Iterator[str]:
+    heard, written = run.heard("sentiment", stream), run.written("sentiment", stream)
+    for body in written:
+        for fault in faults_of(body):
+            yield f"{stream} {body['seq']}: {fault}"
+    yield from (
+        f"{stream}: {fault}" for fault in unexplained(breaks_in(written), written, run.written("event", stream))
+    )
+    seqs = [each.body["seq"] for each in heard]
+    if seqs != sorted(set(seqs)):
+        yield f"{stream}: a subscriber got sentiment twice or out of order"
+    for early, late in itertools.pairwise(heard):
+        missing = late.body["seq"] - early.body["seq"] - 1
+        if missing and not silence.covers(stream, early.at_s, late.at_s):
+            yield f"{stream}: {missing} lost after {early.body['seq']}"
+
+
+def _events(run: Run, stream: str) -> Iterator[str]:
+    ids = [each.body["id"] for each in run.heard("event", stream)]
+    told = [body["id"] for body in run.written("event", stream)]
     if len(ids) != len(set(ids)):
         yield f"{stream}: an event came twice"
     if [each for each in told if each in set(ids)] != list(dict.fromkeys(ids)):
@@ -117,12 +135,21 @@ def longest_gap_hops(rig: Rig, silence: Silence) -> float:
 
 
 def longest_published_gap_hops(rig: Rig) -> float:
-    """The same by the program's own stamps, over the whole run; the steps of the wall clock are whole hours."""
+    """The same by the program's own stamps, over the whole run; the steps of the wall clock are whole hours.
+
+    What lies between windows that were left out, and were told of, is no gap.
+    """
     gaps_s = [0.0]
-    for stream in STREAMS:
-        stamps = [datetime.fromisoformat(body["utc"].rstrip("Z")) for body in rig.live.written("sentiment", stream)]
-        gaps_s += [(late - early).total_seconds() for early, late in itertools.pairwise(stamps)]
+    for run in rig.live.runs:
+        for stream in STREAMS:
+            for early, late in itertools.pairwise(run.written("sentiment", stream)):
+                if late["window"]["end_s"] - early["window"]["end_s"] < 1.5 * HOP_S:
+                    gaps_s.append((_utc(late) - _utc(early)).total_seconds())
     return round(max(gap_s - HOUR_S * round(gap_s / HOUR_S) for gap_s in gaps_s) / HOP_S, 2)
+
+
+def _utc(body: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(body["utc"].rstrip("Z"))
 
 
 def p95(values: Sequence[float | None]) -> float | None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from realtime.recording.codec import FACE, SPEECH, SPEECH_SAMPLES
-from realtime.types import FaceFeatures, SpeechFrame, Transcript, VoiceFeatures, Word
+from realtime.types import FaceFeatures, Reading, SpeechFrame, Transcript, VoiceFeatures, Word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from realtime.clock import Clock
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FACE_QUALITY = ("found", *(field.name for field in FACE.fields if field.meaning and field.name != "face_id"))
 SPEECH_QUALITY = tuple(field.name for field in SPEECH.fields if field.meaning)
 """Columns of the quality arrays: the scalars of a recorded item."""
+
+
+READINGS = "readings"
 
 
 class FeatureTrack:
@@ -34,7 +37,7 @@ class FeatureTrack:
         """Note the samples of a device."""
         self.seen.setdefault(device, []).append(t_ns)
 
-    def add(self, item: Any) -> None:  # noqa: ANN401 - features of any modality, or a Transcript
+    def add(self, item: Any) -> None:  # noqa: ANN401 - features of any modality, a Transcript or a Reading
         """Note features."""
         self.items.append((self._clock.now_ns(), item))
 
@@ -46,6 +49,7 @@ class FeatureTrack:
         voices = [(at, item) for at, item in self.items if isinstance(item, VoiceFeatures)]
         speech = [(at, item) for at, item in self.items if isinstance(item, SpeechFrame)]
         heard = [(at, item) for at, item in self.items if isinstance(item, Transcript)]
+        read = [(at, item) for at, item in self.items if isinstance(item, Reading)]
         arrays: dict[str, Any] = {
             "face_at": np.array([at for at, _ in faces], np.int64),
             "face_t": np.array([face.t_ns for _, face in faces], np.int64),
@@ -58,6 +62,7 @@ class FeatureTrack:
             "speech_t": np.array([frame.t_ns for _, frame in speech], np.int64),
             "speech_quality": _rows(speech, SPEECH_QUALITY),
             "transcripts": _bytes([[at, _transcript_out(item)] for at, item in heard]),
+            READINGS: readings_array(read),
             "seen": _bytes(self.seen),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +95,9 @@ def _items(arrays: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401 - numpy's 
         yield int(at), SpeechFrame(int(t), SPEECH_SAMPLES, **scalars)
     for at, fields in json.loads(arrays["transcripts"].tobytes()):
         yield at, _transcript_in(fields)
+    if READINGS in arrays:  # an older track has none
+        for at, *fields in json.loads(arrays[READINGS].tobytes()):
+            yield at, _reading_in(fields)
 
 
 def _rows(items: list[tuple[int, Any]], names: tuple[str, ...]) -> np.ndarray:
@@ -108,20 +116,54 @@ def _with_ends(items: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
     return items
 
 
+def read_again(path: Path, items: list[tuple[int, Any]]) -> None:
+    """Put second readings into a track that has none."""
+    with np.load(path, allow_pickle=False) as arrays:
+        kept = {name: arrays[name] for name in arrays.files}
+    part = path.with_suffix(".part.npz")
+    np.savez_compressed(part, **kept | {READINGS: readings_array(items)})
+    part.replace(path)
+
+
+def is_read_again(path: Path) -> bool:
+    """Whether a track has second readings."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return READINGS in arrays.files
+
+
+def readings_array(items: list[tuple[int, Any]]) -> np.ndarray:
+    """Lay out second readings with their arrival."""
+    return _bytes(
+        [
+            [at, item.utterance, item.start_ns, item.end_ns, _words_out(item.words), item.decode_s, item.asr_warning]
+            for at, item in items
+        ]
+    )
+
+
+def _reading_in(fields: list[Any]) -> Reading:
+    utterance, start_ns, end_ns, rows, decode_s, asr_warning = fields
+    return Reading(utterance, start_ns, end_ns, tuple(Word(*row) for row in rows), decode_s, asr_warning)
+
+
+def _words_out(words: Sequence[Word]) -> list[list[Any]]:
+    return [[w.start_ns, w.end_ns, w.text, w.probability, w.committed] for w in words]
+
+
 def _transcript_out(item: Transcript) -> list[Any]:
-    words = [[w.start_ns, w.end_ns, w.text, w.probability, w.committed] for w in (*item.committed, *item.tentative)]
-    return [item.t_ns, words, item.decode_s, item.doubt, item.utterance, item.ended]
+    words = _words_out((*item.committed, *item.tentative))
+    return [item.t_ns, words, item.decode_s, item.asr_warning, item.utterance, item.ended]
 
 
 def _transcript_in(fields: list[Any]) -> Transcript:
-    t_ns, rows, decode_s, doubt, utterance, *ended = fields
+    t_ns, rows, decode_s, asr_warning, utterance, *ended = fields
     words = [Word(*row) for row in rows]
     return Transcript(
         t_ns,
         tuple(word for word in words if word.committed),
         tuple(word for word in words if not word.committed),
         decode_s,
-        doubt,
+        asr_warning,
         utterance,
         *ended,
     )

@@ -157,7 +157,7 @@ def train(
     model = AGFN(config)
     standardise(model, samples)
     weight = np.array([sample.weight for sample in samples])
-    model.set_blank(_deviation(np.array([sample.label for sample in samples]), weight))
+    model.set_prior_spread(_deviation(np.array([sample.label for sample in samples]), weight))
     if first and recipe.first_epochs:
         alone = [next(iter(_on(sample))) for sample in first]
         total = {name: sum(s.weight for s, of in zip(first, alone, strict=True) if of == name) for name in set(alone)}

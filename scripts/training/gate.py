@@ -41,7 +41,7 @@ def fit_gate(model: LiveAGFN, rows: Known) -> None:
         torch.from_numpy(np.asarray(part, np.float32))
         for part in (rows.own, rows.log_spread, rows.reliability, rows.target, weights_of(rows))
     )
-    given = list(model.config.inputs).index(model.config.given)
+    given = list(model.config.inputs).index(model.config.ablation.given)
     free = torch.ones(own.shape[1])
     free[given] = 0.0
     bias, exponent, gain = (torch.zeros(own.shape[1], requires_grad=True) for _ in range(3))
@@ -83,11 +83,22 @@ def mixed(
 
 
 @torch.no_grad()
+def as_shipped(model: LiveAGFN, rows: Known) -> tuple[np.ndarray, np.ndarray]:
+    """Score and spread of every window of a model that is fitted already: its streams have their gains on."""
+    own, log_spread, trust = (
+        torch.from_numpy(np.asarray(part, np.float32)) for part in (rows.own, rows.log_spread, rows.reliability)
+    )
+    given = list(model.config.inputs).index(model.config.ablation.given)
+    score, spread = mixed(own, log_spread, trust, model.gate_bias, model.exponent, given)
+    return score.numpy(), spread.numpy()
+
+
+@torch.no_grad()
 def fused(model: LiveAGFN, rows: Known) -> tuple[np.ndarray, np.ndarray]:
     """Score and spread of every window with the fitted gate."""
     own, log_spread, trust = (
         torch.from_numpy(np.asarray(part, np.float32)) for part in (rows.own, rows.log_spread, rows.reliability)
     )
-    given = list(model.config.inputs).index(model.config.given)
+    given = list(model.config.inputs).index(model.config.ablation.given)
     score, spread = mixed(own * model.gain, log_spread, trust, model.gate_bias, model.exponent, given)
     return score.numpy(), spread.numpy()

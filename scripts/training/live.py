@@ -14,7 +14,7 @@ from realtime.extract.text import TextExtractor
 from realtime.fuse.collate import collate
 from realtime.fuse.context import SpeakerContext
 from realtime.fuse.worker import state_of
-from realtime.types import MODALITIES, FaceFeatures
+from realtime.types import MODALITIES, FaceFeatures, Reading
 from scripts.training.feature_track import load as load_tape
 from scripts.training.paths import tape_path
 from scripts.training.windows import absent
@@ -79,19 +79,41 @@ def tape_of(cache: Path, example: Example, damage: str) -> Any:  # noqa: ANN401 
     return items, {**sound_seen, "picture": picture_seen.get("picture", [])}
 
 
-def hear(cache: Path, example: Example, damage: str, reader: Reader | None) -> Heard | None:
-    """Replay the tape of a clip; a damage may be without:NAME, too. None where there is no tape."""
-    kind, _, name = damage.partition(":")
-    tape = tape_of(cache, example, "clean" if kind == "without" else damage)
-    if tape is None:
-        return None
-    text = None if reader is None else TextExtractor(reader)
-    views = tuple(view for view, _ in replay_tape(tape, text, Config()))
-    if kind == "without":
-        kept = [item for item in MODALITIES if item != name]
-        gone = {item: absent(item) for item in MODALITIES if item == name}
-        views = tuple(replace(view, segments={item: view.segments[item] for item in kept} | gone) for view in views)
-    return Heard(example, damage, views)
+def hear_all(
+    cache: Path, example: Example, damages: Sequence[str], reader: Reader | None, *, readings: bool = True
+) -> list[Heard]:
+    """Replay the tapes of a clip under damages, without:NAME among them; a damage without a tape is left out.
+
+    Args:
+        cache: of the tapes.
+        example: the clip.
+        damages: KIND:LEVEL, or several joined by a plus.
+        reader: of the words; None leaves them off.
+        readings: whether second readings count.
+    """
+    found: dict[str, tuple[WindowView, ...]] = {}
+    heard = []
+    for damage in damages:
+        kind, _, name = damage.partition(":")
+        base = "clean" if kind == "without" else damage
+        if base not in found:
+            tape = tape_of(cache, example, base)
+            text = None if reader is None else TextExtractor(reader)
+            found[base] = () if tape is None else _views(tape, text, readings=readings)
+        views = found[base]
+        if views and kind == "without":
+            kept = [item for item in MODALITIES if item != name]
+            gone = {item: absent(item) for item in MODALITIES if item == name}
+            views = tuple(replace(view, segments={item: view.segments[item] for item in kept} | gone) for view in views)
+        if views:
+            heard.append(Heard(example, damage, views))
+    return heard
+
+
+def _views(tape: Any, text: TextExtractor | None, *, readings: bool) -> tuple[WindowView, ...]:  # noqa: ANN401
+    items, seen = tape
+    kept = [entry for entry in items if readings or not isinstance(entry[1], Reading)]
+    return tuple(view for view, _ in replay_tape((kept, seen), text, Config()))
 
 
 def leaned(views: Sequence[WindowView], context: Context) -> list[WindowView]:
@@ -142,6 +164,11 @@ def with_streams_of(model: LiveAGFN, trained: AGFN) -> None:
     model.load_state_dict(wanted, strict=False)
     with torch.no_grad():
         model.gain.fill_(1.0)
+
+
+def held_weights(folds: Path, speaker: str) -> Path:
+    """Return the weights file that was fitted on all speakers but this one."""
+    return folds / f"held-{speaker}.safetensors"
 
 
 def folds_of(path: Path) -> Mapping[str, int]:

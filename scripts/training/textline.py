@@ -15,7 +15,6 @@ from scipy.stats import spearmanr
 from torch import distributed
 
 from models import lora
-from models.mpnet import DIM, ENDS, MPNet
 from models.text_net import TextHead, TextNet, TextWeights
 
 if TYPE_CHECKING:
@@ -24,7 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from models.text_net import Encoder
     from scripts.training.adapt import Sentence
+
+    Loss = Callable[[Sequence[Sentence], torch.Tensor, torch.Tensor], torch.Tensor]
 
 Words = tuple[str, ...]
 Learned = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
@@ -79,7 +81,7 @@ class States:
         file: where they are kept; may be missing.
     """
 
-    def __init__(self, encoder: MPNet, file: Path) -> None:
+    def __init__(self, encoder: Encoder, file: Path) -> None:
         self._encoder, self._file = encoder, file
         self._places: dict[bytes, tuple[int, int]] = {}
         self._tokens = 0
@@ -111,10 +113,11 @@ class States:
         missing = sorted({ids.tobytes(): ids for ids in found if ids.tobytes() not in self._places}.values(), key=len)
         for begin in range(0, len(missing), batch):
             part = missing[begin : begin + batch]
-            ids = torch.full((len(part), len(part[-1])), ENDS.padding)
+            padding = self._encoder.ends.padding
+            ids = torch.full((len(part), len(part[-1])), padding)
             for row, one in zip(ids, part, strict=True):
                 row[: len(one)] = torch.from_numpy(one)
-            mask = ids != ENDS.padding
+            mask = ids != padding
             lower = self._encoder.lower(ids, self._encoder.bias(mask))
             self._add(part, lower[mask].half().numpy())
             if told is not None and begin // batch % 20 == 0:
@@ -132,9 +135,9 @@ class States:
         return self._parts[0]
 
     def padded(self, texts: Sequence[Words]) -> torch.Tensor:
-        """States (B, T, 768) of texts that were ensured."""
+        """States (B, T, D) of texts that were ensured."""
         places = [self._places[ids.tobytes()] for ids in self._ids(texts)]
-        out = torch.zeros(len(places), max(length for _, length in places), DIM)
+        out = torch.zeros(len(places), max(length for _, length in places), self._encoder.dim)
         for row, (begin, length) in enumerate(places):
             out[row, :length] = torch.from_numpy(self._joined()[begin : begin + length])
         return out
@@ -144,16 +147,12 @@ class Learner:
     """A text line that learns.
 
     Args:
-        folder: of the encoder.
+        encoder: with the adapter that is to learn beside it.
         file: where the states of the frozen layers are kept.
-        rank: of the adapter.
     """
 
-    def __init__(self, folder: Path, file: Path, rank: int) -> None:
-        torch.manual_seed(0)
-        encoder = MPNet.load(folder)
-        encoder.add_adapter(rank)
-        self.net = TextNet(encoder, TextHead())
+    def __init__(self, encoder: Encoder, file: Path) -> None:
+        self.net = TextNet(encoder, TextHead(encoder.states))
         self.states = States(encoder, file)
         self._start = self.learned()
 
@@ -190,6 +189,20 @@ class Learner:
         return out
 
     @torch.inference_mode()
+    def every(self, texts: Sequence[Words], batch: int = 64) -> dict[Words, NDArray[np.float32]]:
+        """Readings (n, 2) after every word of texts, by text, in eval mode."""
+        self.states.ensure(texts)
+        self.net.eval()
+        order = sorted(set(texts), key=len)
+        out = {}
+        for begin in range(0, len(order), batch):
+            part = order[begin : begin + batch]
+            lengths = torch.tensor([[len(words)] for words in part])
+            made = self.readings(part, torch.arange(1, len(part[-1]) + 1).expand(len(part), -1).minimum(lengths))
+            out |= {words: row[: len(words)].numpy() for words, row in zip(part, made, strict=True)}
+        return out
+
+    @torch.inference_mode()
     def read(self, texts: Sequence[Words], batch: int = 64) -> NDArray[np.float32]:
         """Readings (N, 2) of whole texts, in eval mode."""
         self.states.ensure(texts)
@@ -209,6 +222,7 @@ def fit(
     course: Course,
     said: Callable[[str], None],
     side: Side | None = None,
+    loss_for: Loss | None = None,
 ) -> None:
     """Train on the sentences of each epoch.
 
@@ -218,8 +232,10 @@ def fit(
         course: how.
         said: told of the progress.
         side: which share of each batch is this process's; all by default.
+        loss_for: the loss of a batch by its readings (B, 2, 2), whole and in mid-sentence, and the number of words
+            (B, 2) behind them; `loss_of` their labels by default.
     """
-    side = side or Side()
+    side, loss_for = side or Side(), loss_for or _by_labels
     rng = np.random.default_rng(course.seed)
     torch.manual_seed(course.seed + 1000 * side.rank)
     learner.states.ensure({item.words for epoch in epochs for item in epoch})
@@ -240,8 +256,8 @@ def fit(
             part = whole_part[side.rank :: side.of]
             whole = torch.tensor([len(item.words) for item in part])
             middle = torch.tensor([int(rng.integers((len(item.words) + 1) // 2, len(item.words) + 1)) for item in part])
-            made = learner.readings([item.words for item in part], torch.stack([whole, middle], 1))
-            loss = loss_of(made, torch.tensor([item.label for item in part], dtype=torch.float32))
+            rows = torch.stack([whole, middle], 1)
+            loss = loss_for(part, learner.readings([item.words for item in part], rows), rows)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             side.share(parameters)
@@ -253,6 +269,11 @@ def fit(
             if done % 50 == 0:
                 said(f"{done}/{steps} loss {shown / (1 - 0.98**done):.3f}")
     net.eval()
+
+
+def _by_labels(part: Sequence[Sentence], made: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    del rows
+    return loss_of(made, torch.tensor([item.label for item in part], dtype=torch.float32))
 
 
 def loss_of(made: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -62,7 +62,9 @@ class Trainer:
         self.data, self.cache, self.settings = data, cache, settings
         self.config = Config()
         self.recipe = Recipe(**settings["fusion"])
-        self.network = AgfnConfig(inputs={name: DIMS[name] for name in MODALITIES}, **settings["network"])
+        self.network = AgfnConfig.from_keys(
+            {"inputs": {name: DIMS[name] for name in MODALITIES}, **settings["network"]}
+        )
         emotions = settings["emotions"]
         self.mosi = list(corpora.mosi_text(data))
         self.clips = list(corpora.mosi_clips(data))

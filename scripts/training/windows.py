@@ -14,6 +14,7 @@ from realtime.session.ticks import Ticks
 from realtime.types import (
     MODALITIES,
     FaceFeatures,
+    Reading,
     Segment,
     SpeechFrame,
     TextFeatures,
@@ -87,7 +88,7 @@ def _add(window: Window, item: Any, text: TextExtractor | None, at_ns: int) -> N
         window.add_speech(item)
     elif isinstance(item, TextFeatures):
         window.add_text(item)
-    elif isinstance(item, Transcript) and text is not None:
+    elif isinstance(item, Transcript | Reading) and text is not None:
         for features in text.feed(item):
             window.add_text(features)
 

@@ -33,6 +33,7 @@ export class Card {
     this.score = make("span", "score");
     this.label = make("span", "label");
     this.interval = make("span", "faint");
+    this.band = make("span", "faint");
     this.chart = this.#canvas("chart");
     this.shares = this.#canvas("shares");
     this.since = make("span", "");
@@ -45,10 +46,10 @@ export class Card {
       "section", "card",
       make("div", "top", this.title, this.mark, this.recording, this.button),
       this.say,
-      make("div", "now", this.score, make("span", "", this.label, make("br"), this.interval)),
+      make("div", "now", this.score, make("span", "", this.label, make("br"), this.interval, make("br"), this.band)),
       this.words,
       this.chart,
-      make("div", "caption", this.since, make("span", "", "score and 90 % interval")),
+      make("div", "caption", this.since, make("span", "", "score, 68 % band, 90 % whiskers")),
       make("ul", "gates", ...Object.values(this.gates).map((gate) => gate.node)),
       this.shares,
       make("div", "caption", make("span", "", "share of each gate over the same time")),
@@ -89,8 +90,10 @@ export class Card {
     put(this.score, scored ? signed(newest.score) : "–");
     this.score.dataset.tone = !scored || Math.abs(newest.score) < 0.5 ? "" : newest.score > 0 ? "positive" : "negative";
     put(this.label, scored ? newest.label ?? "" : newest.state.replaceAll("_", " "));
+    const range = (name, { low, high }) => `${name}: ${signed(low)} to ${signed(high)}`;
     put(this.interval, scored
-      ? `90 %: ${signed(newest.low)} to ${signed(newest.high)}, confidence ${percent(newest.confidence ?? 0)}` : "");
+      ? `${range("90 %", newest.interval)}, confidence ${percent(newest.confidence ?? 0)}` : "");
+    put(this.band, scored && newest.band ? range("68 %", newest.band) : "");
     this.chart.setAttribute("aria-label", `Score over time, now ${this.score.textContent} ${this.label.textContent}`);
     for (const name of GATES) this.gates[name].update(newest.gates[name]);
     this.words.hidden = !newest.committed && !newest.tentative;

@@ -6,6 +6,10 @@ const MAX_BYTES = 16384;
 const number = (value, low, high) =>
   typeof value === "number" && value >= low && value <= high ? value : null;
 const text = (value, most = 200) => (typeof value === "string" ? value.slice(0, most) : null);
+const range = (value) => {
+  const [low, high] = Array.isArray(value) ? [number(value[0], -3, 3), number(value[1], -3, 3)] : [null, null];
+  return low === null || high === null || low > high ? null : { low, high };
+};
 const record = (value) => (value !== null && typeof value === "object" && !Array.isArray(value) ? value : {});
 
 // The object in a payload, if its schema is the wanted one.
@@ -23,17 +27,14 @@ export function sentiment(payload) {
   const body = read(payload, "agfn.sentiment/1");
   const state = body && text(body.state, 20);
   if (!state) return null;
-  const interval = Array.isArray(body.interval) ? body.interval : [];
-  const score = number(body.score, -3, 3);
-  const low = number(interval[0], -3, 3);
-  const high = number(interval[1], -3, 3);
+  const interval = range(body.interval);
   const latency = record(body.latency_ms);
   const words = record(body.text);
   return {
     state,
-    score: low === null || high === null ? null : score,
-    low,
-    high,
+    score: interval && number(body.score, -3, 3),
+    interval,
+    band: range(body.band),
     label: text(body.label, 40),
     confidence: number(body.confidence, 0, 1),
     positive: number(body.p_positive, 0, 1),

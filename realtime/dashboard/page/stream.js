@@ -12,7 +12,7 @@ export class Stream {
     this.health = null;
     this.healthS = -Infinity;
     this.heardS = -Infinity;
-    this.past = []; // {t, score, low, high, weights}, oldest first; score null parts the line
+    this.past = []; // {t, score, interval, band, weights}, oldest first; score null parts the line
     this.asked = null; // the command that waits for its effect: {word, untilS}
   }
 
@@ -20,7 +20,8 @@ export class Stream {
     this.newest = message;
     this.heardS = nowS;
     const weights = Object.values(message.gates).map((gate) => gate.weight);
-    this.past.push({ t: nowS, score: message.score, low: message.low, high: message.high, weights });
+    const { score, interval, band } = message;
+    this.past.push({ t: nowS, score, interval, band, weights });
     while (this.past[0].t < nowS - KEEP_S) this.past.shift();
     if (this.asked && (message.state === "paused") === (this.asked.word === "pause")) this.asked = null;
   }

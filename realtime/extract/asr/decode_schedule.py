@@ -15,8 +15,8 @@ STEP_PER_P95 = 1.2
 REMEMBERED_DECODES = 40
 REMEMBERED_SOUND_S = 60.0
 LAG_WORDS = 200
-OVERLOAD_RATIO = 2.0
-"""Overloaded: the step has grown to so many times the configured one."""
+OVERLOAD_RATIO, EASED_RATIO = 2.0, 1.5
+"""Overloaded: the step has grown to so many times the configured one, until it is less than the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class DecodeSchedule:
         self._spent: deque[tuple[float, float]] = deque()
         self._lags: dict[bool, deque[float]] = {False: deque(maxlen=LAG_WORDS), True: deque(maxlen=LAG_WORDS)}
         self._heard_s = 0.0
+        self._overloaded = False
         self.step_s = step_s
         self.decode_p95_s = 0.0
 
@@ -65,6 +66,7 @@ class DecodeSchedule:
         self._spent.append((self._heard_s, decode_s))
         self.decode_p95_s = float(np.percentile(self._decodes, 95))
         self.step_s = max(self._least_s, STEP_PER_P95 * self.decode_p95_s)
+        self._overloaded = self.step_s >= self._least_s * (EASED_RATIO if self._overloaded else OVERLOAD_RATIO)
 
     def lag(self, lag_s: float, *, committed: bool) -> None:
         """Note how late a word appeared."""
@@ -79,7 +81,7 @@ class DecodeSchedule:
     @property
     def overload(self) -> str | None:
         """Why the words come late, or None."""
-        if self.step_s < OVERLOAD_RATIO * self._least_s:
+        if not self._overloaded:
             return None
         return (
             f"a decode takes {self.decode_p95_s:.2f} s, so words come every {self.step_s:.1f} s instead of "

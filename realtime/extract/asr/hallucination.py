@@ -2,7 +2,7 @@
 
 The gate of the speech detector and the missing conditioning on earlier text come before these (transcribe.py). A guard
 refuses a hypothesis as a whole, cuts it where the invention begins, or takes invented repeats out of it (repeats.py);
-each gives a reason, the doubt.
+each gives a reason, the warning.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ WORDS_PER_S = 6.0
 WORDS_MARGIN = 3
 TOKENS_PER_S = 10.0
 TOKENS_MARGIN = 8
-PHANTOM_SPEECH_S = 1.5
-PHANTOM_PROBABILITY = 0.7
+HALLUCINATION_SPEECH_S = 1.5
+HALLUCINATION_PROBABILITY = 0.7
 
-PHANTOMS = frozenset(
+HALLUCINATIONS = frozenset(
     {
         "you",
         "bye",
@@ -79,7 +79,7 @@ class Verdict:
     """The words that stand, and why others do not; `refused`: the hypothesis says nothing at all."""
 
     words: tuple[Spoken, ...]
-    doubt: str | None = None
+    asr_warning: str | None = None
     refused: bool = False
 
 
@@ -99,15 +99,15 @@ def judge(words: Sequence[Spoken], said: Sequence[Spoken], evidence: Evidence) -
     collapsed = collapse(said, words, evidence.speech)
     # What begins at the end of the sound nobody can have said yet.
     heard = tuple(word for word in collapsed.words if word.start_ns < evidence.end_ns)
-    kept, doubt = _cut(heard, evidence)
+    kept, asr_warning = _cut(heard, evidence)
     if collapsed.loop:
-        doubt = "phrase repeated"
+        asr_warning = "phrase repeated"
     # Repeats of a person compress as well as those of a loop do: where they were found, they have been judged.
-    if doubt is None and not collapsed.found and evidence.compression > COMPRESSION:
+    if asr_warning is None and not collapsed.found and evidence.compression > COMPRESSION:
         return Verdict((), f"text repeats itself (compression {evidence.compression:.1f})", refused=True)
-    if is_phantom(kept, evidence) and not evidence.in_talk:
+    if is_hallucination(kept, evidence) and not evidence.in_talk:
         return Verdict((), f"known phantom {phrase(kept)!r}", refused=True)
-    return Verdict(kept, doubt, refused=not kept)
+    return Verdict(kept, asr_warning, refused=not kept)
 
 
 def max_tokens(sound_s: float) -> int:
@@ -128,13 +128,15 @@ def squeezed(words: Sequence[Spoken]) -> int | None:
     return None
 
 
-def is_phantom(words: Sequence[Spoken], evidence: Evidence) -> bool:
-    """Whether the words are nothing but a known phantom, and little speech or a doubtful decoder stands behind them."""
-    if phrase(words) not in PHANTOMS:
+def is_hallucination(words: Sequence[Spoken], evidence: Evidence) -> bool:
+    """Whether the words are a known hallucination, and little speech or a doubtful decoder stands behind them."""
+    if phrase(words) not in HALLUCINATIONS:
         return False
     mean = sum(word.probability for word in words) / len(words)
     # "Thank you" is also said by people: then it takes its time and the decoder is sure of it.
-    return evidence.speech_s < 0.1 * len(words) or (evidence.speech_s < PHANTOM_SPEECH_S and mean < PHANTOM_PROBABILITY)
+    return evidence.speech_s < 0.1 * len(words) or (
+        evidence.speech_s < HALLUCINATION_SPEECH_S and mean < HALLUCINATION_PROBABILITY
+    )
 
 
 def phrase(words: Sequence[Spoken]) -> str:
@@ -143,11 +145,11 @@ def phrase(words: Sequence[Spoken]) -> str:
 
 
 def _cut(words: tuple[Spoken, ...], evidence: Evidence) -> tuple[tuple[Spoken, ...], str | None]:
-    doubt = None
+    asr_warning = None
     place = squeezed(words)
     if place is not None:
-        words, doubt = words[:place], "words without a place in the sound"
+        words, asr_warning = words[:place], "words without a place in the sound"
     most = math.ceil(WORDS_PER_S * evidence.speech_s) + WORDS_MARGIN
     if len(words) > most:
-        words, doubt = words[:most], f"more than {most} words in {evidence.speech_s:.1f} s of speech"
-    return words, doubt
+        words, asr_warning = words[:most], f"more than {most} words in {evidence.speech_s:.1f} s of speech"
+    return words, asr_warning

@@ -6,23 +6,27 @@ beside the transcripts, for whoever judges the sentence.
 
 Transcriber --Utterance--> [channel, drops the oldest] --> Reader --> Reading
 
-It must not delay the words to come: the model is loaded in threads of low priority, apart from the live one's.
+It must not delay the words to come: the model is loaded in threads of low priority, apart from the live one's, while
+the stream runs already. Streams share it and take turns. An utterance that ends before the model is there, or whose
+turn does not come in time, keeps its first reading.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from realtime.extract.asr import hallucination
 from realtime.extract.asr.audio_buffer import SoundBuffer
 from realtime.extract.asr.local_agreement import in_order
 from realtime.extract.asr.whisper import AsrModel
-from realtime.system.threads import started_low, starting_threads
+from realtime.system.threads import starting_low, starting_threads
 from realtime.types import NS_PER_S, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
 
     from realtime.clock import Clock
     from realtime.config.schema import AsrConfig
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 LONGEST_S = 28.0
 """Of a longer utterance the end is read: Whisper takes 30 s."""
 BEAM = 5
+PATIENCE_S = 5.0
+"""So long an utterance waits for those of other streams; less than what a stage may take for an item."""
 CONTEXT_S, MARGIN_S = 15.0, 6.0
 """Sound the encoder sees, and the silence in it: with 1.5 s of it some sentences are read twice (docs/asr.md)."""
 
@@ -73,34 +79,58 @@ class WholeUtterance:
             self._ended(Utterance(number, sound))
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A model, perhaps still on its way, that reads for several streams, one after the other."""
+
+    model: Future[Decoder]
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Reader:
     """A stage that reads utterances.
 
     Args:
-        model: what decodes; see `load`.
+        shared: what decodes; see `load`.
         clock: measures the decodes.
         language: of the speech, or None for the model to decide.
+        patience_s: how long to wait while another stream's utterance is read.
     """
 
-    def __init__(self, model: Decoder, clock: Clock, language: str | None = None) -> None:
-        self._model, self._clock, self._language = model, clock, language
+    def __init__(
+        self, shared: Shared, clock: Clock, language: str | None = None, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._shared, self._clock, self._language, self._patience_s = shared, clock, language, patience_s
 
     def feed(self, item: Utterance, /) -> Iterable[Reading]:
-        """Decode an utterance as a whole."""
+        """Decode an utterance as a whole; nothing comes of it when the model or its turn does not come.
+
+        Raises:
+            ModelError: the model cannot be found or loaded.
+        """
+        if not self._shared.model.done() or not self._shared.turn.acquire(timeout=self._patience_s):
+            return
+        try:
+            reading = self._read(item, self._shared.model.result())
+        finally:
+            self._shared.turn.release()
+        yield reading
+
+    def _read(self, item: Utterance, model: Decoder) -> Reading:
         sound = item.sound
         began_ns = self._clock.now_ns()
-        heard, _ = self._model.decode(sound.samples(), (), hallucination.max_tokens(sound.duration_s), self._language)
+        heard, _ = model.decode(sound.samples(), (), hallucination.max_tokens(sound.duration_s), self._language)
         evidence = hallucination.Evidence(
             sound.speech(0), sound.end_ns, heard.no_speech, heard.mean_logprob, heard.compression, in_talk=True
         )
         verdict = hallucination.judge(sound.place(heard.words), (), evidence)
-        yield Reading(
+        return Reading(
             utterance=item.number,
             start_ns=sound.start_ns,
             end_ns=sound.end_ns,
             words=tuple(word.word(committed=True) for word in in_order(verdict.words, sound.start_ns)),
             decode_s=(self._clock.now_ns() - began_ns) / NS_PER_S,
-            doubt=verdict.doubt,
+            asr_warning=verdict.asr_warning,
         )
 
     def flush(self) -> Iterable[Reading]:
@@ -111,16 +141,15 @@ class Reader:
         """Nothing is held; the shared model stays loaded."""
 
 
-def load(config: AsrConfig, name: str) -> AsrModel:
-    """Load a model for reading: the live one's settings, with threads that give way to all others.
+def load(config: AsrConfig, name: str) -> Shared:
+    """Begin to load a model for reading: the live one's settings, with threads that give way to all others.
 
-    Raises:
-        ModelError: the model cannot be found or loaded.
+    A model that cannot be found or loaded is a ModelError of its future.
     """
 
-    def model() -> AsrModel:
+    def model() -> Decoder:
         with starting_threads("reading"):
             own = config.model_copy(update={"model": name, "threads": 1, "workers": 1, "context_s": CONTEXT_S})
             return AsrModel(own, BEAM, MARGIN_S)
 
-    return started_low(model)
+    return Shared(starting_low(model))

@@ -137,6 +137,11 @@ class Transcriber:
         if self._whole is not None:
             self._whole.end(None)
 
+    @property
+    def overload(self) -> str | None:
+        """Why the words come late, None while they don't."""
+        return self._pace.overload
+
     def measures(self) -> Measures:
         """Step, decode time, real-time factor, lags and the cause of an overload, measured up to now."""
         return self._pace.measures()
@@ -194,9 +199,9 @@ class Transcriber:
             due = waited_s >= self._pace.step_s and self._endpointer.silence_s(self._buffer.end_ns) < BREAK_S
         if not (due or self._full):
             return []
-        committed, doubt, decode_s = self._decode()
+        committed, asr_warning, decode_s = self._decode()
         committed += self._make_room()
-        return [self._update(committed, doubt, decode_s)]
+        return [self._update(committed, asr_warning, decode_s)]
 
     @property
     def _settled(self) -> bool:
@@ -205,13 +210,13 @@ class Transcriber:
 
     def _end(self) -> list[Transcript]:
         committed: tuple[Spoken, ...] = ()
-        doubt, decode_s = None, 0.0
+        asr_warning, decode_s = None, 0.0
         enough = self._buffer.speech_s(0) >= LEAST_SPEECH_S
         if enough and not self._settled:
-            committed, doubt, decode_s = self._decode()
+            committed, asr_warning, decode_s = self._decode()
         committed += self._keep(self._agreement.commit_all())
         taken_back = self._open
-        update = self._update(committed, doubt, decode_s, ended=True)
+        update = self._update(committed, asr_warning, decode_s, ended=True)
         spoken = self._words > 0
         self._pre_roll.extend(self._buffer.tail(PRE_ROLL_FRAMES))
         self._buffer.clear()
@@ -221,10 +226,10 @@ class Transcriber:
         self._said.clear()
         self._utterance += spoken
         self._words = self._shown = 0
-        return [update] if spoken or doubt or taken_back else []
+        return [update] if spoken or asr_warning or taken_back else []
 
     def _decode(self) -> tuple[tuple[Spoken, ...], str | None, float]:
-        """Decode the buffer once; return the words committed by it, a doubt, and the time it took."""
+        """Decode the buffer once; return the words committed by it, a warning, and the time it took."""
         buffer = self._buffer
         committed_ns = self._prefix[-1].end_ns if self._prefix else buffer.start_ns
         began_ns = self._clock.now_ns()
@@ -250,10 +255,10 @@ class Transcriber:
         verdict = hallucination.judge(buffer.place(hypothesis.words), tuple(self._said), evidence)
         if verdict.refused:
             self._agreement.drop()
-            return (), verdict.doubt, decode_s
+            return (), verdict.asr_warning, decode_s
         overdue_ns = self._buffer.end_ns - int(OVERDUE_S * NS_PER_S)
         committed = self._agreement.update(verdict.words, self._certain_ns(), overdue_ns)
-        return self._keep(committed), verdict.doubt, decode_s
+        return self._keep(committed), verdict.asr_warning, decode_s
 
     def _certain_ns(self) -> int | None:
         """Words that end later are not committed by agreement; None: all may be."""
@@ -299,7 +304,7 @@ class Transcriber:
         return forced
 
     def _update(
-        self, committed: tuple[Spoken, ...], doubt: str | None, decode_s: float, *, ended: bool = False
+        self, committed: tuple[Spoken, ...], asr_warning: str | None, decode_s: float, *, ended: bool = False
     ) -> Transcript:
         tentative = self._agreement.tentative
         self._measure(committed, tentative)
@@ -307,9 +312,9 @@ class Transcriber:
         if committed or tentative:
             self._wordless_s, self._alarmed = 0.0, False
         elif self._wordless_s >= ALARM_S:
-            doubt = doubt or f"{self._wordless_s:.0f} s of speech without a word"
+            asr_warning = asr_warning or f"{self._wordless_s:.0f} s of speech without a word"
             if not self._alarmed:
-                log.warning("%s: wrong language or model, or no speech at all?", doubt)
+                log.warning("%s: wrong language or model, or no speech at all?", asr_warning)
             self._alarmed = True
         self._warn()
         return Transcript(
@@ -317,7 +322,7 @@ class Transcriber:
             committed=tuple(word.word(committed=True) for word in committed),
             tentative=tuple(word.word(committed=False) for word in tentative),
             decode_s=decode_s,
-            doubt=doubt,
+            asr_warning=asr_warning,
             utterance=self._utterance,
             ended=ended,
         )

@@ -1,0 +1,222 @@
+"""The tick of a live session on a clock that moves when all its threads wait: to the nanosecond, without sleeping."""
+
+import logging
+from itertools import pairwise
+
+import pytest
+
+from realtime.publish.messages import Sentiment
+from realtime.session.live import STOP_LOOK_NS
+from realtime.types import NS_PER_S
+from scripts.harness.mock_clock import MockClock
+from scripts.harness.mock_session import MockSession, script_of
+
+HOP_S, LATENESS_S = 0.25, 0.15
+BEGIN_NS = 100 * NS_PER_S
+
+
+@pytest.fixture
+def clock():
+    return MockClock(BEGIN_NS)
+
+
+def now_s(clock):
+    return (clock.now_ns() - BEGIN_NS) / NS_PER_S
+
+
+def ends_s(windows):
+    return [round(message.window.end_s, 6) for message in windows]
+
+
+def test_a_window_ends_every_hop_and_is_sent_when_what_is_late_has_had_its_time(clock):
+    session = MockSession(clock)
+    sent_s = []
+    session.outlet.subscribe(lambda _: sent_s.append(now_s(clock)), Sentiment)
+    session.run(3.0)
+    windows = session.windows()
+    assert ends_s(windows) == [HOP_S * number for number in range(1, 13)]
+    assert [message.seq for message in windows] == list(range(12))
+    assert sent_s == [pytest.approx(HOP_S * number + LATENESS_S) for number in range(1, 13)]
+    assert {message.latency_ms.window for message in windows} == {150}
+    assert [message.uptime_s for message in session.healths()] == [pytest.approx(second + 0.15) for second in (1, 2, 3)]
+    assert {message.late for message in session.healths()} == {0}
+
+
+def test_what_is_said_moves_the_score_as_soon_as_it_is_heard(clock):
+    script = script_of([(101.0, "what a lovely film", 2.5)])
+    session = MockSession(clock, script=script)
+    session.run(4.0)
+    windows = session.windows()
+    before = next(message for message in windows if message.window.end_s == 1.0)
+    after = next(message for message in windows if message.text.committed == "what a lovely film")
+    assert before.text.committed == before.text.tentative == ""
+    assert after.opinion == "final"
+    assert after.score > 1
+    assert after.window.end_s <= 2.75  # the last word ends at 2.15, and is committed with the next block
+
+
+def test_a_pause_is_taken_at_once_and_ends_with_the_devices_open_once(clock):
+    session = MockSession(clock)
+    session.start()
+    clock.advance_s(1.06)
+    session.live.pause("desk")
+    clock.settle()
+    (paused,) = session.events(component="stream")
+    assert paused.time_s == pytest.approx(1.06)
+    clock.advance_s(0.2)
+    camera, microphone = session.cameras["desk"], session.microphones["desk"]
+    assert camera.held == microphone.held == 0
+    reads = camera.reads
+    clock.advance_s(2)
+    assert camera.reads == reads
+    session.live.resume("desk")
+    clock.advance_s(2)
+    session.close()
+    assert [event.kind for event in session.events(component="stream")] == ["paused", "resumed"]
+    assert session.events(component="stream")[1].time_s == pytest.approx(3.26)
+    states = {message.seq: message.state for message in session.windows()}
+    assert {state for seq, state in states.items() if 1.06 < ends_s(session.windows())[seq] < 3.2} == {"paused"}
+    assert states[0] == states[max(states)] == "ok"
+    assert sorted(states) == list(range(len(states)))
+    assert camera.opened == microphone.opened == 2
+    assert camera.most_held == microphone.most_held == 1
+    assert camera.held == microphone.held == 0
+
+
+def test_a_command_does_not_wait_for_the_next_tick(clock):
+    session = MockSession(clock, settings={"window": {"hop_s": 10.0, "length_s": 10.0}})
+    session.start()
+    clock.advance_s(3)
+    session.live.toggle_pause()
+    session.live.toggle_pause()
+    session.live.toggle_pause()
+    clock.settle()
+    assert [event.kind for event in session.events(component="stream")] == ["paused", "resumed", "paused"]
+    assert {event.time_s for event in session.events(component="stream")} == {3.0}
+    assert not session.windows()
+    session.close()
+
+
+def test_a_session_of_files_ends_with_the_last_of_them_and_says_so_once_for_each(clock):
+    session = MockSession(clock, names=(), files={"short": 1.3, "long": 2.9})
+    session.run()
+    for name, seconds in (("short", 1.3), ("long", 2.9)):
+        (ended,) = session.events(name, "stream")
+        assert ended.kind == "ended"
+        windows = session.windows(name)
+        assert ends_s(windows) == [HOP_S * number for number in range(1, len(windows) + 1)]
+        assert 0 <= windows[-1].window.end_s - seconds < HOP_S
+        assert session.sent.index(ended) == session.sent.index(windows[-1]) + 1
+    assert now_s(clock) < 2.9 + 2 * HOP_S + 1
+
+
+def test_a_session_that_is_told_to_stop_does_so_soon(clock):
+    session = MockSession(clock, settings={"window": {"hop_s": 10.0, "length_s": 10.0}})
+    session.start()
+    clock.advance_s(3)
+    session.stop.set()
+    asked_ns = clock.now_ns()
+    clock.sleep_until(asked_ns + STOP_LOOK_NS)
+    clock.advance_s(1.1)  # the call that a device is in, and the watchdogs
+    assert not session.thread.is_alive()
+    assert session.cameras["desk"].held == 0
+
+
+def test_a_report_that_fails_ends_neither_its_stream_nor_the_others_and_is_told_twice_a_minute(
+    clock, monkeypatch, caplog
+):
+    session = MockSession(clock, names=("desk", "sofa"), settings={"window": {"hop_s": 0.5}})
+
+    def broken(_):
+        raise RuntimeError("deque mutated during iteration")
+
+    monkeypatch.setattr(session.live.streams["desk"].health, "report", broken)
+    with caplog.at_level(logging.ERROR):
+        session.run(35.0)
+    assert not session.healths("desk")
+    assert len(session.healths("sofa")) == 35
+    for name in ("desk", "sofa"):
+        assert ends_s(session.windows(name)) == [0.5 * number for number in range(1, 71)]
+    assert [record.message for record in caplog.records] == ["stream desk: a health message failed"] * 2
+
+
+def test_a_window_that_fails_is_missing_in_its_stream_only(clock, monkeypatch):
+    session = MockSession(clock, names=("desk", "sofa"))
+    stream, calls = session.live.streams["desk"].stream, []
+    close = stream.close_window
+
+    def broken(end_ns):
+        calls.append(end_ns)
+        if len(calls) == 3:
+            raise ValueError("no window")
+        return close(end_ns)
+
+    monkeypatch.setattr(stream, "close_window", broken)
+    session.run(2.0)
+    assert ends_s(session.windows("desk")) == [0.25, 0.5, 1.0, 1.25, 1.5, 1.75, 2.0]
+    assert len(session.windows("sofa")) == 8
+
+
+@pytest.mark.parametrize(("held_up_s", "late", "left_out"), [(0.2, 0, 0), (0.6, 1, 0), (5.0, 0, 19)])
+def test_a_tick_that_comes_late_is_counted_and_a_standstill_is_told_instead(
+    clock, monkeypatch, held_up_s, late, left_out
+):
+    session = MockSession(clock)
+    stream, calls = session.live.streams["desk"].stream, []
+    close = stream.close_window
+
+    def slow(end_ns):
+        calls.append(end_ns)
+        if len(calls) == 4:
+            clock.sleep_until(clock.now_ns() + int(held_up_s * NS_PER_S))
+        return close(end_ns)
+
+    monkeypatch.setattr(stream, "close_window", slow)
+    session.run(9.0)
+    windows = session.windows()
+    assert [message.seq for message in windows] == list(range(len(windows)))
+    assert len(windows) == 36 - left_out
+    told = [event.kind for event in session.events(component="stream")]
+    assert told == (["stalled", "recovered"] if left_out else [])
+    if left_out:
+        assert f"{left_out} windows left out" in session.events(component="stream")[0].cause
+        assert max(later - earlier for earlier, later in pairwise(ends_s(windows))) == (left_out + 1) * HOP_S
+    else:
+        assert session.healths()[-1].late == late
+
+
+def test_a_camera_that_goes_is_lost_with_its_cause_and_opened_again_when_it_is_back(clock):
+    session = MockSession(clock)
+    session.start()
+    clock.advance_s(2.05)
+    session.cameras["desk"].plugged = False
+    clock.advance_s(4)
+    session.cameras["desk"].plugged = True
+    clock.advance_s(6)
+    session.close()
+    lost, recovered = session.events(component="camera")[1:]
+    assert (lost.kind, lost.cause, lost.time_s) == ("lost", "camera desk: went away", pytest.approx(2.1))
+    assert recovered.kind == "recovered"
+    assert recovered.since_s == lost.time_s
+    face = {message.window.end_s: message.modalities["face"] for message in session.windows()}
+    assert face[1.75].reliability > 0.9
+    assert {face[end_s].weight for end_s in face if 2.0 <= end_s <= 6.0} == {0.0}
+    assert face[max(face)].reliability > 0.5
+    assert session.cameras["desk"].most_held == 1
+
+
+def test_a_read_that_hangs_is_left_behind_and_the_camera_opened_anew(clock):
+    session = MockSession(clock, settings={"camera": {"read_timeout_s": 2}})
+    session.start()
+    clock.advance_s(2.05)
+    camera = session.cameras["desk"]
+    camera.hangs = True
+    clock.advance_s(0.1)
+    camera.hangs = False  # for the next one that opens it
+    clock.advance_s(5)
+    stalled, recovered = session.events(component="camera")[1:]
+    assert (stalled.kind, stalled.cause) == ("stalled", "camera: no answer for 3.1 s")
+    assert stalled.time_s == pytest.approx(5.2, abs=0.11)
+    assert recovered.time_s - stalled.time_s <= 0.2
+    assert camera.opened == 2
+    session.close()
