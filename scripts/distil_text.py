@@ -1,12 +1,13 @@
 """Distil the small text line (MiniLM) from the large one (MPNet), and cross-validate it over the same speakers.
 
-python -m scripts.distil_text [--data ../shared/data] [--work DIR] [--recognised FILE.json] [--jobs N] [--out FILE]
+python -m scripts.distil_text [--data ../shared/data] [--work DIR] [--recognised FILE.json] [--out FILE]
 
 Needs what scripts/train_text.py left in its work folder: its first stage, and what every fold read of those it did not
-know. The small line learns to read as the large one does after its first stage, which knows nobody of CMU-MOSI: first
-the phrases, sentences and comments of strangers, then CMU-MOSI's, the speakers of a fold held out; the labels count
-beside the large line's readings. What that said is kept in the work folder. Every fold's weights go to small/ there;
-the held-out figures of both lines, on the same sentences, go into the file and to standard output as one line of JSON.
+know. The small line's adapter learns to read phrases, sentences and comments of strangers as the large one does after
+its first stage, beside their labels; so it knows nobody of CMU-MOSI. Its head is then tuned to CMU-MOSI's sentences, as
+said, as recognised or with invented errors, once for each fold of speakers and once for all. What the large line said
+is kept in the work folder. Every fold's weights go to small/ there; the held-out figures of both lines, on the same
+sentences, go into the file and to standard output as one line of JSON.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ import argparse
 import json
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +29,10 @@ from models import zoo
 from models.catalogue import CATALOGUE
 from models.minilm import FROZEN, MiniLM
 from models.mpnet import MPNet
-from models.text_net import TextWeights
+from models.text_net import TextHead, TextWeights
 from models.textline import BASE, SMALL_BASE, SMALL_WEIGHTS
 from scripts.train_text import EVERYONE, FOLDS, SAID, Trainer, figures_of, say
-from scripts.training.distil import Follow
+from scripts.training.distil import Follow, read, tune_head
 from scripts.training.textline import Course, Learned, Learner, fit
 
 if TYPE_CHECKING:
@@ -119,34 +118,42 @@ class Distiller:
         )
         return adapter, head
 
-    def reviews_taught(self) -> dict[Words, NDArray[Any]]:
-        """What the large line that knows no review says after every word of those that are shown."""
-        shown = [one.words for made in self.texts.epochs(0)[0] for one in made]
-        return self.taught("reviews", "second", shown, self.texts.first_learned())
-
-    def second(self, fold: int) -> None:
-        """Learn from all but a fold; the weights are kept, and what both lines read of the fold, by kind of words."""
-        torch.set_num_threads(1)
+    def second(self) -> None:
+        """Tune the head to all but each fold, and to all; the weights and what both lines read of a fold are kept."""
         reviews, course = self.texts.reviews, Course(**self.own["second"])
-        known = [self.texts.folds[item.video] != fold for item in reviews]
-        shown = [one for made, at in zip(self.texts.epochs(0)[0], known, strict=True) if at for one in made]
+        epochs = self.texts.epochs(0)
         learner = self.learner("second")
-        learner.restore(self.first_learned())
-        loss_for = Follow(self.reviews_taught(), self.own["labels"]["second"])
-        fit(learner, [shown] * course.epochs, course, say, loss_for=loss_for)
-        adapter, head = learner.learned()
-        name, told = ("everyone", {}) if fold == EVERYONE else (f"fold{fold}", {"fold": fold})
-        TextWeights(_base(), adapter, head, told, encoder=SMALL_BASE).save(self.work / f"{name}.safetensors")
-        if fold == EVERYONE:
-            return
+        first = self.first_learned()
+        learner.use(first)
+        texts = {one.words for epoch in epochs for made in epoch for one in made} | {
+            item.said.words for item in reviews
+        }
+        texts |= {one.words for item in reviews for one in item.recognised.values()}
+        vectors = learner.vectors(sorted(texts))
+        say(f"vectors of {len(vectors)} texts")
+        for fold in [*range(FOLDS), EVERYONE]:
+            known = [self.texts.folds[item.video] != fold for item in reviews]
+            shown = [[one for made, at in zip(epoch, known, strict=True) if at for one in made] for epoch in epochs]
+            head = TextHead(MiniLM.states)
+            head.load_state_dict(first[1])
+            tune_head(head, shown, vectors, course)
+            name, told = ("everyone", {}) if fold == EVERYONE else (f"fold{fold}", {"fold": fold})
+            kept = TextWeights(_base(), first[0], dict(head.state_dict()), told, encoder=SMALL_BASE)
+            kept.save(self.work / f"{name}.safetensors")
+            if fold != EVERYONE:
+                self.judge(fold, head, vectors)
+
+    def judge(self, fold: int, head: TextHead, vectors: Mapping[Words, NDArray[np.float16]]) -> None:
+        """Keep what both lines read of the speakers of a fold, by kind of words."""
         large = json.loads((self.texts.work / f"held{fold}.json").read_text(encoding="utf-8"))
-        readings: dict[str, dict[str, Any]] = {"small": {}, "large": large}
+        items = {item.clip: item for item in self.texts.reviews}
+        readings: dict[str, dict[str, Any]] = {"small": {}, "large": {}}
         for kind, found in large.items():
-            items = {item.clip: item.said if kind == SAID else item.recognised.get(kind) for item in reviews}
-            there = {clip: item for clip in found if (item := items.get(clip))}
-            read = learner.every([item.words for item in there.values()])
+            words = {clip: items[clip].said if kind == SAID else items[clip].recognised.get(kind) for clip in found}
+            there = {clip: item for clip, item in words.items() if item}
+            readings["large"][kind] = {clip: found[clip] for clip in there}
             readings["small"][kind] = {
-                clip: [*map(float, read[item.words][-1]), item.label] for clip, item in there.items()
+                clip: [*map(float, read(head, vectors[item.words])[-1]), item.label] for clip, item in there.items()
             }
         (self.work / f"held{fold}.json").write_text(json.dumps(readings), encoding="utf-8")
         say(f"fold {fold}: {json.dumps(figures_of(readings['small'][SAID]))}")
@@ -187,7 +194,6 @@ def main() -> None:
     cli.add_argument("--work", type=Path, default=zoo.cache().parent / "textline", help="of scripts/train_text.py")
     cli.add_argument("--settings", type=Path, default=Path("configs/training.yaml"))
     cli.add_argument("--recognised", type=Path, help="what recognisers heard in the clips: {clip: {kind: text}}")
-    cli.add_argument("--jobs", type=int, default=2, help="folds at a time, each on one core (default 2)")
     cli.add_argument("--out", type=Path, default=SMALL_WEIGHTS)
     args = cli.parse_args()
     torch.set_num_threads(1)
@@ -197,9 +203,7 @@ def main() -> None:
     distiller = Distiller(Trainer(args.data, args.work, settings, recognised))
     distiller.work.mkdir(parents=True, exist_ok=True)
     distiller.first()
-    distiller.reviews_taught()
-    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
-        list(pool.map(distiller.second, [*range(FOLDS), EVERYONE]))
+    distiller.second()
     figures = distiller.merge(args.out)
     print(json.dumps({"minutes": round((time.monotonic() - begin_s) / 60, 1), "figures": figures}))
 

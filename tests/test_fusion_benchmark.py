@@ -138,6 +138,26 @@ def test_the_command_writes_tables_tests_and_plots_and_keeps_what_a_person_wrote
     assert (tmp_path / "fusion-ravdess_av.png").stat().st_size > 10_000
 
 
+def test_a_method_is_added_beside_the_rows_of_the_others_which_stay(tmp_path, monkeypatch):
+    monkeypatch.setitem(fusion.DATA, "ravdess_av", lambda _: toy(120))
+    monkeypatch.setitem(fusion.PLAN, "ravdess_av", {"damage": ("ridge", "concat + r", "AGFN distributions")})
+    options = ["fusion", "--quick", "--seeds", "2", "--data-sets", "ravdess_av", "--out", str(tmp_path)]
+    monkeypatch.setattr(fusion, "QUICK", ("ridge", "concat + r"))
+    evaluate.main([*options, "--cache", str(tmp_path / "first")])
+    before = json.loads((tmp_path / "fusion.json").read_text(encoding="utf-8"))["data"]["ravdess_av"]
+    monkeypatch.setattr(fusion, "QUICK", ("ridge", "concat + r", "AGFN distributions"))
+    evaluate.main([*options, "--cache", str(tmp_path / "second"), "--add", "AGFN distributions"])
+    assert not list((tmp_path / "second").glob("*ridge*")), "nothing else is run"
+    content = json.loads((tmp_path / "fusion.json").read_text(encoding="utf-8"))
+    rows = content["data"]["ravdess_av"]["summaries"]["damage"]
+    assert list(rows) == ["ridge", "concat + r", "AGFN distributions"]
+    assert {name: rows[name] for name in ("ridge", "concat + r")} == before["summaries"]["damage"]
+    assert rows["AGFN distributions"]["dead_share"] == 0
+    text = (tmp_path / "fusion.md").read_text(encoding="utf-8")
+    assert '--add "AGFN distributions"' in text
+    assert content["data"]["ravdess_av"]["tests"] == [], "no control was run beside it"
+
+
 def test_psc_sees_an_error_along_an_axis_and_the_multiple_r_along_any_direction():
     generator = np.random.default_rng(0)
     xy = generator.normal(size=(500, 2))

@@ -39,7 +39,7 @@ def test_fitted_weights_fuse_their_streams_as_the_network_does():
     score, spread = as_shipped(model, rows)
     np.testing.assert_allclose(score, out.score, atol=1e-5)
     np.testing.assert_allclose(spread, out.spread, atol=1e-4)
-    assert CONFIG.given == "text"
+    assert CONFIG.ablation.given == "text"
     assert "none" in STATES
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -73,6 +74,13 @@ def parse(options: Sequence[str]) -> argparse.Namespace:
     cli.add_argument("--seeds", type=int, default=5)
     cli.add_argument("--data-sets", nargs="+", choices=sorted(DATA), default=list(PLAN))
     cli.add_argument("--finished", action="store_true", help="report the runs that are in the cache, start none")
+    cli.add_argument(
+        "--add",
+        nargs="+",
+        choices=sorted(METHODS),
+        metavar="METHOD",
+        help="run these only, and put them beside the rows that fusion.json in --out holds of the others",
+    )
     cli.add_argument("--quick", action="store_true", help="four methods, two epochs: to see that it works")
     return cli.parse_args(options)
 
@@ -88,7 +96,8 @@ def runs(name: str, data: FusionData, args: argparse.Namespace) -> Runs:
             if method == LED and "text" not in data.values:
                 continue
             settings = (data, METHODS[method], regime, list(range(args.seeds)), recipe, args.cache)
-            if args.finished and not cache_file(*settings).exists():
+            wanted = method in args.add if args.add else not args.finished
+            if not wanted and not cache_file(*settings).exists():
                 continue
             made = run(*settings)
             done[regime, method] = made
@@ -96,17 +105,53 @@ def runs(name: str, data: FusionData, args: argparse.Namespace) -> Runs:
     return done
 
 
+def known(args: argparse.Namespace) -> dict[str, Any]:
+    """What fusion.json holds, where rows are added to it; nothing otherwise."""
+    file = args.out / "fusion.json"
+    if not args.add or not file.exists():
+        return {"data": {}}
+    found: dict[str, Any] = json.loads(
+        file.read_text(encoding="utf-8"),
+        object_hook=lambda part: {k: math.nan if v is None else v for k, v in part.items()},
+    )
+    return found
+
+
+def together(name: str, fresh: dict[str, dict[str, Any]], held: dict[str, Any], added: Sequence[str]) -> dict[str, Any]:
+    """Summaries by regime and method in the order of the plan: what is held, and in its place what is added."""
+    before = held["data"].get(name, {}).get("summaries", {})
+    found: dict[str, Any] = {}
+    for regime, methods in PLAN[name].items():
+        own, new = before.get(regime, {}), fresh.get(regime, {})
+        chosen = {
+            method: new[method] if method in added or method not in own else own[method]
+            for method in methods
+            if method in own or method in new
+        }
+        if chosen:
+            found[regime] = chosen
+    return found
+
+
 def report(results: dict[str, tuple[FusionData, Runs]], args: argparse.Namespace) -> dict[str, Any]:
     """Write Markdown and plots into args.out; return what goes into the JSON."""
     lines = [f"`{fusion_report.COMMAND} --seeds {args.seeds}`: {SETTING}", ""]
     content: dict[str, Any] = {"command": f"{fusion_report.COMMAND} --seeds {args.seeds}", "data": {}}
+    held, added = known(args), tuple(args.add or ())
+    if added:
+        content["added"] = list(added)
+        lines += [fusion_report.added(added), ""]
     for name, (data, done) in results.items():
         names = list(data.values)
-        summaries: dict[str, dict[str, Any]] = {regime: {} for regime, _ in done}
+        fresh: dict[str, dict[str, Any]] = {regime: {} for regime, _ in done}
         for (regime, method), made in done.items():
-            summaries[regime][method] = stats.summary(made, data)
+            fresh[regime][method] = stats.summary(made, data)
+        summaries = together(name, fresh, held, added)
         lines += fusion_report.data_set(name, names, summaries)
-        found = stats.significance(done, data, list(PLAN[name]), OURS, CONTROLS, PLACE[name])
+        ours = [method for method in OURS if not added or method in added]
+        found = stats.significance(done, data, list(PLAN[name]), ours, CONTROLS, PLACE[name])
+        before = held["data"].get(name, {}).get("tests", [])
+        found = stats.corrected([test for test in before if test["ours"] not in added] + found)
         title = "one modality damaged" if PLACE[name] == "one" else "all missing at a rate"
         lines += fusion_report.tests(f"{name}: is AGFN better with {title}?", found)
         first = next(iter(summaries))
@@ -117,7 +162,7 @@ def report(results: dict[str, tuple[FusionData, Runs]], args: argparse.Namespace
         lines += [f"![degradation](fusion-{name}.png)", "", f"![gates](fusion-{name}-gates.png)", ""]
         content["data"][name] = {"summaries": summaries, "tests": found}
     if "mosi_a" in results and not args.quick:
-        content["psc"] = _psc(*results["mosi_a"])
+        content["psc"] = held.get("psc", {}) | _psc(*results["mosi_a"])
         lines += fusion_report.psc_table(content["psc"])
     fusion_report.write(args.out / "fusion.md", lines)
     return content

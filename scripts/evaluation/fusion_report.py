@@ -122,6 +122,15 @@ def tests(title: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def added(methods: Sequence[str]) -> str:
+    """Say which rows were measured later than the others, with which command."""
+    names = " ".join(f'"{method}"' for method in methods)
+    return (
+        f"Rows of {', '.join(methods)} were added later (`{COMMAND} --add {names}`): the same data, masks, seeds and "
+        "budget. Holm's correction is over each table as it is now."
+    )
+
+
 def psc_table(found: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Table of the t-SNE diagnostic."""
     return [

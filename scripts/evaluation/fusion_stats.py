@@ -132,7 +132,10 @@ def significance(
         tests.append(
             {"regime": regime, "ours": mine, "control": control, "difference": mean, "interval": interval, "p": p}
         )
-    corrected = holm({str(index): test["p"] for index, test in enumerate(tests)})
-    for index, test in enumerate(tests):
-        test["p_holm"] = corrected[str(index)]
-    return tests
+    return corrected(tests)
+
+
+def corrected(tests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the same comparisons with Holm's correction over all of them."""
+    found = holm({str(index): test["p"] for index, test in enumerate(tests)})
+    return [test | {"p_holm": found[str(index)]} for index, test in enumerate(tests)]

@@ -28,7 +28,7 @@ from scripts.evaluation.published import ends, intervals, rounded
 from scripts.fit import judged
 from scripts.training import corpora
 from scripts.training.gate import as_shipped
-from scripts.training.live import hear, known
+from scripts.training.live import hear_all, known
 from scripts.training.publish import told
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def main(options: Sequence[str]) -> None:
     if not isinstance(model, LiveAGFN) or sure is None:
         raise SystemExit(f"error: {args.weights} holds no live fusion")
     examples = tqdm(list(corpora.mosi_clips(args.data)), desc="clips", mininterval=10)
-    heard = [clip for example in examples if (clip := hear(args.cache, example, DAMAGE, None))]
+    heard = [clip for example in examples for clip in hear_all(args.cache, example, [DAMAGE], None)]
     if not heard:
         raise SystemExit(f"error: no tapes in {args.cache}; make them with python -m scripts.features")
     found = {

@@ -1,4 +1,7 @@
-"""Learning to read as another text line does: its readings after every word are the target, beside the labels."""
+"""Learning to read as another text line does, and tuning a head alone on kept vectors.
+
+The other line's readings after every word are the target, beside the labels.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from models.text_net import TextHead
     from scripts.training.adapt import Sentence
-    from scripts.training.textline import Words
+    from scripts.training.textline import Course, Words
 
 _SCALE_SHARE = 0.4
 """Share of the log scale's distance beside the location's."""
@@ -43,3 +47,53 @@ class Follow:
         label = torch.tensor([item.label for item in part], dtype=torch.float32)
         followed = (location + _SCALE_SHARE * scale).mean()
         return (1 - self.labels) * followed + self.labels * loss_of(made, label)
+
+
+def tune_head(
+    head: TextHead,
+    epochs: Sequence[Sequence[Sentence]],
+    vectors: Mapping[Words, NDArray[np.float16]],
+    course: Course,
+) -> None:
+    """Train a head in place on the sentences of each of `course.epochs` epochs, the encoder as it is.
+
+    Args:
+        head: goes on from where it is.
+        epochs: the sentences as they are heard in one epoch after the other, and then over again.
+        vectors: mean states (n, D) after each of the n words of a text.
+        course: how; `head_lr` is the rate.
+    """
+    rng = np.random.default_rng(course.seed)
+    torch.manual_seed(course.seed)
+    optimiser = torch.optim.AdamW(head.parameters(), course.head_lr, weight_decay=course.weight_decay)
+    sizes = [len(epochs[number % len(epochs)]) for number in range(course.epochs)]
+    steps = sum(-(-size // course.batch) for size in sizes)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, course.head_lr, steps, pct_start=0.1)
+    head.train()
+    for number in range(course.epochs):
+        sentences = epochs[number % len(epochs)]
+        order = rng.permutation(len(sentences))
+        for begin in range(0, len(order), course.batch):
+            part = [sentences[index] for index in order[begin : begin + course.batch]]
+            rows = [
+                (len(item.words), int(rng.integers((len(item.words) + 1) // 2, len(item.words) + 1))) for item in part
+            ]
+            shown = np.stack(
+                [[vectors[item.words][at - 1] for at in both] for item, both in zip(part, rows, strict=True)]
+            )
+            made = head(torch.from_numpy(shown.astype(np.float32)), torch.tensor(rows, dtype=torch.float32))
+            loss = loss_of(made, torch.tensor([item.label for item in part], dtype=torch.float32))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+    head.eval()
+
+
+@torch.inference_mode()
+def read(head: TextHead, vectors: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Read a text after each of its words: (n, D) to (n, 2)."""
+    count = torch.arange(1, len(vectors) + 1, dtype=torch.float32)
+    made: NDArray[np.float32] = head(torch.from_numpy(vectors.astype(np.float32)), count).numpy()
+    return made

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from torch import distributed
 
 from models import lora
-from models.text_net import TextHead, TextNet, TextWeights
+from models.text_net import TextHead, TextNet, TextWeights, so_far
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -201,6 +201,21 @@ class Learner:
             made = self.readings(part, torch.arange(1, len(part[-1]) + 1).expand(len(part), -1).minimum(lengths))
             out |= {words: row[: len(words)].numpy() for words, row in zip(part, made, strict=True)}
         return out
+
+    @torch.inference_mode()
+    def vectors(self, texts: Sequence[Words], batch: int = 64) -> dict[Words, NDArray[np.float16]]:
+        """Mean states (n, D) after every word of texts, by text: what the head reads."""
+        self.states.ensure(texts)
+        self.net.eval()
+        encoder, found = self.net.encoder, {}
+        order = sorted(set(texts), key=len)
+        for begin in range(0, len(order), batch):
+            part = order[begin : begin + batch]
+            tokens = encoder.tokenize(part)
+            states = encoder.upper(self.states.padded(part), encoder.bias(tokens.mask))
+            mean = so_far(tokens)[0] @ states
+            found |= {words: row[: len(words)].half().numpy() for words, row in zip(part, mean, strict=True)}
+        return found
 
     @torch.inference_mode()
     def read(self, texts: Sequence[Words], batch: int = 64) -> NDArray[np.float32]:
