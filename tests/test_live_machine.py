@@ -108,6 +108,13 @@ class Machine(RuleBasedStateMachine):
         self.session.close()
         self.running = False
 
+    @precondition(lambda self: not self.running)
+    @rule()
+    def what_has_ended_sends_nothing(self):
+        sent = len(self.session.sent)
+        self.clock.advance_s(1)
+        assert len(self.session.sent) == sent
+
     @invariant()
     def numbers_have_no_gaps(self):
         for name in self.paused:
@@ -192,7 +199,7 @@ class Machine(RuleBasedStateMachine):
 
 TestLive = Machine.TestCase
 TestLive.settings = settings(
-    max_examples=25, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
