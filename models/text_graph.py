@@ -117,7 +117,8 @@ class _Flat(nn.Module):
         super().__init__()
         self.net = net
         self.layers = nn.ModuleList(
-            _GraphLayer(layer, largest) for layer, largest in zip(net.encoder.layers, _largest_inputs(net), strict=True)
+            _GraphLayer(layer, largest)  # type: ignore[arg-type] # a list of modules forgets which
+            for layer, largest in zip(net.encoder.layers, _largest_inputs(net), strict=True)
         )
 
     def forward(self, ids: Tensor, pool: Tensor, count: Tensor) -> Tensor:

@@ -124,10 +124,8 @@ class TextWeights:
         header = {"format": FORMAT, "base": self.base, "training": json.dumps(self.metadata, sort_keys=True)}
         header["encoder"] = self.encoder
         if self.judgement is not None:
-            header |= {
-                name: json.dumps(part.to_dict())
-                for name, part in zip(("context", "uncertainty"), self.judgement, strict=True)
-            }
+            context, uncertainty = self.judgement
+            header["context"], header["uncertainty"] = map(json.dumps, (context.to_dict(), uncertainty.to_dict()))
         content = save_tensors(
             {name: tensor.detach().cpu().half().contiguous() for name, tensor in named.items()}, header
         )

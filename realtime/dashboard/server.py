@@ -49,6 +49,8 @@ BLOCK_BYTES = 16_384
 MAX_CLIENTS = 32
 START_S = 5.0
 CLOSE_S = 1.0
+"""A page is given so long to say goodbye."""
+CLOSED_S = 3.0
 
 
 class Dashboard:
@@ -103,7 +105,7 @@ class Dashboard:
         if not self._thread.is_alive():
             return
         with contextlib.suppress(FutureTimeoutError):
-            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(CLOSE_S)
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(CLOSED_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CLOSE_S)
         if not self._thread.is_alive():
@@ -126,9 +128,13 @@ class Dashboard:
         )
 
     async def _shut(self) -> None:
+        """Say goodbye, and cut off who does not answer: over TLS a browser may take its time."""
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._server.wait_closed(), CLOSE_S)
+            for connection in list(self._server.connections):
+                connection.transport.abort()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()

@@ -64,6 +64,7 @@ class Tab:
         )
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(20_000)
+        self.page.set_default_navigation_timeout(60_000)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", complain)
         self.page.goto(url)

@@ -194,7 +194,7 @@ class Learner:
         self.states.ensure(texts)
         self.net.eval()
         order = sorted(set(texts), key=len)
-        out = {}
+        out: dict[Words, NDArray[np.float32]] = {}
         for begin in range(0, len(order), batch):
             part = order[begin : begin + batch]
             lengths = torch.tensor([[len(words)] for words in part])
@@ -207,7 +207,8 @@ class Learner:
         """Mean states (n, D) after every word of texts, by text: what the head reads."""
         self.states.ensure(texts)
         self.net.eval()
-        encoder, found = self.net.encoder, {}
+        encoder = self.net.encoder
+        found: dict[Words, NDArray[np.float16]] = {}
         order = sorted(set(texts), key=len)
         for begin in range(0, len(order), batch):
             part = order[begin : begin + batch]
