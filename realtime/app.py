@@ -176,10 +176,12 @@ class App:
         self._parts.append(sink)
 
     def _start_dashboard(self, config: Config, port: int, broker: Access) -> str:
-        from realtime.dashboard.server import Dashboard  # noqa: PLC0415 - imported where asked for
+        from realtime.dashboard.guard import guard_of  # noqa: PLC0415 - imported where asked for
+        from realtime.dashboard.server import Dashboard  # noqa: PLC0415
 
         bridge = (broker.host, broker.port) if config.dashboard.broker is None else None
-        dashboard = Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker)
+        guard = guard_of(**config.dashboard.model_dump(exclude={"broker"}))
+        dashboard = Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker, guard)
         self._parts.append(dashboard)
         return dashboard.url
 

@@ -84,7 +84,12 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--record-media", action="store_true", help="record pictures and sound too")
     out.add_argument("--no-view", action="store_true", help="plain log lines instead of the terminal view")
     out.add_argument("--overlay", action="store_true", help="show the desktop overlay (needs PySide6)")
-    out.add_argument("--dashboard", type=_port, metavar="PORT", help="serve the web dashboard on this port of loopback")
+    out.add_argument(
+        "--dashboard",
+        type=_place,
+        metavar="[HOST:]PORT",
+        help="serve the web dashboard on this port of loopback; of HOST only with a token and TLS",
+    )
     out.add_argument(
         "--dashboard-broker", metavar="URL", help="ws:// or wss:// address at which a browser reaches your own broker"
     )
@@ -254,7 +259,7 @@ def _mqtt(url: str) -> dict[str, Any]:
 
 
 def _services(args: argparse.Namespace) -> dict[str, Any]:
-    dashboard = {"port": args.dashboard, "broker": args.dashboard_broker}
+    dashboard = {**(args.dashboard or {}), "broker": args.dashboard_broker}
     return {
         **({"dashboard": kept} if (kept := {k: v for k, v in dashboard.items() if v is not None}) else {}),
         **({"homeassistant": {"enabled": True}} if args.homeassistant else {}),
@@ -262,6 +267,15 @@ def _services(args: argparse.Namespace) -> dict[str, Any]:
         **({"lsl": {"enabled": True}} if args.lsl else {}),
         **({"osc": {"address": args.osc}} if args.osc is not None else {}),
     }
+
+
+def _place(text: str) -> dict[str, Any]:
+    """Read PORT, HOST:PORT or [IPv6]:PORT."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if colon and not host:
+        raise argparse.ArgumentTypeError(f"{text!r}: write PORT for this machine alone, or HOST:PORT")
+    return {"port": _port(port), **({"host": host} if colon else {})}
 
 
 def _port(text: str) -> int:

@@ -103,7 +103,8 @@ def _wheels_here() -> dict[tuple[str, str], str]:
 def _package(name: str, digests: dict[tuple[str, str], str]) -> Component:
     found = importlib.metadata.metadata(name)
     version = found["Version"]
-    licence = found.get("License-Expression") or (found.get("License") or "").strip().partition("\n")[0]
+    named = (found[key] for key in ("License-Expression", "License") if key in found)
+    licence = next((text.strip().partition("\n")[0] for text in named), "")
     return Component(
         name=found["Name"],
         version=version,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scripts.harness.live_program import Heard
     from scripts.soaking.faults import Fault
 
-START_S, NOTICE_S, RETURN_S = 240.0, 15.0, 20.0
+START_S, NOTICE_S, RETURN_S = 600.0, 15.0, 20.0
 HOLD_S, REST_S = (1.0, 4.0), (0.5, 2.0)
 SETTLE_S = 6.0
 
@@ -66,6 +66,9 @@ class Soak:
         end_s = time.monotonic()
         self._withheld = self.rig.withheld_s(begin_s, end_s) / (end_s - begin_s)
         self._wait(SETTLE_S)
+        patience = Patience(RETURN_S, time.monotonic(), self.rig.withheld_s)
+        while verdict.untold(self.rig) and not patience.over(time.monotonic()):
+            self._wait(1.0)
         self.violations += verdict.violations(self.rig, self._silence)
         return (end_s - begin_s) / 60
 

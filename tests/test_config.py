@@ -134,7 +134,7 @@ def test_several_streams_come_from_one_file_and_a_later_layer_changes_one_of_the
     config, origins = load(file, ["streams.1.mic=null"], environ={"AGFN_STREAMS__0__CAMERA": "/dev/video4"})
 
     assert [(stream.name, stream.camera, stream.mic) for stream in config.streams] == [
-        ("left", "/dev/video4", "default"),
+        ("left", "/dev/video4", "auto"),
         ("right", "1", None),
     ]
     assert origins["streams.0.camera"] == "AGFN_STREAMS__0__CAMERA"

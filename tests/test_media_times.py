@@ -5,7 +5,7 @@ import random
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from realtime.capture.timeline import LONGEST_GAP_NS, Stamp, Timeline
@@ -140,12 +140,12 @@ def test_a_film_that_was_cut_off_between_two_packets_says_so(films, tmp_path, en
     assert any("cut off" in warning or "damaged" in warning for warning in seen.warnings)
 
 
-# The same examples every time: some damage does cost a beep (seed 100, count 2).
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 1 << 30),
     count=st.integers(1, 6),
 )
+@example(seed=100, count=2)  # a packet of sound 0.18 s too late: what came after it was taken for a repetition
 def test_any_damaged_times_leave_a_film_about_as_long_as_it_is(films, tmp_path_factory, seed, count):
     rng = random.Random(seed)
     data = bytearray((films / "whole.ts").read_bytes())
@@ -215,6 +215,28 @@ def test_whatever_times_packets_carry_a_stream_never_falls_back_nor_runs_away(mo
     if not moves:
         assert not warnings
         assert mended_s == [stamp.t_ns / NS_PER_S for stamp in stamps]
+
+
+@pytest.mark.parametrize("moved_ms", [-250, -180, 70, 180, 400, 990])
+@pytest.mark.parametrize("at", [[50], [50, 51], [50, 53], [99]])
+def test_a_time_that_is_off_by_less_than_a_second_is_mended(moved_ms, at):
+    stamps = [Stamp(0, i * 24 * MS, 24 * MS) for i in range(100)]
+    for i in at:
+        stamps[i] = Stamp(0, stamps[i].t_ns + moved_ms * MS, 24 * MS)
+    timeline = Timeline(None, restarts=False, warn=lambda *_: None)
+    mended_s = times_of(timeline, stamps)
+    if at == [99]:  # nothing after it says what is right
+        mended_s.pop()
+    assert mended_s == pytest.approx([i * 0.024 for i in range(len(mended_s))])
+
+
+def test_small_holes_and_pictures_that_stand_for_a_while_are_no_damage():
+    steps_ms = [24, 24, 100, 24, 24, 24, 24, 400, 24, 900, 900, 24, 24, 70, 24, 24]
+    stamps = [Stamp(0, int(t_ms) * MS, 24 * MS) for t_ms in np.cumsum(steps_ms)]
+    warnings = []
+    timeline = Timeline(None, restarts=False, warn=lambda *problem: warnings.append(problem))
+    assert times_of(timeline, stamps) == [stamp.t_ns / NS_PER_S for stamp in stamps]
+    assert not warnings
 
 
 def test_a_film_that_turns_its_rate_and_layout_in_the_middle_is_heard_on(tmp_path):

@@ -135,7 +135,7 @@ def test_words_are_absent_without_consent_and_there_with_it():
     assert "text" not in json.loads(sentiment().to_json())
     said = json.loads(sentiment(text=words).to_json())
     validator("Sentiment").validate(said)
-    assert said["text"] == {"committed": "it was", "tentative": "the best"}
+    assert said["text"] == {"committed": "it was", "tentative": "the best", "reading": None}
 
 
 @pytest.mark.parametrize("key", ["schema", "seq", "score", "interval", "modalities", "latency_ms", "faces"])

@@ -91,12 +91,14 @@ class Watched:
         return [event for event in self.events if (event.component, event.kind) == (component, kind)]
 
     def waits_for(self, component, kind, count=1):
-        wait_until(lambda: len(self.told(component, kind)) >= count, 20, f"{component} {kind}; told: {self.events}")
+        wait_until(lambda: len(self.told(component, kind)) >= count, 45, f"{component} {kind}; told: {self.events}")
         return self.told(component, kind)[count - 1]
 
     def flashes_ns(self, since_ns=0):
         seen = [(t_ns, bright > 125) for t_ns, bright, _ in list(self.pictures) if t_ns >= since_ns]
-        return [b[0] for a, b in itertools.pairwise(seen) if b[1] and not a[1]]
+        # One before which a picture was left out may have begun earlier.
+        near = [(a, b) for a, b in itertools.pairwise(seen) if b[0] - a[0] < 60 * MS]
+        return [b[0] for a, b in near if b[1] and not a[1]]
 
     def beeps_ns(self, since_ns=0):
         found, loud = [], False
@@ -111,7 +113,7 @@ class Watched:
     def lips_ns(self, count, since_ns=0):
         """How far apart flash and beep of the same moment are, for so many marks."""
         wait_until(
-            lambda: min(len(self.flashes_ns(since_ns)), len(self.beeps_ns(since_ns))) > count, 30, "flashes and beeps"
+            lambda: min(len(self.flashes_ns(since_ns)), len(self.beeps_ns(since_ns))) > count, 45, "flashes and beeps"
         )
         beeps = np.array(self.beeps_ns(since_ns))
         return [int(np.abs(beeps - flash).min()) for flash in self.flashes_ns(since_ns)[:count]]

@@ -1,6 +1,7 @@
 """A pause: nothing is taken in, nothing from before it comes out after it, and no message carries what was said."""
 
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +12,12 @@ from realtime.clock import MonotonicClock, VirtualClock
 from realtime.config.schema import Config
 from realtime.extract.schema import FACE_DIM, TEXT_DIM
 from realtime.fuse.worker import NOTHING, Estimate
+from realtime.publish.messages import EventMessage
 from realtime.publish.outlet import Outlet
 from realtime.runtime.channel import Channel, Policy
 from realtime.runtime.stage import StageWorker
 from realtime.session.stream import MOST_OPEN, Stream
-from realtime.types import NS_PER_S, FaceFeatures, TextFeatures, Word
+from realtime.types import NS_PER_S, Event, FaceFeatures, TextFeatures, Word
 
 SAYS = Estimate(2.0, (1.0, 3.0), (1.5, 2.5), 1.2, {"text": 1.0, "voice": 0.0, "face": 0.0})
 
@@ -152,3 +154,26 @@ def test_what_a_stage_holds_is_in_work_or_waits_at_a_pause_never_comes_out():
     assert not {0, 1, 2, 3} & {item for items in out for item in items}
     stats = channel.stats()
     assert stats.pushed == stats.popped + stats.dropped + stats.pending
+
+
+def test_events_that_come_at_the_same_time_reach_every_sink_in_the_order_of_their_numbers():
+    config, got, outlet = Config(), ([], []), Outlet()
+    for own in got:
+
+        def take(event, own=own):
+            time.sleep(0.001)  # another thread's turn
+            own.append(int(event.id.rpartition("-")[2]))
+
+        outlet.subscribe(take, EventMessage)
+    stream = Stream(config, config.streams[0], VirtualClock(), outlet, Context())
+
+    def tell():
+        for _ in range(10):
+            stream.event(Event(0, "camera", "lost", "unplugged"))
+
+    threads = [threading.Thread(target=tell) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == (list(range(1, 41)), list(range(1, 41)))

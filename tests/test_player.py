@@ -3,10 +3,12 @@
 import threading
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
 from realtime.capture.media import MediaFile, due_ns
+from realtime.capture.packets import Packets
 from realtime.capture.player import AGAIN_NS, LATE_NS, STEADY_NS, FilePlayer, KeepUp, Playhead
 from realtime.capture.thin import RateLimit
 from realtime.clock import MonotonicClock, VirtualClock
@@ -192,12 +194,17 @@ def test_a_paused_file_stands_still_and_goes_on_where_it_was():
     assert head.stamp_ns(3 * NS_PER_S) == clock.now_ns()
 
 
+def ahead_of(t_ns, keys):
+    return lambda least_ns: any(key_ns - t_ns >= least_ns for key_ns in keys)
+
+
 def decode(gate, clock, head, *, cost_ns, numbers, key_every, fps=60):
     """Decode pictures that take so long each; return the times of those that are shown, and how late each was."""
     shown, late = [], []
     for number in numbers:
         t_ns = number * NS_PER_S // fps
-        if not gate.decodes(t_ns, key=number % key_every == 0):
+        keys = [later * NS_PER_S // fps for later in numbers if later > number and later % key_every == 0]
+        if not gate.decodes(t_ns, key=number % key_every == 0, key_ahead=ahead_of(t_ns, keys)):
             continue
         if gate.skip == "NONREF" and number % 2:
             continue
@@ -254,6 +261,35 @@ def test_a_hiccup_is_made_up_for_and_is_not_called_slow():
     assert not told
 
 
+@pytest.mark.parametrize("key_every", [1000, 240])
+def test_a_short_film_is_seen_again_once_a_busy_machine_has_time(key_every):
+    clock, told = VirtualClock(), []
+    head = Playhead(clock)
+    gate = KeepUp(RateLimit(15), head, told.append)
+    head.begin()
+    busy, free = int(1.5 * NS_PER_S / 60), MS
+    decode(gate, clock, head, cost_ns=3 * busy, numbers=range(240), key_every=key_every)
+    shown, late = decode(gate, clock, head, cost_ns=free, numbers=range(240, 900), key_every=key_every)
+    assert max(late) <= LATE_NS
+    assert shown[-1] > 14 * NS_PER_S
+    assert np.diff(shown).max() < NS_PER_S / 10
+    assert told[0]
+
+
+def test_the_next_picture_that_needs_no_other_is_looked_for_ahead_and_nothing_is_lost_by_it(tmp_path):
+    with av.open(str(write(tmp_path / "film.mkv", Film(3.0, (1.0,))))) as container:
+        packets = Packets(container, list(container.streams), lambda *_: None)
+        pictures = 0
+        for packet in packets:
+            if packet.stream.type == "video" and packet.pts is not None:
+                pictures += 1
+                t_ns = int(packet.pts * packet.time_base * NS_PER_S)
+                assert not packets.key_ahead(packet, 3 * NS_PER_S)
+                if t_ns < NS_PER_S:
+                    assert packets.key_ahead(packet, NS_PER_S)
+        assert pictures == 75
+
+
 def test_a_decoder_that_keeps_up_again_is_told():
     clock, told = VirtualClock(), []
     head = Playhead(clock)
@@ -262,7 +298,7 @@ def test_a_decoder_that_keeps_up_again_is_told():
     for number in range(100):  # one a second, of which the first 20 come too late
         t_ns = number * NS_PER_S
         clock.advance_to(max(clock.now_ns(), t_ns + (LATE_NS + MS if number < 20 else 0)))
-        gate.decodes(t_ns, key=True)
+        gate.decodes(t_ns, key=True, key_ahead=lambda _: True)
         gate.admits(t_ns)
     assert told == [True, False]
     assert gate.skip == "DEFAULT"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts import rooms as scripts_rooms
+
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = (
     "run",
@@ -172,6 +174,26 @@ def test_modules_do_not_import_each_other_in_a_circle(arrows):
 def test_few_files_of_the_program_lie_outside_the_rooms():
     loose = {path.stem for path in (ROOT / "realtime").glob("*.py")} - {"__init__"}
     assert len(loose) <= MOST_LOOSE_FILES, loose
+
+
+def test_grimp_finds_the_same_arrows_between_rooms(arrows):
+    """A tool of others reads the imports its own way."""
+    ours = graph_of(arrows, room_of)
+    theirs = {room: used for room, used in scripts_rooms.rooms().items() if used}
+    assert ours == theirs
+
+
+def test_the_graph_in_the_document_is_that_of_the_imports():
+    text = scripts_rooms.DOCUMENT.read_text(encoding="utf-8")
+    assert scripts_rooms.document(text) == text, "run python -m scripts.rooms"
+
+
+def test_arrows_that_others_imply_are_not_drawn_and_a_circle_is_refused():
+    graph = {"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}}
+    assert scripts_rooms.reduced(graph) == {"a": {"b"}, "b": {"c"}, "c": {"d"}}
+    assert "    a --> b\n    b --> c\n" in scripts_rooms.drawn(scripts_rooms.reduced(graph))
+    with pytest.raises(ValueError, match="b, c, d import each other in a circle"):
+        scripts_rooms.reduced(graph | {"d": {"b"}})
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def test_a_webhook_gets_name_stream_and_values_and_never_words(hook, started):
     wait_until(lambda: len(hook.bodies) == 2, 10, "both posts")
 
     bodies = {body["rule"]: body for body in hook.bodies}
-    assert bodies["open"].pop("text") == {"committed": "a secret", "tentative": "it is"}
+    assert bodies["open"].pop("text") == {"committed": "a secret", "tentative": "it is", "reading": None}
     assert "secret" not in json.dumps(bodies)
     low = bodies["low"]
     assert (low["schema"], low["stream"], low["kind"], low["value"]) == ("agfn.rule/1", "desk", "begin", -1.5)

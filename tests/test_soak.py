@@ -49,7 +49,7 @@ def test_the_table_has_a_row_per_kind_of_fault():
 @pytest.mark.usefixtures("v4l2_library", "sound", "mosquitto")  # says so, and skips, where a part is missing
 def test_a_short_soak_breaks_things_and_nothing_else_breaks(clip):
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.soak", "--minutes", "0.3", "--chaos", "3", "--clip", str(clip)],
+        [sys.executable, "-m", "scripts.soak", "--minutes", "0.3", "--chaos", "6", "--clip", str(clip)],
         cwd=ROOT,
         capture_output=True,
         text=True,

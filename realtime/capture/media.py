@@ -40,8 +40,11 @@ class Gate(Protocol):
     skip: str
     """Pictures that FFmpeg leaves out while it decodes, in its words: `DEFAULT`, `NONREF`."""
 
-    def decodes(self, t_ns: int, *, key: bool) -> bool:
-        """Whether a packet is to be decoded; `key` if nothing before it is needed for that."""
+    def decodes(self, t_ns: int, *, key: bool, key_ahead: Callable[[int], bool]) -> bool:
+        """Whether a packet is to be decoded; `key` if nothing before it is needed for that.
+
+        `key_ahead` looks whether such a one follows within reach that is due so many ns later, or more.
+        """
         ...
 
     def admits(self, t_ns: int) -> bool:
@@ -57,7 +60,7 @@ class Thinned:
     def __init__(self, max_fps: float) -> None:
         self.admits = RateLimit(max_fps).admits
 
-    def decodes(self, t_ns: int, *, key: bool) -> bool:  # noqa: ARG002 - a gate that is always open
+    def decodes(self, t_ns: int, *, key: bool, key_ahead: Callable[[int], bool]) -> bool:  # noqa: ARG002 - always open
         """Decode it."""
         return True
 
@@ -156,7 +159,9 @@ class MediaFile:
 
             packets = Packets(container, list(chosen.values()), warn)
             for packet in packets:
-                if packet.stream.index != own.index or (gate is not None and not _let_through(packet, own, gate)):
+                if packet.stream.index != own.index or (
+                    gate is not None and not _let_through(packet, own, gate, packets)
+                ):
                     continue
                 for frame in self._survived(packet):
                     t_ns = None if frame.pts is None else int(frame.pts * frame.time_base * NS_PER_S)
@@ -226,11 +231,15 @@ def _playable(stream: Any) -> bool:  # noqa: ANN401 - PyAV's own type
     return stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
 
 
-def _let_through(packet: Any, stream: Any, gate: Gate) -> bool:  # noqa: ANN401 - PyAV's own types
+def _let_through(packet: Any, stream: Any, gate: Gate, packets: Packets) -> bool:  # noqa: ANN401 - PyAV's own types
     ticks = packet.dts if packet.pts is None else packet.pts
     if ticks is None:
         return True
-    passes = gate.decodes(int(ticks * packet.time_base * NS_PER_S), key=packet.is_keyframe)
+    passes = gate.decodes(
+        int(ticks * packet.time_base * NS_PER_S),
+        key=packet.is_keyframe,
+        key_ahead=lambda least_ns: packets.key_ahead(packet, least_ns),
+    )
     if stream.codec_context.skip_frame != gate.skip:
         stream.codec_context.skip_frame = gate.skip
     return passes

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 AHEAD_PACKETS = 256
 AHEAD_BYTES = 32 << 20
 """So much is read ahead, undecoded, when a time is in doubt: some seconds."""
+KEY_PACKETS = 1024
+"""And so much to find a picture that needs no other, within the same bytes."""
 CUT_OFF_NS = NS_PER_S // 2
 """A file that ends so much earlier than it declares is cut off; less is the rounding of those who write files."""
 MOST_ERRORS = 16
@@ -68,6 +70,16 @@ class Packets:
                 self._read_to = max(self._read_to, packet.pos + packet.size)
             yield packet
 
+    def key_ahead(self, packet: Any, least_ns: int) -> bool:  # noqa: ANN401 - PyAV's packet
+        """Whether a packet of the same stream that needs no other follows within reach, so much later or more."""
+        begin_ns = self._stamp(packet).t_ns or 0
+        for later in self._packets_ahead(KEY_PACKETS):
+            if later.stream.index == packet.stream.index and later.is_keyframe:
+                t_ns = self._stamp(later).t_ns
+                if t_ns is not None and t_ns - begin_ns >= least_ns:
+                    return True
+        return False
+
     def unread(self) -> str | None:
         """Say at the end what of the file there is or should be that was not read."""
         declared, reached_ns = declared_ns(self._container), self._timeline.reached_ns
@@ -117,8 +129,11 @@ class Packets:
         )
 
     def _ahead(self) -> Iterator[Stamp]:
+        return map(self._stamp, self._packets_ahead(AHEAD_PACKETS))
+
+    def _packets_ahead(self, most: int) -> Iterator[Any]:
         at, size = 0, 0
-        while at < AHEAD_PACKETS and size < AHEAD_BYTES:
+        while at < most and size < AHEAD_BYTES:
             if at == len(self._waiting):
                 packet = next(self._source, None)
                 if packet is None:
@@ -126,7 +141,7 @@ class Packets:
                 self._waiting.append(packet)
             packet = self._waiting[at]
             at, size = at + 1, size + packet.size
-            yield self._stamp(packet)
+            yield packet
 
     def _read(self) -> Iterator[Any]:
         """Read on after damage: PyAV's reader ends with its first error, the file may not."""

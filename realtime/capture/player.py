@@ -115,6 +115,11 @@ class Present(Protocol):
         ...
 
 
+def always(_: int) -> bool:
+    """A live stream has a next picture that needs no other, though nobody can look ahead."""
+    return True
+
+
 class KeepUp:
     """Lets through the pictures of a source that come in time (a `Gate` of media.py).
 
@@ -129,14 +134,20 @@ class KeepUp:
         self._limit, self._playhead, self._tell, self._slack_ns = limit, playhead, tell, slack_ns
         self.skip = "DEFAULT"
         self.left_out = 0
-        self._to_key = self._slow = False
+        self._far_behind = self._to_key = self._slow = False
         self._late: tuple[int, int] | None = None  # since when, and by how much then
         self._first_ns: int | None = None
         self._last_ns = 0
 
-    def decodes(self, t_ns: int, *, key: bool) -> bool:
-        """Whether a packet is to be decoded: once far behind, none before the next that is due and needs no other."""
-        self._to_key = self._to_key and not (key and t_ns >= self._playhead.now_ns() - self._slack_ns)
+    def decodes(self, t_ns: int, *, key: bool, key_ahead: Callable[[int], bool] = always) -> bool:
+        """Whether a packet is to be decoded: once far behind, none before the next that is due and needs no other.
+
+        Where none is within reach, as in a short film with one such picture, leaving out the rest would leave nothing.
+        """
+        if self._far_behind or (self._to_key and key):
+            behind_ns = self._playhead.now_ns() - t_ns
+            self._to_key = not (key and behind_ns <= self._slack_ns) and key_ahead(behind_ns - self._slack_ns)
+            self._far_behind = False
         if self._to_key:
             self._leave_out()
         return not self._to_key
@@ -146,7 +157,7 @@ class KeepUp:
         now_ns = self._playhead.now_ns()
         if now_ns - t_ns > LATE_NS:
             self.skip = "NONREF"
-            self._to_key = self._falls_behind(now_ns, now_ns - t_ns)
+            self._far_behind = self._falls_behind(now_ns, now_ns - t_ns)
             self._leave_out()
             return False
         self._late = None

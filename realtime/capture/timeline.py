@@ -11,6 +11,7 @@ are decoded, gets the same times.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 JUMP_NS = NS_PER_S
-"""A step forward beyond this is looked into; smaller holes are the sound's and the picture's own matter."""
+"""A step forward beyond this is looked into, whatever comes next."""
 BACK_NS = 3 * NS_PER_S // 10
 """So far decoding times may fall back by the rounding of containers."""
+STEP_NS = 6 * NS_PER_S // 100
+"""A time that is off by more than this, but the next ones are not, is damaged: small holes are the sound's and the
+picture's own matter, but a packet that comes a tenth of a second too late costs as much sound."""
+NEXT_PACKETS = 3
 LEAD_NS = 5 * NS_PER_S
 """The first packets of a stream may lie so far before the beginning: encoders put pictures in another order."""
 LONGEST_GAP_NS = 10 * NS_PER_S
@@ -87,6 +92,10 @@ class Timeline:
                     self._warn(stream, f"its times fall back by {_spoken(expected_ns - t_ns)}")
                 shift_ns = self._shift_ns[stream] = self._line(stamp.t_ns, expected_ns, shift_ns, ahead)
             t_ns = stamp.t_ns + shift_ns
+        elif stamp.ordered and stream in self._next_ns and self._alone(stamp, expected_ns, shift_ns, ahead):
+            self._warn(stream, "a damaged time stamp")
+            shift_ns += expected_ns - t_ns
+            t_ns = expected_ns
         goes_on_ns = t_ns + stamp.duration_ns
         self._next_ns[stream] = goes_on_ns if stamp.ordered else max(expected_ns, goes_on_ns)
         return shift_ns
@@ -116,6 +125,21 @@ class Timeline:
             expected_ns = self._next_ns.get(later.stream, 0) - self._shift_ns.get(later.stream, 0)
             if later.t_ns is not None and abs(later.t_ns - t_ns) < JUMP_NS < abs(later.t_ns - expected_ns):
                 yield later.t_ns
+
+    @staticmethod
+    def _alone(stamp: Stamp, expected_ns: int, shift_ns: int, ahead: Callable[[], Iterable[Stamp]]) -> bool:
+        """Whether a small step is this packet's alone: one of the next is where it would be without it."""
+        t_ns = (stamp.t_ns or 0) + shift_ns
+        if abs(t_ns - expected_ns) <= STEP_NS:
+            return False
+        own = (later for later in ahead() if later.stream == stamp.stream and later.t_ns is not None)
+        expected_ns, goes_on_ns = expected_ns + stamp.duration_ns, t_ns + stamp.duration_ns
+        for later in itertools.islice(own, NEXT_PACKETS):
+            later_ns = (later.t_ns or 0) + shift_ns
+            if abs(later_ns - expected_ns) <= STEP_NS // 2 < abs(later_ns - goes_on_ns):
+                return True
+            expected_ns, goes_on_ns = expected_ns + later.duration_ns, goes_on_ns + later.duration_ns
+        return False
 
     @staticmethod
     def _returns(stamp: Stamp, expected_ns: int, shift_ns: int, ahead: Iterable[Stamp]) -> bool:

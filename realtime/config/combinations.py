@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from realtime.dashboard.guard import guard_of
 from realtime.errors import UsageError
 from realtime.system.address import with_password
 
@@ -41,6 +42,7 @@ def check(config: Config) -> None:
         if config.dashboard.broker is not None:
             raise UsageError("dashboard.broker needs dashboard.port: add --dashboard PORT")
         return
+    guard_of(**config.dashboard.model_dump(exclude={"broker"}))
     if off:
         raise UsageError("--dashboard shows what comes over MQTT: leave out --mqtt off")
     if embedded and config.dashboard.broker is not None:

@@ -206,12 +206,20 @@ class RecordConfig(Section):
 
 
 class DashboardConfig(Section):
-    """The web dashboard, on loopback."""
+    """The web dashboard, on loopback unless there are a token and TLS."""
 
+    host: str = Field("127.0.0.1", pattern=r"^[A-Za-z0-9_.:-]{1,253}$")
+    """Address to listen on; others than this machine reach it only with a token and TLS (0.0.0.0: from everywhere)."""
     port: int | None = Field(None, ge=0, le=65535)
     """Port of the page; 0 takes a free one, null switches it off."""
     broker: str | None = Field(None, pattern=r"^wss?://[^/@\s]+(/[^@\s]*)?$")
     """Address at which a browser reaches an external broker (ws:// or wss://); the embedded one needs none."""
+    token_file: str | None = None
+    """File with the token that a visitor is asked for; or AGFN_DASHBOARD_TOKEN."""
+    cert_file: str | None = None
+    """Certificate of the page (PEM, with its chain)."""
+    key_file: str | None = None
+    """Private key of cert_file (PEM, without a password)."""
 
 
 class HomeAssistantConfig(Section):

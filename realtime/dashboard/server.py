@@ -11,6 +11,7 @@ import contextlib
 import http
 import logging
 import os
+import socket
 import threading
 import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -22,9 +23,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
+from realtime.dashboard.guard import Guard
+from realtime.dashboard.readonly import ForbiddenError, ReadOnly
 from realtime.dashboard.site import Answer, Site
 from realtime.errors import UsageError
-from realtime.system.loopback import HOST, same_origin
+from realtime.system.loopback import HOST
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
@@ -37,30 +40,39 @@ log = logging.getLogger(__name__)
 REFUSALS_EVERY_S = 10.0
 
 WEBSOCKET = "/mqtt"
+TOKEN = "token."  # noqa: S105 - what a token begins with among the protocols of a websocket
+EVERYWHERE = {"0.0.0.0", "::", ""}  # noqa: S104 - looked for, not listened on
+OPEN = Guard()
 MAX_MESSAGE_BYTES = 16_384
 """A page sends commands and answers; what comes from the broker is not limited by this."""
 BLOCK_BYTES = 16_384
 MAX_CLIENTS = 32
 START_S = 5.0
 CLOSE_S = 1.0
+"""A page is given so long to say goodbye."""
+CLOSED_S = 3.0
 
 
 class Dashboard:
     """Serves until closed, in a thread of its own.
 
     Args:
-        port: where to listen on loopback; 0 takes a free one.
+        port: where to listen; 0 takes a free one.
         base: first part of the topics.
         bridge: host and port of the broker that the websocket leads to; None for no websocket.
         broker: address that the page connects to instead.
+        guard: where it listens, and who is let in; loopback and everybody there by default.
 
     Raises:
-        UsageError: the port can't be had.
+        UsageError: the port can't be had, or the certificate is none.
         ModelError: the MQTT library of the page is missing or damaged.
     """
 
-    def __init__(self, port: int, base: str, bridge: tuple[str, int] | None, broker: str | None) -> None:
-        self._site = Site(base, broker)
+    def __init__(
+        self, port: int, base: str, bridge: tuple[str, int] | None, broker: str | None, guard: Guard = OPEN
+    ) -> None:
+        self._site, self._guard = Site(base, broker, guard), guard
+        self._tls = guard.tls()
         self._bridge = bridge
         self._clients = self._refused = 0
         self._refusals_due_s = 0.0
@@ -73,7 +85,8 @@ class Dashboard:
         except OSError as error:
             self.close()
             why = os.strerror(error.errno) if error.errno else error  # asyncio's own words are a long sentence
-            raise UsageError(f"--dashboard {port}: {why}; choose another port, or 0 for a free one") from None
+            where = f"{port}" if guard.host == HOST else f"{guard.host}:{port}"
+            raise UsageError(f"--dashboard {where}: {why}; choose another port, or 0 for a free one") from None
         log.info("the dashboard is on %s", self.url)
 
     @property
@@ -84,14 +97,15 @@ class Dashboard:
     @property
     def url(self) -> str:
         """Where a browser finds it."""
-        return f"http://{HOST}:{self.port}/"
+        host = socket.gethostname() if self._guard.host in EVERYWHERE else self._guard.host
+        return f"{self._guard.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     def close(self) -> None:
         """Hang up on everybody and end."""
         if not self._thread.is_alive():
             return
         with contextlib.suppress(FutureTimeoutError):
-            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(CLOSE_S)
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(CLOSED_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CLOSE_S)
         if not self._thread.is_alive():
@@ -101,8 +115,9 @@ class Dashboard:
         logging.getLogger("websockets").setLevel(logging.WARNING)
         self._server = await serve(
             self._serve_websocket,
-            HOST,
+            self._guard.host,
             port,
+            ssl=self._tls,
             process_request=self._process,
             subprotocols=[Subprotocol("mqtt")],
             compression=None,
@@ -113,9 +128,13 @@ class Dashboard:
         )
 
     async def _shut(self) -> None:
+        """Say goodbye, and cut off who does not answer: over TLS a browser may take its time."""
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._server.wait_closed(), CLOSE_S)
+            for connection in list(self._server.connections):
+                connection.transport.abort()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
@@ -125,20 +144,23 @@ class Dashboard:
         """Answer what is no websocket; let the own page, and nobody else, open one."""
         asked, origin = _only(request, "Host"), _only(request, "Origin")
         if request.path != WEBSOCKET or self._bridge is None:
-            return _response(self._site.answer(request.path, asked))
-        if not same_origin(origin, asked):
-            self._note_refusal()
+            return _response(self._site.answer(request.path, asked, _only(request, "Authorization")))
+        if not self._guard.own_page(origin, asked):
+            self._note_refusal("of another origin")
             return _response(_refused("only the dashboard's own page may connect", http.HTTPStatus.FORBIDDEN))
+        if self._guard.role(_token(request)) is None:
+            self._note_refusal("without the token")
+            return _response(_refused("the page's token is missing or wrong", http.HTTPStatus.UNAUTHORIZED))
         if self._clients >= MAX_CLIENTS:
             return _response(_refused("too many pages are open", http.HTTPStatus.SERVICE_UNAVAILABLE))
         return None
 
-    def _note_refusal(self) -> None:
+    def _note_refusal(self, why: str) -> None:
         """Say it, but let no page fill the log with it."""
         self._refused += 1
         now_s = time.monotonic()
         if now_s >= self._refusals_due_s:
-            log.warning("dashboard: %d connection(s) of another origin refused", self._refused)
+            log.warning("dashboard: %d connection(s) refused, the last one %s", self._refused, why)
             self._refused, self._refusals_due_s = 0, now_s + REFUSALS_EVERY_S
 
     async def _serve_websocket(self, page: ServerConnection) -> None:
@@ -151,14 +173,15 @@ class Dashboard:
             await page.close(1013, "the broker does not answer")
             return
         else:
-            await _join(page, reader, writer)
+            watches = page.request is not None and self._guard.role(_token(page.request)) == "watch"
+            await _join(page, reader, writer, ReadOnly() if watches else None)
         finally:
             self._clients -= 1
 
 
-async def _join(page: ServerConnection, reader: StreamReader, writer: StreamWriter) -> None:
+async def _join(page: ServerConnection, reader: StreamReader, writer: StreamWriter, only: ReadOnly | None) -> None:
     """Pass bytes on both ways until one side ends."""
-    ways = [asyncio.create_task(_to_broker(page, writer)), asyncio.create_task(_to_page(reader, page))]
+    ways = [asyncio.create_task(_to_broker(page, writer, only)), asyncio.create_task(_to_page(reader, page))]
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -171,12 +194,12 @@ async def _join(page: ServerConnection, reader: StreamReader, writer: StreamWrit
         await page.close()
 
 
-async def _to_broker(page: ServerConnection, writer: StreamWriter) -> None:
-    with contextlib.suppress(ConnectionClosed, OSError):
+async def _to_broker(page: ServerConnection, writer: StreamWriter, only: ReadOnly | None) -> None:
+    with contextlib.suppress(ConnectionClosed, OSError, ForbiddenError):
         async for message in page:
             if isinstance(message, str):
                 return  # MQTT over websockets is binary
-            writer.write(message)
+            writer.write(message if only is None else only.feed(message))
             await writer.drain()
 
 
@@ -190,6 +213,12 @@ def _only(request: Request, name: str) -> str | None:
     """The value of a header that is there exactly once."""
     values = request.headers.get_all(name)
     return values[0] if len(values) == 1 else None
+
+
+def _token(request: Request) -> str | None:
+    """The token in a websocket's request: a page can set no header but that of the protocols it speaks."""
+    spoken = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
+    return next((each.strip().removeprefix(TOKEN) for each in spoken if each.strip().startswith(TOKEN)), None)
 
 
 def _refused(why: str, status: http.HTTPStatus) -> Answer:

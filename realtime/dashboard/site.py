@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 
 from models import zoo
 from realtime.errors import ModelError
-from realtime.system.loopback import is_local
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from realtime.dashboard.guard import Guard
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -43,28 +44,34 @@ class Site:
     Args:
         base: first part of the topics, told to the page.
         broker: address of a websocket listener of an external broker; None where the page asks this server.
+        guard: says who is let in.
 
     Raises:
         ModelError: the MQTT library of the page is missing or damaged.
     """
 
-    def __init__(self, base: str, broker: str | None) -> None:
-        self._broker = broker
-        self._settings = json.dumps({"base": base, "broker": broker}).encode()
+    def __init__(self, base: str, broker: str | None, guard: Guard) -> None:
+        self._broker, self._guard = broker, guard
+        self._settings = {"base": base, "broker": broker}
         self._files = _read_files()
 
-    def answer(self, path: str, host: str | None) -> Answer:
+    def answer(self, path: str, host: str | None, authorization: str | None) -> Answer:
         """Answer a GET.
 
         Args:
             path: of the request, with its query.
             host: its Host header.
+            authorization: its header of that name, `Bearer TOKEN`.
         """
-        if not is_local(host):
+        if not self._guard.knows(host):
             return _refusal(HTTPStatus.FORBIDDEN, "this server answers to 127.0.0.1 and localhost only")
         path = urlsplit(path).path
         if path == SETTINGS:
-            return Answer(HTTPStatus.OK, self._headers("application/json", host), self._settings)
+            role = self._guard.role((authorization or "").removeprefix("Bearer "))
+            if role is None:
+                return _refusal(HTTPStatus.UNAUTHORIZED, "the page's token is missing or wrong")
+            settings = {**self._settings, "watch": self._guard.watch_token if role == "control" else None}
+            return Answer(HTTPStatus.OK, self._headers("application/json", host), json.dumps(settings).encode())
         if path not in self._files:
             return _refusal(HTTPStatus.NOT_FOUND, "there is no such page; the dashboard is at /")
         kind, body = self._files[path]
@@ -72,7 +79,7 @@ class Site:
 
     def _headers(self, kind: str, host: str | None) -> dict[str, str]:
         # Not every browser takes 'self' for a websocket of the same host.
-        reach = self._broker_origin() if self._broker else f"ws://{host}"
+        reach = self._broker_origin() if self._broker else f"{self._guard.scheme.replace('http', 'ws')}://{host}"
         policy = {
             "default-src": "'none'",
             "script-src": "'self'",

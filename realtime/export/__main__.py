@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from realtime.errors import AgfnError, UsageError
+from realtime.export import bids
 from realtime.export.columns import TABLES, described
+from realtime.export.eaf import check_eaf, write_eaf
 from realtime.export.elan import HEADER, Tiers
 from realtime.export.elan import TABLES as ELAN_TABLES
 from realtime.export.film import contents, write_film
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from realtime.recording.reader import Recording
 
 FORMATS = ("csv", "tsv", "parquet")
-ELAN = "elan"
+ELAN, EAF, BIDS = "elan", "eaf", "bids"
+EVERY = (*FORMATS, ELAN, EAF, BIDS)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--tsv", action="store_true", help="tab-separated tables")
     cli.add_argument("--parquet", action="store_true", help="Parquet tables with types (needs PyArrow)")
     cli.add_argument("--elan", action="store_true", help="one tab-separated file of annotations for ELAN")
+    cli.add_argument("--eaf", action="store_true", help="an ELAN file (needs pympi-ling)")
+    cli.add_argument("--bids", action="store_true", help="a BIDS dataset in OUT/bids: physio and events of each stream")
+    cli.add_argument("--format", action="append", choices=EVERY, default=[], help="the same by name; may be repeated")
     cli.add_argument("--media", action="store_true", help="pictures and sound (.mkv, .wav), where they were recorded")
     cli.add_argument(
         "--tables", metavar="A,B", default=",".join(TABLES), help=f"only these: {', '.join(TABLES)} (default all)"
@@ -67,10 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if args.recording is None or args.output is None:
             raise UsageError("name the recording and the output: python -m realtime.export DIR -o OUT")
-        formats = [name for name in (*FORMATS, ELAN) if getattr(args, name)] or ([] if args.media else ["csv"])
-        if "parquet" in formats:
-            check_parquet()
-        for recording in open_recordings(args.recording):
+        asked = [name for name in EVERY if getattr(args, name) or name in args.format]
+        formats = asked or ([] if args.media else ["csv"])
+        _check(formats)
+        recordings = open_recordings(args.recording)
+        if BIDS in formats:
+            _write_dataset(args.output / bids.FOLDER, [recording.stream for recording in recordings])
+        for recording in recordings:
             made = _exported(recording, args, formats)
             for path in [*made, *(export_media(recording, args.output) if args.media else ())]:
                 print(printable(str(path)))  # noqa: T201 - so that a script knows
@@ -82,6 +91,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         say_error(error)
         return error.exit_code
     return 0
+
+
+def _check(formats: Sequence[str]) -> None:
+    """See that the libraries are there, before anything is written."""
+    if "parquet" in formats:
+        check_parquet()
+    if EAF in formats:
+        check_eaf()
+
+
+def _write_dataset(folder: Path, streams: Sequence[str]) -> None:
+    files = {folder / name: content for name, content in bids.dataset(streams).items()}
+    with _new_files(folder, list(files)) as opened:
+        for path, content in files.items():
+            opened[path].write(content)
+    for path in files:
+        print(printable(str(path)))  # noqa: T201 - as the others
 
 
 def _exported(recording: Recording, args: argparse.Namespace, formats: Sequence[str]) -> list[Path]:
@@ -98,7 +124,7 @@ def export(
     Args:
         recording: to read.
         folder: made when it is not there.
-        formats: csv, tsv, parquet, elan.
+        formats: csv, tsv, parquet, elan, eaf, bids.
         tables: to write.
         safe_cells: in CSV and TSV, put an apostrophe before text that a spreadsheet would calculate.
 
@@ -113,13 +139,15 @@ def export(
         for table in TABLES
         if table in tables
     }
-    annotations = folder / f"{recording.stream}.{ELAN}.tsv"
-    made = [*paths.values(), *([annotations] if ELAN in formats else [])]
+    kept = {ELAN: folder / f"{recording.stream}.{ELAN}.tsv", EAF: folder / f"{recording.stream}.{EAF}"}
+    whole = {name: path for name, path in kept.items() if name in formats}
+    of_bids = bids.paths(folder, recording.stream) if BIDS in formats else {}
+    made = [*paths.values(), *whole.values(), *of_bids.values()]
     with _new_files(folder, made) as files:
         _write(
             recording,
             [(name, table, files[path]) for (name, table), path in paths.items()],
-            files.get(annotations),
+            {name: files[path] for name, path in (whole | of_bids).items()},
             tables,
             safe_cells=safe_cells,
         )
@@ -145,29 +173,37 @@ def export_media(recording: Recording, folder: Path) -> list[Path]:
 def _write(
     recording: Recording,
     outputs: Sequence[tuple[str, Table, IO[bytes]]],
-    annotations: IO[bytes] | None,
+    whole: dict[str, IO[bytes]],
     tables: frozenset[Table],
     *,
     safe_cells: bool,
 ) -> None:
-    tiers = Tiers()
+    """Write tables row by row, and what is made of the whole recording (ELAN, BIDS) at its end."""
+    source = Tables(
+        recording, (tables if outputs else frozenset()) | (ELAN_TABLES | bids.TABLES if whole else frozenset())
+    )
+    tiers, participant = Tiers(), bids.Bids(source.hop_s)
     with contextlib.ExitStack() as stack:
         sheets: dict[Table, list[Sheet]] = {}
         for name, table, file in outputs:
             sheet = _sheet(name, table, file, quote_formulas=safe_cells)
             stack.callback(sheet.close)
             sheets.setdefault(table, []).append(sheet)
-        wanted = (tables if outputs else frozenset()) | (ELAN_TABLES if annotations else frozenset())
-        for table, row in Tables(recording, wanted).rows():
+        for table, row in source.rows():
             for sheet in sheets.get(table, ()):
                 sheet.write(row)
-            if annotations:
+            if whole:
                 tiers.take(table, row)
-        if annotations:
-            sheet = Csv(annotations, HEADER, "\t")
-            stack.callback(sheet.close)
-            for line in tiers.rows():
-                sheet.write(line)
+                participant.take(table, row)
+    if ELAN in whole:
+        lines = Csv(whole[ELAN], HEADER, "\t")
+        for line in tiers.rows():
+            lines.write(line)
+        lines.close()
+    if EAF in whole:
+        write_eaf(tiers, whole[EAF])
+    if bids.KINDS[0] in whole:
+        participant.write(whole)
 
 
 def _sheet(name: str, table: Table, file: IO[bytes], *, quote_formulas: bool) -> Sheet:
@@ -185,6 +221,7 @@ def _new_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[Path, IO[by
         for path in paths:
             if os.path.lexists(path):
                 raise UsageError(f"{path} is there already; choose another folder")
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.ExitStack() as stack:
             yield {path: stack.enter_context(private_file(path)) for path in paths}
     except OSError as error:

@@ -74,6 +74,8 @@ class Stream:
         self.paused = threading.Event()
         self._judging = threading.Lock()
         """A message is made as a whole before a pause or after it."""
+        self._telling = threading.RLock()
+        """Events come from many threads, and every sink gets them in the order of their numbers."""
         self._config, self._clock, self._outlet = config, clock, outlet
         live = stream.source is None
         self._notices = DeviceAlerts(
@@ -146,8 +148,9 @@ class Stream:
         device = self._behind.get(event.component)
         if device and event.kind in {"lost", "stalled"} and event.cause:
             self.window.lost(device, event.cause)
-        now_ns = self._clock.now_ns()
-        self._outlet.send(compose.event(self.name, event, self._t0_ns, now_ns, self._started, next(self._events)))
+        with self._telling:
+            now_ns = self._clock.now_ns()
+            self._outlet.send(compose.event(self.name, event, self._t0_ns, now_ns, self._started, next(self._events)))
 
     def pause(self) -> None:
         """Stop judging; what was seen is forgotten."""

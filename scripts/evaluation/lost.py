@@ -93,7 +93,7 @@ def main(options: Sequence[str]) -> None:
     if not isinstance(model, LiveAGFN) or sure is None:
         raise SystemExit(f"error: {args.weights} holds no live fusion")
     examples = tqdm(list(corpora.mosi_clips(args.data)), desc="clips", mininterval=10)
-    heard = [clip for example in examples for clip in hear_all(args.cache, example, (DAMAGE,), None)]
+    heard = [clip for example in examples for clip in hear_all(args.cache, example, [DAMAGE], None)]
     if not heard:
         raise SystemExit(f"error: no tapes in {args.cache}; make them with python -m scripts.features")
     found = {

@@ -35,7 +35,7 @@ def _written(writer: Writer, target: io.BytesIO) -> bytes:
             continue
         channel = writer.register_channel(topic, "json", schema)
         writer.add_message(channel, AT_NS, data, AT_NS)
-    writer.finish()
+    writer.finish()  # type: ignore[no-untyped-call]
     return target.getvalue()
 
 

@@ -16,7 +16,7 @@ SCHEMA = "abc"
 def seeds() -> list[bytes]:
     """Weights of a tiny network."""
     torch.manual_seed(0)
-    model = build(AgfnConfig({"text": 5, "face": 3}, width=8, heads=2)).eval()
+    model = build(AgfnConfig({"text": 2, "face": 3}, width=8, heads=2)).eval()
     calibration = Calibration("reliability", 1.5, 0.1, 1.0, (0.2, 0.1), 2.5)
     path = scratch() / "seed.safetensors"
     save(path, Checkpoint(model, SCHEMA, calibration, {"data": "clips"}, {"adapter.a": torch.ones(2, 3)}))

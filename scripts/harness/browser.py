@@ -40,6 +40,7 @@ class Tab:
         width: of the window in pixels.
         height: likewise.
         scheme: light or dark.
+        any_certificate: whether one that nobody vouches for is taken.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Tab:
         width: int = 1280,
         height: int = 900,
         scheme: Literal["light", "dark"] = "light",
+        any_certificate: bool = False,
     ) -> None:
         self.errors: list[str] = []
 
@@ -57,9 +59,12 @@ class Tab:
             if line.type == "error":
                 self.errors.append(line.text)
 
-        self._context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        self._context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, ignore_https_errors=any_certificate
+        )
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(20_000)
+        self.page.set_default_navigation_timeout(60_000)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", complain)
         self.page.goto(url)

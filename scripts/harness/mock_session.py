@@ -107,7 +107,7 @@ class MockFile:
     def pictures(self, start_ns: int, gate: Gate, _threads: int) -> Iterator[Frame]:
         """Pictures of the file's own times, those that the gate lets through."""
         for t_ns in range(start_ns, self.length_ns, FRAME_NS):
-            if gate.decodes(t_ns, key=True) and gate.admits(t_ns):
+            if gate.decodes(t_ns, key=True, key_ahead=lambda _: True) and gate.admits(t_ns):
                 yield Frame(t_ns, PICTURE)
 
     def sound(self) -> Iterator[Chunk]:

@@ -24,7 +24,7 @@ def main() -> None:
     publisher.start()
     health = HealthReporter(stream, MonotonicClock())
     while not over.wait(1.0):
-        publisher.send(health.report({}))
+        publisher.send_health(health.report({}))
     publisher.close()
 
 

@@ -107,15 +107,24 @@ def twin_gone(rig: Rig, moments: Moments) -> Iterator[str]:
 
 def nothing_stale(rig: Rig, moments: Moments) -> Iterator[str]:
     """After it stood still it says so, and publishes no window from before as if it were one of now."""
-    run = rig.live.runs[-1]
     for stream in STREAMS:
-        written = run.written("sentiment", stream)
+        yield from (f"{stream}: {each}" for each in _still_untold(rig, stream, moments.mended_s))
+        written = rig.live.written("sentiment", stream)
         since = [body for body in written if body["seq"] > rig.outside.seq[stream]]
         before = [body for body in written if body["seq"] <= rig.outside.seq[stream]][-USUAL:]
         yield from checks.stale(before, since)
-        events = [heard.body for heard in rig.live.heard("event", stream, moments.mended_s)]
-        yield from (f"{stream}: {each}" for each in checks.stood_still(events, STILL_S - 1.0))
     yield from checks.grown("the program", rig.outside.before.program_mb, rig.outside.program_mb())
+
+
+def _still_untold(rig: Rig, stream: str, since_s: float) -> list[str]:
+    """What is not told of a standstill when it has had time to be."""
+    deadline_s = time.monotonic() + SERVED_S
+    while True:
+        events = [heard.body for heard in rig.live.heard("event", stream, since_s)]
+        untold = list(checks.stood_still(events, STILL_S - 1.0))
+        if not untold or time.monotonic() > deadline_s:
+            return untold
+        time.sleep(0.1)
 
 
 def end_in_order(rig: Rig) -> Iterator[str]:

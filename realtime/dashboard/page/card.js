@@ -13,7 +13,7 @@ export function make(tag, classes, ...children) {
 const put = (node, text) => {
   if (node.textContent !== text) node.textContent = text;
 };
-const signed = (score) => `${score.toFixed(2) < 0 ? "−" : "+"}${Math.abs(score).toFixed(2)}`;
+export const signed = (score) => `${score.toFixed(2) < 0 ? "−" : "+"}${Math.abs(score).toFixed(2)}`;
 const percent = (share) => `${Math.round(share * 100)} %`;
 const MARKS = { analysing: "analysing", paused: "paused", unknown: "no news" };
 const SIGNS = { ok: "✓ ok", noisy: "▨ noisy", stale: "… stale", lost: "✕ lost", off: "○ off" };

@@ -2,6 +2,7 @@
 
 import { Card, make } from "./card.js";
 import { colours } from "./charts.js";
+import { ask, connect } from "./link.js";
 import { event, health, sentiment } from "./messages.js";
 import { Stream } from "./stream.js";
 
@@ -14,7 +15,8 @@ const now = () => performance.now() / 1000;
 const cards = new Map();
 const offline = new Set();
 const seenEvents = new Set();
-let settings = { base: "agfn", broker: null };
+let settings = null;
+let token = "";
 let client = null;
 let goneS = null;
 let unreadable = 0;
@@ -44,8 +46,7 @@ function command(stream, word) {
   draw();
 }
 
-function take(topic, payload) {
-  const [name, kind] = topic.slice(settings.base.length + 1).split("/");
+function take(name, kind, payload) {
   if (kind === "status") return takeStatus(name, new TextDecoder().decode(payload.subarray(0, 16)));
   const parse = { sentiment, event, health }[kind];
   const message = parse?.(payload);
@@ -87,38 +88,32 @@ function takeEvent(name, message) {
   $("no-events").hidden = true;
 }
 
-function connect(user) {
-  const url = settings.broker ?? `ws://${location.host}/mqtt`;
+function enter(user) {
   client?.removeAllListeners();
   client?.end(true);
-  client = mqtt.connect(url, {
-    clientId: `agfn-dashboard-${crypto.randomUUID().slice(0, 13)}`,
-    protocolVersion: 4, // what the embedded broker speaks
-    clean: true,
-    keepalive: 15,
-    connectTimeout: 5000,
-    reconnectPeriod: 1500,
-    queueQoSZero: false,
-    resubscribe: false,
-    timerVariant: "native", // its own timers need a worker made of text, which the page forbids
-    ...user,
+  client = connect(settings, {
+    token,
+    user,
+    kinds: ["sentiment", "event", "health", "status"],
+    take,
+    change: (there) => { goneS = there ? null : goneS ?? now(); },
+    refused: () => { $("login").hidden = false; },
   });
-  client.on("connect", () => {
-    goneS = null;
-    client.subscribe(["sentiment", "event", "health", "status"].map((kind) => `${settings.base}/+/${kind}`), { qos: 1 });
-  });
-  client.on("close", () => { goneS ??= now(); });
-  client.on("error", (error) => {
-    if (error.code !== 4 && error.code !== 5) return; // 3.1.1: bad user name or password, not authorised
-    client.end(true);
-    $("login").hidden = false;
-  });
-  client.on("message", (topic, payload) => take(topic, payload));
+}
+
+async function begin() {
+  settings = await ask(token);
+  $("ask-token").hidden = settings !== null;
+  if (settings === null) return $("token").focus();
+  $("watch").href = settings.watch ? `overlay.html#token=${settings.watch}` : "overlay.html";
+  $("watch").parentElement.hidden = false;
+  return enter({});
 }
 
 function draw() {
   const connected = client?.connected ?? false;
   const [state, words] = connected ? ["connected", "connected"]
+    : !$("ask-token").hidden ? ["waiting", token ? "the token is wrong" : "asks for the token"]
     : !$("login").hidden ? ["waiting", "the broker asks who you are"]
     : goneS === null ? ["waiting", "connecting"]
     : ["gone", `broker gone for ${Math.floor(now() - goneS)} s, reconnecting`];
@@ -141,12 +136,17 @@ function draw() {
 $("login").addEventListener("submit", (submitted) => {
   submitted.preventDefault();
   $("login").hidden = true;
-  connect({ username: $("user").value, password: $("password").value });
+  enter({ username: $("user").value, password: $("password").value });
   $("password").value = "";
 });
 $("span").addEventListener("change", draw);
 document.addEventListener("visibilitychange", draw);
-settings = await (await fetch("settings.json")).json();
-connect({});
+$("ask-token").addEventListener("submit", (submitted) => {
+  submitted.preventDefault();
+  token = $("token").value;
+  $("token").value = "";
+  begin();
+});
+await begin();
 draw();
 setInterval(draw, 250);

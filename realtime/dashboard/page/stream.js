@@ -1,8 +1,30 @@
 // What the page knows of one stream: the newest message, the past, and what a person should be told. No DOM in here.
 
 export const STALE_S = 2;
-const KEEP_S = 900;
+const KEEP_S = 3600;
+const FINE_S = 300; // so long each message is a point; of what is older, one point stands for COARSE_S
+const COARSE_S = 1.5; // less than STALE_S, which parts the line
 const HEALTH_S = 5; // so long holds what the last health message said of the recording
+
+const average = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+// One point for several; without a score if most of them have none.
+function mean(points) {
+  const scored = points.filter((point) => point.score !== null);
+  const whole = 2 * scored.length > points.length;
+  const range = (name) => {
+    const ranges = scored.map((point) => point[name]).filter((each) => each);
+    if (!whole || !ranges.length) return null;
+    return { low: average(ranges.map(({ low }) => low)), high: average(ranges.map(({ high }) => high)) };
+  };
+  return {
+    t: average(points.map(({ t }) => t)),
+    score: whole ? average(scored.map(({ score }) => score)) : null,
+    interval: range("interval"),
+    band: range("band"),
+    weights: points[0].weights.map((_, gate) => average(points.map(({ weights }) => weights[gate]))),
+  };
+}
 
 export class Stream {
   constructor(name) {
@@ -13,6 +35,7 @@ export class Stream {
     this.healthS = -Infinity;
     this.heardS = -Infinity;
     this.past = []; // {t, score, interval, band, weights}, oldest first; score null parts the line
+    this.coarse = 0; // so many of them, the oldest, are means
     this.asked = null; // the command that waits for its effect: {word, untilS}
   }
 
@@ -22,8 +45,22 @@ export class Stream {
     const weights = Object.values(message.gates).map((gate) => gate.weight);
     const { score, interval, band } = message;
     this.past.push({ t: nowS, score, interval, band, weights });
-    while (this.past[0].t < nowS - KEEP_S) this.past.shift();
+    this.#thin(nowS);
     if (this.asked && (message.state === "paused") === (this.asked.word === "pause")) this.asked = null;
+  }
+
+  #thin(nowS) {
+    const slot = (t) => Math.floor(t / COARSE_S);
+    const slotAt = (index) => slot(this.past[index].t);
+    while (slotAt(this.coarse) < slot(nowS - FINE_S)) {
+      let end = this.coarse + 1;
+      while (slotAt(end) === slotAt(this.coarse)) end += 1; // the newest point lies in a later one
+      this.past.splice(this.coarse, end - this.coarse, mean(this.past.slice(this.coarse, end)));
+      this.coarse += 1;
+    }
+    const kept = this.past.findIndex((point) => point.t >= nowS - KEEP_S);
+    this.past.splice(0, kept);
+    this.coarse = Math.max(0, this.coarse - kept);
   }
 
   get paused() {

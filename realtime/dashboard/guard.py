@@ -1,0 +1,143 @@
+"""Who may see the dashboard: everybody on this machine, and beyond it whoever has a token, over TLS.
+
+Two tokens: the one that is set lets a page pause and resume, one that is derived from it only watch. Neither stands
+in a command line, in the path of a request or in the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from realtime.errors import UsageError
+from realtime.system.loopback import HOST, is_local
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Role = Literal["control", "watch"]
+
+TOKEN_VARIABLE = "AGFN_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable, not a token
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}", re.ASCII)
+_HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(:[0-9]{1,5})?", re.ASCII)
+HOW = "docs/dashboard.md says how to make them; or tunnel to it: ssh -L {port}:127.0.0.1:{port} MACHINE"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What a visitor needs.
+
+    `host` is the address that is listened on; `token` None lets everybody in who comes by a name of this machine;
+    `certificate` and `key` are PEM files, for TLS.
+    """
+
+    host: str = HOST
+    token: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+    @property
+    def scheme(self) -> str:
+        """Of the page's address."""
+        return "http" if self.certificate is None else "https"
+
+    @property
+    def watch_token(self) -> str | None:
+        """The token that lets its holder watch, and nothing else."""
+        if self.token is None:
+            return None
+        return hmac.new(self.token.encode(), b"agfn dashboard: watch", hashlib.sha256).hexdigest()
+
+    def role(self, token: str | None) -> Role | None:
+        """What who shows this token may do; None for nothing."""
+        if self.token is None:
+            return "control"
+        given = (token or "").encode()
+        if hmac.compare_digest(given, self.token.encode()):
+            return "control"
+        return "watch" if hmac.compare_digest(given, (self.watch_token or "").encode()) else None
+
+    def knows(self, host: str | None) -> bool:
+        """Whether a Host header may be answered: without a token only this machine's, since it may be DNS rebinding."""
+        if self.token is None:
+            return is_local(host)
+        return host is not None and _HOST_HEADER.fullmatch(host) is not None
+
+    def own_page(self, origin: str | None, host: str | None) -> bool:
+        """Whether a page that this server gave out asks: its Origin is the Host that it asks for."""
+        return self.knows(host) and origin == f"{self.scheme}://{host}"
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return the context of the server; None for plain HTTP.
+
+        Raises:
+            UsageError: certificate or key can't be read, or don't belong together.
+        """
+        if self.certificate is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            # OpenSSL would ask for a key's password at the terminal, where nobody may be.
+            context.load_cert_chain(self.certificate, self.key, password=lambda: "")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            raise UsageError(
+                f"dashboard.cert_file {self.certificate}, dashboard.key_file {self.key}: {why}; give a certificate and "
+                "its key as PEM, the key without a password"
+            ) from None
+        return context
+
+
+def guard_of(
+    *,
+    host: str,
+    port: int,
+    token_file: str | None,
+    cert_file: str | None,
+    key_file: str | None,
+    environ: Mapping[str, str] | None = None,
+) -> Guard:
+    """Return who is let in.
+
+    Raises:
+        UsageError: the token is unusable, or the page would be reachable beyond this machine without token or TLS.
+    """
+    token = _token(token_file, os.environ if environ is None else environ)
+    if (cert_file is None) != (key_file is None):
+        raise UsageError("dashboard.cert_file and dashboard.key_file belong together: set both, or neither")
+    guard = Guard(host, token, cert_file, key_file)
+    if not is_local(f"[{host}]" if ":" in host else host):
+        missing = [
+            *([f"a token ({TOKEN_VARIABLE} or dashboard.token_file)"] if token is None else []),
+            *(["TLS (dashboard.cert_file and dashboard.key_file)"] if cert_file is None else []),
+        ]
+        if missing:
+            raise UsageError(
+                f"--dashboard {host}:{port} can be reached from other machines, so it needs {' and '.join(missing)}; "
+                + HOW.format(port=port)
+            )
+    guard.tls()
+    return guard
+
+
+def _token(file: str | None, environ: Mapping[str, str]) -> str | None:
+    if file is None:
+        token, where = environ.get(TOKEN_VARIABLE) or None, TOKEN_VARIABLE
+    else:
+        where = f"dashboard.token_file {file}"
+        try:
+            token = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{where}: {getattr(error, 'strerror', None) or 'no text'}") from None
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise UsageError(
+            f"{where}: a token has 16 to 200 letters, digits, - and _, as `openssl rand -hex 24` gives them"
+        )
+    return token
