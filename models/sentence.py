@@ -1,5 +1,7 @@
 """Words to vectors that know the sentence: MiniLM's contextual word vectors, and what the words so far say together.
 
+Voice and face are trained beside it (scripts/train.py); the live program reads with `models.textline`.
+
 The last column is the sentiment, in [-3, 3], that a small head reads from the mean of the word vectors up to and
 including the word: the head with which the encoder was adapted, so that AGFN need not learn it again from few clips.
 """
@@ -13,17 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from models.agfn import squash
-from models.minilm import DIM, MiniLM
+from models.minilm import DIM
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from models.minilm import MiniLM
+
 WIDTH = 64
 SENTENCE_DIM = DIM + 1
-ADAPTER, HEAD = "adapter.", "head."
 
 
 class SentenceHead(nn.Sequential):
@@ -49,25 +51,6 @@ class SentenceEncoder:
     def __init__(self, encoder: MiniLM, head: SentenceHead) -> None:
         self._encoder, self._head = encoder.eval(), head.eval()
 
-    @classmethod
-    def load(cls, folder: Path, tensors: Mapping[str, Tensor]) -> SentenceEncoder:
-        """Read MiniLM from a folder and merge what was learned: `adapter.*` and `head.*`.
-
-        Raises:
-            OSError: a file is missing.
-            ValueError: the files or tensors are of another model.
-        """
-        parts = {
-            prefix: {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            for prefix in (ADAPTER, HEAD)
-        }
-        head = SentenceHead()
-        try:
-            head.load_state_dict({name: tensor.float() for name, tensor in parts[HEAD].items()})
-        except RuntimeError as error:
-            raise ValueError(f"text head is of another model: {' '.join(str(error).split())[:200]}") from error
-        return cls(MiniLM.load(folder, parts[ADAPTER]), head)
-
     @torch.inference_mode()
     def encode(self, words: Sequence[str]) -> NDArray[np.float32]:
         """Return (n, 385): the vectors of the n words of one text, and the sentiment of the words up to each."""
@@ -80,7 +63,7 @@ class SentenceEncoder:
 
 
 class SentenceLine:
-    """Reads words with an adapted MiniLM, where the text line's larger encoder is not wanted. See `TextLine.read`.
+    """Reads words with an adapted MiniLM while voice and face are trained. See `TextLine.read`.
 
     Its head knows no scale: that is SCALE for all.
 
@@ -98,9 +81,3 @@ class SentenceLine:
         """Return location and log scale (n, 2) of the sentiment of the n words of one text up to each."""
         location = self._encoder.encode(words)[:, -1]
         return np.stack([location, np.full(len(location), np.log(self.SCALE))], 1).astype(np.float32)
-
-
-def learned(encoder: MiniLM, head: SentenceHead) -> dict[str, Tensor]:
-    """Return the tensors that `SentenceEncoder.load` takes, in half precision."""
-    adapter = {ADAPTER + name: tensor.half() for name, tensor in encoder.adapter().items()}
-    return adapter | {HEAD + name: tensor.detach().half() for name, tensor in head.state_dict().items()}

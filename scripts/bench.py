@@ -1,6 +1,6 @@
 """Measure the program against its bars: each benchmark ends in one line of JSON, `all` in one with all their keys.
 
-python -m scripts.bench asr|pipeline|streams|fusion|face|memory|profile|all [options of the benchmark]
+python -m scripts.bench asr|pipeline|streams|fusion|text|face|memory|profile|all [options of the benchmark]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "pipeline": "one stream from device to message",
     "streams": "several streams in one process",
     "fusion": "the fusion alone, beside other networks",
+    "text": "the two text lines: time of a reading, memory",
     "face": "the face extractor, beside one picture at a time",
     "memory": "hours at full speed: does memory stay flat?",
     "profile": "a picture of where the time goes",

@@ -165,14 +165,13 @@ def make() -> str:
     """
     # Only here, because the rest runs before anything is installed.
     from pypi_simple import NoSuchProjectError, PyPISimple, UnsupportedRepoVersionError  # noqa: PLC0415
-    from requests import RequestException  # noqa: PLC0415
 
     pinned = pins()
     address = index()
     with PyPISimple(address) if address else PyPISimple() as client, ThreadPoolExecutor(8) as pool:
         try:
             pages = list(pool.map(client.get_project_page, sorted({name for name, _ in pinned})))
-        except (RequestException, NoSuchProjectError, UnsupportedRepoVersionError) as error:
+        except (OSError, NoSuchProjectError, UnsupportedRepoVersionError) as error:
             raise HashError(f"the package index does not answer as one: {error}") from None
     found = {
         package.filename: package.digests["sha256"]

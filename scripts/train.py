@@ -27,9 +27,7 @@ import yaml
 
 from models import calibrate, zoo
 from models.checkpoint import Checkpoint, save
-from models.sentence import learned
 from realtime.extract.schema import schema_hash
-from realtime.session.models import TEXT
 from scripts.training.acted import Acted, Judged, figures
 from scripts.training.held import calibration_rows, summary
 from scripts.training.held import save as save_held
@@ -95,8 +93,7 @@ def main() -> None:
         "calibration": table,
         "minutes": round((time.monotonic() - begin_s) / 60, 1),
     }
-    extra = {TEXT + name: tensor for name, tensor in learned(made.adapted.encoder, made.adapted.head).items()}
-    save(args.out, Checkpoint(made.model, schema_hash(), calibration, metadata, extra))
+    save(args.out, Checkpoint(made.model, schema_hash(), calibration, metadata))
     print(json.dumps(metadata))
 
 

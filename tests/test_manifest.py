@@ -62,7 +62,7 @@ def fuser(path, backend="auto"):
     return Fuser(path, "cpu", VirtualClock(), 1, backend)
 
 
-TEXT_WEIGHTS = [LINES["mpnet"][1]]
+TEXT_WEIGHTS = [weights for _, weights in LINES.values()]
 
 
 def test_the_shipped_files_are_listed_and_right():

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 
 from models import zoo
-from models.checkpoint import load
-from models.sentence import SentenceEncoder, SentenceLine
-from realtime.extract.schema import TEXT_DIM, schema_hash
+from models.textline import SMALL_BASE, SMALL_WEIGHTS, TextLine
+from realtime.extract.schema import TEXT_DIM
 from realtime.extract.text import NO_WORD, TextExtractor, normal_word, normal_words
 from realtime.extract.utterances import CONTEXT_S, MAX_WORDS
-from realtime.fuse.worker import WEIGHTS
-from realtime.session.models import TEXT
 from realtime.types import NS_PER_S, Transcript, Word
 
 
@@ -116,9 +113,7 @@ def test_no_words_give_empty_features_and_flush_forgets():
 
 @pytest.mark.models
 def test_real_readings_follow_the_words_however_they_are_written():
-    checkpoint = load(WEIGHTS, schema_hash())
-    learned = {name.removeprefix(TEXT): tensor for name, tensor in checkpoint.extra.items() if name.startswith(TEXT)}
-    reader = SentenceLine(SentenceEncoder.load(zoo.path("text"), learned))
+    reader = TextLine.load(zoo.path(SMALL_BASE), SMALL_WEIGHTS)
     spoken = [word(text, i / 3) for i, text in enumerate(["It", "wasn't", "--", "unwatchable."])]
     features = feed(TextExtractor(reader), transcript(2, spoken))
     assert features.values.shape == (4, TEXT_DIM)

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from models.checkpoint import CheckpointError, load
+from models.text_net import TextWeights
+from models.textline import LINES
 from models.uncertainty import Uncertainty
 from realtime.errors import ModelError
 from realtime.extract.schema import schema_hash
@@ -25,6 +27,7 @@ from realtime.types import MODALITIES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from models.context import Context
     from models.uncertainty import State
     from realtime.clock import Clock, WaitingClock
     from realtime.config.schema import Config, FusionConfig
@@ -98,6 +101,12 @@ class Fuser:
         self.engine = engine_of(self.checkpoint.model, weights, self.device, backend, threads)
         self._sure = self.checkpoint.uncertainty or Uncertainty.of(self.checkpoint.calibration)
         self._clock = clock
+
+    def judge_by(self, judgement: tuple[Context, Uncertainty] | None) -> None:
+        """Take context and uncertainty from the text line's weights, where they have their own."""
+        if judgement is not None:
+            context, self._sure = judgement
+            self.checkpoint = replace(self.checkpoint, context=context, uncertainty=self._sure)
 
     def fuse(self, views: Sequence[WindowView]) -> list[Estimate]:
         """Estimate each window; one without any usable modality gets no score."""
@@ -262,7 +271,13 @@ def fuser_of(config: Config, clock: Clock) -> Fuser:
     Raises:
         ModelError: the weights file is missing, damaged or of another schema.
     """
-    return Fuser(weights_of(config), config.fusion.device, clock, config.fusion.threads, config.fusion.backend)
+    fuser = Fuser(weights_of(config), config.fusion.device, clock, config.fusion.threads, config.fusion.backend)
+    if config.fusion.weights == "default":
+        try:
+            fuser.judge_by(TextWeights.load(LINES[config.text.reader][1]).judgement)
+        except CheckpointError as error:
+            raise ModelError(str(error)) from None
+    return fuser
 
 
 def digest_of(config: Config) -> str:

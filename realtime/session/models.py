@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from models import zoo
 from models.checkpoint import CheckpointError
-from models.sentence import SentenceEncoder, SentenceLine
-from models.textline import BASE, TextLine
+from models.textline import LINES, TextLine
 from realtime.errors import ModelError
 from realtime.extract.models import Extractors
 from realtime.extract.text import TextExtractor
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config.schema import Config
     from realtime.extract.text import Reader
-
-
-TEXT = "text."
-"""Prefix of the text encoder's tensors in the weights file."""
 
 
 class SharedModels(Extractors):
@@ -41,17 +36,11 @@ class SharedModels(Extractors):
 
     @cached_property
     def reader(self) -> Reader:
-        """The text line, or MiniLM with what the weights file carries of it."""
-        if self._config.text.reader == "mpnet":
-            try:
-                return TextLine.load(zoo.path(BASE), graphs=zoo.cache().parent / "graphs")
-            except (zoo.ZooError, CheckpointError, OSError, ValueError) as error:
-                raise ModelError(str(error)) from None
-        extra = self.fuser.checkpoint.extra
-        learned = {name.removeprefix(TEXT): tensor for name, tensor in extra.items() if name.startswith(TEXT)}
+        """The text line that the configuration names."""
+        base, weights = LINES[self._config.text.reader]
         try:
-            return SentenceLine(SentenceEncoder.load(zoo.path("text"), learned))
-        except (zoo.ZooError, OSError, ValueError) as error:
+            return TextLine.load(zoo.path(base), weights, graphs=zoo.cache().parent / "graphs")
+        except (zoo.ZooError, CheckpointError, OSError, ValueError) as error:
             raise ModelError(str(error)) from None
 
     def text(self) -> TextExtractor:
