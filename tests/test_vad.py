@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.extract.vad import FRAME_SAMPLES, SnrEstimate, SpeechDetector
+from realtime.capture.media import MediaFile
+from realtime.config.schema import Config
+from realtime.extract.vad import FORGET_FRAMES, FRAME_SAMPLES, PAUSE_BELOW, SnrEstimate, SpeechDetector
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk
+from scripts.evaluation.live import read_clips
 
 RANDOM = np.random.default_rng(0)
 NOISE = (0.1 * RANDOM.standard_normal(5000)).astype(np.float32)
@@ -145,3 +148,33 @@ def test_the_ratio_stays_in_its_range(frames):
     for probability, power in frames:
         value = estimate.feed(probability, power)
         assert value is None or -20 <= value <= 60
+
+
+def at_rest(seed):
+    """A pause of noise whose last frame is the same whatever came before it."""
+    noise = (0.001 * np.random.default_rng(seed).standard_normal(FORGET_FRAMES * FRAME_SAMPLES)).astype(np.float32)
+    noise[-FRAME_SAMPLES:] = NOISE[:FRAME_SAMPLES] / 100
+    return noise
+
+
+def test_after_half_a_second_without_speech_the_network_begins_anew():
+    heard = [detect(np.concatenate((at_rest(seed), NOISE[:4096]))) for seed in (1, 2)]
+    one, other = ([frame.probability for frame in frames[FORGET_FRAMES:]] for frames in heard)
+    assert max(frame.probability for frame in heard[0]) < PAUSE_BELOW
+    assert one == other
+
+
+@pytest.mark.corpus
+def test_sentences_are_heard_after_a_pause_in_a_noisy_room(data_dir):
+    detector, at, heard = SpeechDetector(), 0, []
+    room = np.random.default_rng(0)
+    for clip in [clip for clip in read_clips(data_dir / "mosi_clips") if clip.video == "1DmNV9C1hbY"][:8]:
+        items = MediaFile(clip.path, Config().camera).items(0)
+        sound = np.concatenate([item.samples for item in items if isinstance(item, Chunk)])
+        frames = list(detector.feed(Chunk(at_ns(at), sound)))
+        quiet = np.sqrt(np.percentile([np.mean(frame.samples**2) for frame in frames], 10))
+        pause = room.normal(0.0, quiet, 2 * SAMPLE_RATE_HZ).astype(np.float32)
+        list(detector.feed(Chunk(at_ns(at + len(sound)), pause)))
+        at += len(sound) + len(pause)
+        heard.append(max(frame.probability for frame in frames))
+    assert min(heard) > 0.5

@@ -2,6 +2,8 @@
 
 - Frames of 512 samples (32 ms at 16 kHz), each preceded by the 64 samples before it, as the network was trained.
 - The state of the network is carried from frame to frame, so any chunking of the sound gives the same probabilities.
+- In a pause the network gets used to the noise of the room and then takes the next sentence for more of it: after every
+  half second without speech it begins anew (`FORGET_FRAMES`).
 - A gap resets the state and the alignment: the samples of the broken frame are counted as lost, never glued to others.
 """
 
@@ -26,6 +28,10 @@ STATE_DIM = 128
 LEVEL_FLOOR_DB = -120.0
 FULL_SCALE = 0.999
 """At or above this absolute value a sample counts as clipped."""
+PAUSE_BELOW = 0.15
+"""A frame of a lower probability belongs to a pause."""
+FORGET_FRAMES = 16
+"""After so many frames of a pause on end (0.5 s) the state is forgotten. Fewer would cut into gaps between words."""
 JUMP_NS = 50_000_000
 """A chunk that begins so far from the end of the one before it begins after a gap."""
 
@@ -81,9 +87,13 @@ class SpeechDetector:
         self._reset_network()
 
     def _reset_network(self) -> None:
+        self._forget()
+        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
+
+    def _forget(self) -> None:
         self._h = np.zeros((1, 1, STATE_DIM), np.float32)
         self._c = np.zeros((1, 1, STATE_DIM), np.float32)
-        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
+        self._pause_frames = 0
 
     def _frames(self, sound: Floats, t_ns: int) -> Iterator[SpeechFrame]:
         for start in range(0, len(sound), FRAME_SAMPLES):
@@ -96,6 +106,9 @@ class SpeechDetector:
         probabilities, self._h, self._c = self._session.run(None, {"input": seen, "h": self._h, "c": self._c})
         self._context = padded[-CONTEXT_SAMPLES:]
         probability = float(probabilities[0])
+        self._pause_frames = self._pause_frames + 1 if probability < PAUSE_BELOW else 0
+        if self._pause_frames >= FORGET_FRAMES:
+            self._forget()
         power = float(np.mean(np.square(samples, dtype=np.float64)))
         lost, self._lost = self._lost, 0
         return SpeechFrame(
