@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from test_messages import event
 
 from realtime import run
-from realtime.capture.camera import Camera
 from realtime.capture.media import MediaFile, due_ns
+from realtime.capture.network import NetworkCamera, Picture
+from realtime.capture.thin import RateLimit
 from realtime.clock import MonotonicClock, VirtualClock
 from realtime.config.load import load
 from realtime.config.schema import CameraConfig, Config, MqttConfig
@@ -384,7 +385,9 @@ def test_a_network_camera_that_sends_broken_pictures_gives_whole_ones_or_a_clear
             flipped[at] ^= 0xA5
         broken.append(bytes(flipped))
     server = HttpCamera([good, *broken, good])
-    camera = Camera(server.url, CameraConfig(open_timeout_s=3, read_timeout_s=1), MonotonicClock())
+    config = CameraConfig(open_timeout_s=3, read_timeout_s=1)
+    network = NetworkCamera(server.url, config, MonotonicClock(), sound=False)
+    camera = Picture(network, RateLimit(config.max_fps), lambda _: None, lambda _: None)
     shapes, errors = [], []
     try:
         end_s = time.monotonic() + 4
