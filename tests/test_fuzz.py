@@ -374,6 +374,11 @@ def test_any_damaged_media_file_is_read_as_far_as_it_goes_or_refused_in_one_line
     read(path)
 
 
+def network_camera(address, config):
+    network = NetworkCamera(address, config, MonotonicClock(), sound=False)
+    return Picture(network, RateLimit(config.max_fps), lambda _: None, lambda _: None)
+
+
 @pytest.mark.real
 def test_a_network_camera_that_sends_broken_pictures_gives_whole_ones_or_a_clear_error(webcam_jpegs, capfd):
     rng = np.random.default_rng(0)
@@ -385,9 +390,7 @@ def test_a_network_camera_that_sends_broken_pictures_gives_whole_ones_or_a_clear
             flipped[at] ^= 0xA5
         broken.append(bytes(flipped))
     server = HttpCamera([good, *broken, good])
-    config = CameraConfig(open_timeout_s=3, read_timeout_s=1)
-    network = NetworkCamera(server.url, config, MonotonicClock(), sound=False)
-    camera = Picture(network, RateLimit(config.max_fps), lambda _: None, lambda _: None)
+    camera = network_camera(server.url, CameraConfig(open_timeout_s=3, read_timeout_s=1))
     shapes, errors = [], []
     try:
         end_s = time.monotonic() + 4
@@ -436,7 +439,7 @@ def test_an_address_that_is_no_camera_is_refused_in_one_line_and_in_time(answer,
 
         threading.Thread(target=serve, daemon=True).start()
         address = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        camera = Camera(address, CameraConfig(open_timeout_s=2, read_timeout_s=1), MonotonicClock())
+        camera = network_camera(address, CameraConfig(open_timeout_s=2, read_timeout_s=1))
         with pytest.raises(DeviceError) as refusal:
             camera.open()
     assert one_line(str(refusal.value))

@@ -438,8 +438,8 @@ def test_a_twin_is_noticed_on_both_sides_and_its_goodbye_does_not_call_the_other
 ):
     one, two = versioned(mosquitto, v5), versioned(mosquitto, v5)
     for number in range(3):
-        one.send(health().model_copy(update={"messages": number}))
-        two.send(health().model_copy(update={"messages": 100 + number}))
+        one.send_health(health().model_copy(update={"messages": number}))
+        two.send_health(health().model_copy(update={"messages": 100 + number}))
     wait_for(lambda: one.stats("desk").foreign == 3 and two.stats("desk").foreign == 3)
     assert len(warnings_of_twins(caplog)) == 2  # once each, not for every message
     assert "stream desk" in warnings_of_twins(caplog)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 import wave
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 FRAME_RATE = 20
 SIZE = (640, 480)  # width, height
 _CROP = (slice(0, 240), slice(65, 385))  # of the portrait: head and shoulders, 4:3
+LEFT_BEHIND_S = 600.0
+"""A part of a clip that has not grown for so long belongs to a process that was killed."""
 _NOISE_SEED = 1859
 _BLINKS_S = (1.4, 4.9, 7.7, 9.3, 16.2, 19.6, 22.9, 26.0, 28.9, 32.4, 36.1, 39.5)
 # Second, sober, frown, surprise: the face follows the words, from the best of times to the worst.
@@ -77,8 +80,10 @@ def clip() -> Path:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         build_demo(path)
-        for older in set(path.parent.glob("two-cities-*.mp4")) - {path}:
-            older.unlink()
+        left_behind_s = time.time() - LEFT_BEHIND_S
+        for older in set(path.parent.glob("*two-cities-*.mp4")) - {path}:
+            if not older.name.startswith(".") or older.stat().st_mtime < left_behind_s:
+                older.unlink(missing_ok=True)
     return path
 
 
