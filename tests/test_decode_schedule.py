@@ -21,6 +21,19 @@ def test_a_slow_machine_decodes_rarer_and_says_why():
     assert "1.00 s" in pace.overload
 
 
+@pytest.mark.parametrize("before", [0, 10])
+def test_one_slow_decode_is_no_slow_machine(before):
+    pace = DecodeSchedule(0.4)
+    for _ in range(before):
+        pace.decoded(0.1)
+    pace.decoded(4.5)
+    for _ in range(3):
+        assert (pace.step_s, pace.overload) == (0.4, None)
+        pace.decoded(0.1)
+    pace.decoded(4.5)
+    assert pace.overload
+
+
 def test_an_overload_at_the_limit_does_not_flicker():
     pace = DecodeSchedule(0.4)
     for decode_s, behind in ((0.6, False), (0.7, True), (0.6, True), (0.45, False)):

@@ -40,6 +40,9 @@ class Measures:
 class DecodeSchedule:
     """Adapts the step to max(configured, 1.2 x 95th percentile of the decode time) and keeps the measurements.
 
+    The slowest of the last decodes is left out: the first one after a model was loaded, or a single one that had to
+    share the processor, says nothing of the next.
+
     Args:
         step_s: the configured, shortest step.
     """
@@ -64,7 +67,8 @@ class DecodeSchedule:
         """Note the time that a decode took."""
         self._decodes.append(decode_s)
         self._spent.append((self._heard_s, decode_s))
-        self.decode_p95_s = float(np.percentile(self._decodes, 95))
+        usual = sorted(self._decodes)[:-1]
+        self.decode_p95_s = float(np.percentile(usual, 95)) if usual else 0.0
         self.step_s = max(self._least_s, STEP_PER_P95 * self.decode_p95_s)
         self._overloaded = self.step_s >= self._least_s * (EASED_RATIO if self._overloaded else OVERLOAD_RATIO)
 
