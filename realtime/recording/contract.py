@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from realtime.errors import SourceError
 from realtime.publish.messages import EventMessage, Health, Sentiment
+from realtime.system.logs import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,10 +75,10 @@ def checked(topic: str, data: bytes) -> dict[str, Any]:
         message = MODELS[topic].model_validate(load_json(data, MOST), extra="ignore")
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in problem["loc"])
+        place = printable(".".join(str(part) for part in problem["loc"]))
         raise SourceError(f"damaged {topic} message: {place}: {problem['msg']}"[:200]) from None
     except ValueError as error:
-        raise SourceError(f"damaged {topic} message: {error}"[:200]) from None
+        raise SourceError(printable(f"damaged {topic} message: {error}")[:200]) from None
     if any(abs(time_s) > LONGEST_S for time_s in _times_s(message)):
         raise SourceError(f"damaged {topic} message: a time beyond all sessions")
     return message.model_dump(mode="json")

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from realtime.errors import SourceError
 from realtime.recording.codec import ITEMS, TIME, without_words
 from realtime.recording.contract import load_json
+from realtime.system.logs import printable
 
 VERSION = "agfn.recording/1"
 Topic = Literal["begin", "seen", "lost", "reset", "face", "voice", "speech", "text", "tick", "paused", "gap"]
@@ -51,4 +52,4 @@ def decode(at_ns: int, topic: str, data: bytes) -> Entry:
     try:
         return Entry(TIME.read(at_ns), topic, ITEMS[topic].read(load_json(data)))  # type: ignore[arg-type] # one of ITEMS
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, binascii.Error) as error:
-        raise SourceError(f"damaged entry on {topic!r}: {type(error).__name__} {error}"[:200]) from None
+        raise SourceError(printable(f"damaged entry on {topic!r}: {type(error).__name__} {error}")[:200]) from None

@@ -21,6 +21,7 @@ from realtime.errors import SourceError
 from realtime.recording.contract import check_size, checked, load_json
 from realtime.recording.journal import MESSAGES, TOPICS, VERSION, Entry, decode
 from realtime.recording.writer import SUFFIX
+from realtime.system.logs import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,7 +131,7 @@ class Recording:
                         return
                     yield record
             except (EndOfFile, *BROKEN) as error:
-                self.truncated = f"damaged: {error}"[:200] if file.read(1) else "cut off"
+                self.truncated = printable(f"damaged: {error}")[:200] if file.read(1) else "cut off"
         if not known:
             raise SourceError(f"{self.path} is no recording of AGFN Live")
 
@@ -195,7 +196,7 @@ def _check_size(path: Path, topic: str, data: bytes) -> None:
     try:
         check_size(topic, data)
     except ValueError as error:
-        raise SourceError(f"{path}: damaged: {error}") from None
+        raise SourceError(f"{path}: damaged: {printable(str(error))}") from None
 
 
 def _ours(header: Header, path: Path) -> bool:
@@ -203,5 +204,5 @@ def _ours(header: Header, path: Path) -> bool:
     if name != VERSION.partition("/")[0]:
         raise SourceError(f"{path} is an MCAP file, but no recording of AGFN Live")
     if header.profile != VERSION:
-        raise SourceError(f"{path}: recorded as version {version}, this program reads {VERSION}")
+        raise SourceError(f"{path}: recorded as version {version!r}, this program reads {VERSION}")
     return True
