@@ -49,3 +49,18 @@ def test_the_program_says_in_json_too_why_it_ends():
     assert done.returncode == 2
     assert json.loads(line)["level"] == "error"
     assert "unknown config key no" in json.loads(line)["message"]
+
+
+def test_a_line_that_is_logged_while_native_code_has_set_standard_error_aside_is_not_lost():
+    code = """
+import os
+from realtime.system import logs
+logs.set_up("info", "text")
+import logging
+aside = os.dup(2)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # as sounddevice does while it looks for devices
+logging.getLogger("any").warning("plug one in")
+os.dup2(aside, 2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "WARNING plug one in\n"

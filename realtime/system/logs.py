@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import sys
 from datetime import datetime, timezone
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
@@ -55,9 +60,37 @@ def _with_message(record: logging.LogRecord) -> logging.LogRecord:
     return record
 
 
+class OwnStderr:
+    """Standard error as it was at the start: lines reach it while native code has set the number 2 aside.
+
+    sounddevice does so whenever it looks for devices, and what others log meanwhile would vanish.
+
+    Raises:
+        OSError: there is no standard error with a number, as in a windowed program.
+    """
+
+    def __init__(self, stderr: TextIO) -> None:
+        self._stderr = stderr
+        self._number = os.dup(stderr.fileno())
+
+    def write(self, text: str) -> int:
+        """Write all of the text."""
+        self._stderr.flush()  # what was printed before comes before
+        left = text.encode(self._stderr.encoding or "utf-8", "backslashreplace")
+        while left:
+            left = left[os.write(self._number, left) :]
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
 def set_up(level: str, style: Format) -> None:
     """Log to standard error from `level` (debug, info, ...) on, in a format."""
-    handler = logging.StreamHandler(sys.stderr)
+    stream: TextIO | OwnStderr = sys.stderr
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        stream = OwnStderr(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if style == "json" else PlainFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
