@@ -429,7 +429,8 @@ class TestPage:
     def test_all_can_be_done_by_keyboard_and_the_focus_is_seen(self, local):
         reached = []
         with local.talking():
-            local.page.locator(".card button:enabled").wait_for()
+            local.page.locator("#pause-all:enabled").wait_for()
+            local.page.get_by_label("Pause desk").and_(local.page.locator(":enabled")).wait_for()
             for _ in range(5):
                 local.page.keyboard.press("Tab")
                 focus = "(({id, ariaLabel}) => id || ariaLabel)(document.activeElement)"
