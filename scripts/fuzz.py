@@ -56,8 +56,13 @@ def seeds_of(target: str) -> list[bytes]:
     return found
 
 
-def fuzz(target: str, seconds: float) -> Outcome:
+def fuzz(target: str, seconds: float, seed: int = 0) -> Outcome:
     """Try inputs of a target for so long, or until there is a finding.
+
+    Args:
+        target: of TARGETS.
+        seconds: how long; starting comes to that.
+        seed: the same one tries the same inputs; 0 others each time.
 
     Raises:
         FuzzError: it did not run.
@@ -67,9 +72,10 @@ def fuzz(target: str, seconds: float) -> Outcome:
         corpus, found = folder / "corpus", folder / "found"
         for made in (corpus, found):
             made.mkdir()
-        for number, seed in enumerate([*seeds_of(target), *(path.read_bytes() for path in kept(target))]):
-            (corpus / str(number)).write_bytes(seed)
+        for number, example in enumerate([*seeds_of(target), *(path.read_bytes() for path in kept(target))]):
+            (corpus / str(number)).write_bytes(example)
         options = [f"-max_total_time={max(1, round(seconds))}", f"-timeout={HANGS_S}", f"-rss_limit_mb={MOST_MB}"]
+        options.append(f"-seed={seed}")
         longest = getattr(importlib.import_module(f"scripts.fuzzing.{target}"), "LONGEST", LONGEST)
         options += [
             f"-max_len={longest}",
@@ -105,6 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.fuzz", description=__doc__.split("\n", 1)[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; all by default")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for all together (%(default)g)")
+    parser.add_argument("--seed", type=int, default=0, help="to try the same inputs again; 0: others each time")
     options = parser.parse_args(argv)
     targets: list[str] = options.targets or list(TARGETS)
     if unknown := set(targets) - set(TARGETS):
@@ -112,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     wrong = False
     for target in targets:
         try:
-            outcome = fuzz(target, options.seconds / len(targets))
+            outcome = fuzz(target, options.seconds / len(targets), options.seed)
         except FuzzError as error:
             print(error, file=sys.stderr)
             return 2

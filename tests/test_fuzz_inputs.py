@@ -75,6 +75,7 @@ def test_a_finding_is_reported_with_its_input_and_kept(tmp_path, monkeypatch, ca
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_sixth_of_a_minute_finds_nothing(target):
-    outcome = fuzz.fuzz(target, fuzz.SECONDS / len(TARGETS))
+    # The same inputs in every run: what is new is looked for by the command, and never fails a change at random.
+    outcome = fuzz.fuzz(target, fuzz.SECONDS / len(TARGETS), seed=1859)
     assert outcome.findings == (), outcome.said[-3000:]
     assert outcome.tried > len(fuzz.seeds_of(target))
