@@ -126,13 +126,15 @@ def test_stages_that_hang_are_replaced_their_threads_are_counted_and_the_voice_g
             lambda heard: heard.part("text")["weight"] > 0 and heard.part("text")["age_ms"] < 2000,
             told_s,
             "fresh words",
-            timeout_s=RENEW_S + 10,
+            timeout_s=RENEW_S + 30,
         )
         wait_until(
-            lambda: all(len(troubled.events(name, begin_s)) >= 2 for name in ("face", "transcribe")), 10, "both back"
+            lambda: all(len(troubled.events(name, begin_s)) >= 2 for name in ("face", "transcribe")), 20, "both back"
         )
     for name in ("face", "transcribe"):
-        assert [event["kind"] for event in troubled.events(name, begin_s)] == ["stalled", "recovered"]
+        kinds = [event["kind"] for event in troubled.events(name, begin_s)]
+        # Whoever catches up on a busy machine may be behind for a while, and says so.
+        assert (kinds[0], kinds.count("stalled"), set(kinds) - {"overload"}) == ("stalled", 1, {"stalled", "recovered"})
         assert 1 <= troubled.health()[name]["left_behind"] <= MAX_LEFT_BEHIND
     assert "loading it afresh" in troubled.desk.live.program.text()
     assert process.num_threads() - before < 40
