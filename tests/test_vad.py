@@ -178,3 +178,15 @@ def test_sentences_are_heard_after_a_pause_in_a_noisy_room(data_dir):
         at += len(sound) + len(pause)
         heard.append(max(frame.probability for frame in frames))
     assert min(heard) > 0.5
+
+
+@pytest.mark.parametrize("level_db", [-70, -50, -30, -15])
+@pytest.mark.parametrize("slope", [0, 1, 2], ids=["white", "pink", "brown"])
+def test_noise_is_no_speech_however_often_the_network_begins_anew(slope, level_db):
+    count = 20 * SAMPLE_RATE_HZ
+    spectrum = np.fft.rfft(np.random.default_rng(slope).standard_normal(count))
+    hz = np.fft.rfftfreq(count, 1 / SAMPLE_RATE_HZ)
+    spectrum[hz < 20] = 0.0
+    noise = np.fft.irfft(spectrum / np.maximum(hz, 20.0) ** (slope / 2), count)
+    noise *= 10 ** (level_db / 20) / np.sqrt(np.mean(noise**2))
+    assert max(frame.probability for frame in detect(noise.clip(-1, 1).astype(np.float32))) < 0.5
