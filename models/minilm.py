@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from models import lora
+from models.deep_encoder import DeepEncoder
 from models.lora import Linear
 from models.wordpieces import Ends, Tokens, read_tokenizer, tokenize
 
@@ -30,7 +31,7 @@ DIM = 384
 LAYERS = 6
 FROZEN = 2
 """Layers that the small text line's training leaves as they were published: their output can be kept."""
-DEPTHS = (2, 4, 6)
+DEPTHS = (FROZEN, 4, 6)
 """Layers whose output the small text line reads."""
 STATES = len(DEPTHS) * DIM
 HEADS = 12
@@ -68,7 +69,7 @@ class Layer(nn.Module):
         return self.norm_out(x + F.dropout(wide, rate, self.training))  # type: ignore[no-any-return]
 
 
-class MiniLM(nn.Module):
+class MiniLM(DeepEncoder):
     """The encoder; `load` reads its weights. Use from several threads is safe as long as nothing trains it.
 
     Args:
@@ -128,22 +129,6 @@ class MiniLM(nn.Module):
     def bias(self, mask: torch.Tensor) -> torch.Tensor:
         """Attention bias (B, 1, 1, T) of a mask (B, T): far below all where nothing is real."""
         return (~mask)[:, None, None, :] * -1e9
-
-    def lower(self, ids: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """Hidden states (B, T, 384) after the frozen layers of token ids (B, T)."""
-        x = self.embed(ids)
-        for layer in self.layers[:FROZEN]:
-            x = layer(x, bias, 0.0)
-        return x
-
-    def upper(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """Map hidden states after the frozen layers to those of all DEPTHS side by side, (B, T, 1152)."""
-        read = [x]
-        for number, layer in enumerate(self.layers[FROZEN:], FROZEN + 1):
-            x = layer(x, bias, self.dropout)
-            if number in DEPTHS:
-                read.append(x)
-        return torch.cat(read, -1)
 
     def words(self, tokens: Tokens) -> torch.Tensor:
         """Contextual word vectors (B, N, 384); rows of padding are 0. Differentiable."""

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from models import lora
+from models.deep_encoder import DeepEncoder
 from models.lora import Linear
 from models.wordpieces import Ends, Tokens, read_tokenizer, tokenize
 
@@ -29,7 +30,7 @@ DIM = 768
 LAYERS = 10
 FROZEN = 6
 """Layers that no training changes: their output can be kept while the others learn."""
-DEPTHS = (6, 8, 10)
+DEPTHS = (FROZEN, 8, 10)
 """Layers whose output is read."""
 STATES = len(DEPTHS) * DIM
 HEADS = 12
@@ -83,7 +84,7 @@ class Layer(nn.Module):
         return self.norm_out(x + F.dropout(wide, rate, self.training))  # type: ignore[no-any-return]
 
 
-class MPNet(nn.Module):
+class MPNet(DeepEncoder):
     """The encoder; `load` reads its weights. Use from several threads is safe as long as nothing trains it.
 
     Args:
@@ -143,22 +144,6 @@ class MPNet(nn.Module):
         """Map token ids (B, T) to the first layer's input (B, T, 768)."""
         positions = torch.arange(ids.shape[1], device=ids.device) + FIRST_POSITION
         return self.norm(self.word(ids) + self.position(positions))  # type: ignore[no-any-return]
-
-    def lower(self, ids: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """Hidden states (B, T, 768) after the frozen layers of token ids (B, T)."""
-        x = self.embed(ids)
-        for layer in self.layers[:FROZEN]:
-            x = layer(x, bias, 0.0)
-        return x
-
-    def upper(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """Map hidden states after the frozen layers to those of all DEPTHS side by side, (B, T, 2304)."""
-        read = [x]
-        for number, layer in enumerate(self.layers[FROZEN:], FROZEN + 1):
-            x = layer(x, bias, self.dropout)
-            if number in DEPTHS:
-                read.append(x)
-        return torch.cat(read, -1)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Hidden states (B, T, 2304) of token ids (B, T); `mask` (B, T) is True for a real token."""
