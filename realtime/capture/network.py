@@ -6,7 +6,6 @@ come or are decoded too late are left out (`KeepUp`), so that after a stall the 
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from dataclasses import replace
@@ -16,12 +15,12 @@ from av.error import FFmpegError
 
 from realtime.capture.connection import CHECK, Connection, camera_time_ns
 from realtime.capture.media import upright
-from realtime.capture.player import LATE_NS, KeepUp
+from realtime.capture.player import LATE_NS, KeepUp, Slowness
 from realtime.capture.soundline import SoundLine
 from realtime.errors import AbsentError, DeviceError, UsageError
 from realtime.runtime.channel import ClosedError
 from realtime.system.address import public_address, with_password
-from realtime.types import NS_PER_S, Chunk, Event, Frame
+from realtime.types import NS_PER_S, Chunk, Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +30,7 @@ if TYPE_CHECKING:
     from realtime.capture.resample import Resampler
     from realtime.clock import Clock
     from realtime.config.schema import CameraConfig, MicrophoneConfig
-    from realtime.types import Floats
-
-log = logging.getLogger(__name__)
+    from realtime.types import Event, Floats
 
 NO_PICTURE_S = 10.0
 """A camera sends a picture that needs none before it more often than this."""
@@ -215,10 +212,11 @@ class Picture(Half):
         comes_late: Callable[[int], None],
     ) -> None:
         super().__init__(camera, f"camera {camera.public}", camera.config.read_timeout_s)
-        self._clock, self._event, self._comes_late = camera.clock, tell, comes_late
+        self._clock, self._comes_late = camera.clock, comes_late
         self._present = _Present(camera.clock)
-        self._gate = KeepUp(limit, self._present, self._tell_slow, LATE_NS // 2)
-        self._slow_since_ns: int | None = None
+        cause = f"{self.name}: pictures arrive or are decoded too late here; late ones are left out"
+        slowness = Slowness("camera", cause, camera.clock, tell)
+        self._gate = KeepUp(limit, self._present, slowness, LATE_NS // 2)
         self._last_ns = -1
         self._ready: deque[Frame] = deque()
 
@@ -254,16 +252,6 @@ class Picture(Half):
     def _silent(self, connection: Connection) -> None:
         """Connect anew: without its picture a camera is of little use."""
         connection.end()
-
-    def _tell_slow(self, slow: bool) -> None:  # noqa: FBT001 - a verdict
-        now_ns = self._clock.now_ns()
-        if slow:
-            self._slow_since_ns = now_ns
-            cause = f"{self.name}: pictures arrive or are decoded too late here; late ones are left out"
-            log.warning("%s", cause)
-            self._event(Event(now_ns, "camera", "slow", cause, now_ns))
-        else:
-            self._event(Event(now_ns, "camera", "recovered", None, self._slow_since_ns))
 
 
 class Sound(Half):

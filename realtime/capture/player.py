@@ -187,6 +187,31 @@ class KeepUp:
             self._tell(True)
 
 
+class Slowness:
+    """Turns a verdict of `KeepUp` into events: `slow` with its cause, then `recovered`.
+
+    Args:
+        component: whose pictures they are.
+        cause: in words.
+        clock: for the times of the events.
+        on_event: takes them.
+    """
+
+    def __init__(self, component: str, cause: str, clock: Clock, on_event: Callable[[Event], None]) -> None:
+        self._component, self._cause, self._clock, self._on_event = component, cause, clock, on_event
+        self._since_ns: int | None = None
+
+    def __call__(self, slow: bool) -> None:  # noqa: FBT001 - a verdict
+        """Tell that pictures are left out again and again, or no more."""
+        now_ns = self._clock.now_ns()
+        if slow:
+            self._since_ns = now_ns
+            log.warning("%s", self._cause)
+            self._on_event(Event(now_ns, self._component, "slow", self._cause, now_ns))
+        else:
+            self._on_event(Event(now_ns, self._component, "recovered", None, self._since_ns))
+
+
 class Damage:
     """Turns what is wrong with a file into events: `lost` where it is met, `recovered` when that stream goes on.
 
@@ -260,9 +285,9 @@ class FilePlayer:
     ) -> None:
         self._name, self._clock, self._on_event = name, clock, on_event
         self._file = media.path.name
-        self._slow_since_ns: int | None = None
         self.playhead = Playhead(clock)
-        self._gate = KeepUp(limit, self.playhead, self._tell_slow)
+        cause = f"picture: {self._file} decodes slower than it plays here; late pictures are left out"
+        self._gate = KeepUp(limit, self.playhead, Slowness("picture", cause, clock, on_event))
         self._damage = Damage(clock, on_event)
         media.on_warning = self._damage.met
         self._tracks = [
@@ -344,13 +369,3 @@ class FilePlayer:
         log.warning("%s: %s", track.name, cause)
         now_ns = self._clock.now_ns()
         self._on_event(Event(now_ns, track.name, kind, cause, now_ns))
-
-    def _tell_slow(self, slow: bool) -> None:  # noqa: FBT001 - a verdict
-        now_ns = self._clock.now_ns()
-        if slow:
-            self._slow_since_ns = now_ns
-            cause = f"picture: {self._file} decodes slower than it plays here; late pictures are left out"
-            log.warning("%s", cause)
-            self._on_event(Event(now_ns, "picture", "slow", cause, now_ns))
-        else:
-            self._on_event(Event(now_ns, "picture", "recovered", None, self._slow_since_ns))
