@@ -60,6 +60,16 @@ def _with_message(record: logging.LogRecord) -> logging.LogRecord:
     return record
 
 
+def write_all(number: int, data: bytes) -> None:
+    """Write all of the data to an open file's number.
+
+    Raises:
+        OSError: it was closed.
+    """
+    while data:
+        data = data[os.write(number, data) :]
+
+
 class OwnStderr:
     """Standard error as it was at the start: lines reach it while native code has set the number 2 aside.
 
@@ -76,9 +86,7 @@ class OwnStderr:
     def write(self, text: str) -> int:
         """Write all of the text."""
         self._stderr.flush()  # what was printed before comes before
-        left = text.encode(self._stderr.encoding or "utf-8", "backslashreplace")
-        while left:
-            left = left[os.write(self._number, left) :]
+        write_all(self._number, text.encode(self._stderr.encoding or "utf-8", "backslashreplace"))
         return len(text)
 
     def flush(self) -> None:

@@ -16,6 +16,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from realtime.system.logs import write_all
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
@@ -64,8 +66,7 @@ def _pass_on(source: int, terminal: int) -> None:
 
 def _write(terminal: int, text: bytes) -> None:
     with contextlib.suppress(OSError):  # the terminal was closed
-        while text:
-            text = text[os.write(terminal, text) :]
+        write_all(terminal, text)
 
 
 def _widen(sink: int) -> None:
