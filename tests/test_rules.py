@@ -344,3 +344,20 @@ def test_a_command_that_fails_is_counted_and_said(started, caplog, command, caus
     outlet.send(at(0, -1.5))
     wait_until(lambda: rules._rules[0].failed, 20, "the failure")
     assert cause in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("webhook", "in_the_clear"),
+    [
+        ("http://127.0.0.1:9/x", False),
+        ("http://localhost/x", False),
+        ("http://[::1]:9/x", False),
+        ("https://hooks.example/x", False),
+        ("http://hooks.example/x", True),
+        ("http://localhost.example/x", True),
+        ("http://127.0.0.1.example/x", True),
+    ],
+)
+def test_values_that_others_can_read_on_the_way_are_warned_of(started, caplog, webhook, in_the_clear):
+    started(low=hooked(webhook))
+    assert ("in the clear" in caplog.text) == in_the_clear

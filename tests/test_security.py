@@ -156,6 +156,9 @@ def test_a_flood_and_huge_commands_on_a_broker_of_3_1_1_change_little(start, cap
     [
         (Access("broker.lan", 1883, "anna", "secret"), True),
         (Access("127.0.0.1", 1883, "anna", "secret"), False),
+        (Access("localhost", 1883, "anna", "secret"), False),
+        (Access("::1", 1883, "anna", "secret"), False),
+        (Access("127.broker.example", 1883, "anna", "secret"), True),
         (Access("broker.lan", 1883), False),
     ],
 )

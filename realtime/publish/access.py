@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from realtime.errors import UsageError
+from realtime.system.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +41,7 @@ class Access:
     @property
     def shows_password(self) -> bool:
         """Whether the password crosses a network where others can read it."""
-        local = self.host in {"localhost", "::1"} or self.host.startswith("127.")
-        return self.password is not None and self.tls is None and not local
+        return self.password is not None and self.tls is None and not is_loopback(self.host)
 
 
 class ClosingSocket(ssl.SSLSocket):

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from realtime.publish.messages import Sentiment
 from realtime.rules.actions import ActionError, Command, Webhook
 from realtime.rules.watch import Watch, field_of
 from realtime.runtime.channel import Channel, ClosedError, Policy
 from realtime.system.address import public_address
+from realtime.system.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -143,8 +145,8 @@ class Rule:
 def _action(rule: RuleConfig) -> tuple[Action, str]:
     """Return how to tell, and whom, in words that hold no secret."""
     if rule.webhook is not None:
-        whom = public_address(rule.webhook)
-        if whom.startswith("http://") and not whom.startswith(("http://127.", "http://localhost", "http://[::1]")):
+        whom, where = public_address(rule.webhook), urlsplit(rule.webhook)
+        if where.scheme == "http" and not is_loopback(where.hostname or ""):
             log.warning("%s gets the values of a rule in the clear: use https://", whom)
         return Webhook(rule.webhook, rule.timeout_s), whom
     argv = rule.command or ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from realtime.errors import UsageError
 from realtime.publish.messages import EventMessage, Sentiment
 from realtime.sinks.new_words import new_words
+from realtime.system.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ class OscSink:
         self._said: dict[str, str] = {}
         self._failed: str | None = None
         self.sent = self.dropped = 0
-        if not ipaddress.ip_address(to[0]).is_loopback:
+        if not is_loopback(str(to[0])):
             log.warning("OSC: what is sent to %s can be read and forged on the way", address)
 
     def subscribe(self, outlet: Outlet) -> None:
