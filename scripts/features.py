@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     from realtime.types import Transcript
 
-CLIPS = ("mosi_clips", "cremad", "ravdess", "emodb")
 FACE_CORPORA = ("fer2013",)
 BORDER_PX = 80
 FACE_PX = 320

@@ -25,8 +25,3 @@ def is_loopback(host: str) -> bool:
 def is_local(host: str | None) -> bool:
     """Tell whether a Host header names this machine's loopback."""
     return host is not None and _LOCAL.fullmatch(host) is not None
-
-
-def same_origin(origin: str | None, host: str | None) -> bool:
-    """Tell whether a page that this server gave out asks: its Origin is the Host that it asks for."""
-    return is_local(host) and origin == f"http://{host}"

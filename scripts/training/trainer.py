@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from models.sentence import SentenceEncoder
     from realtime.types import Modality, WindowView
 
-VOICE_FOLDS = 6
-"""Every so many speakers of the acted voices are held out with a fold of the clips' speakers."""
-
 
 @dataclass(frozen=True, slots=True)
 class Clip:
