@@ -182,7 +182,7 @@ def _check_size(config: AgfnConfig, tensors: Mapping[str, Tensor]) -> None:
 def _fill(path: Path | str, model: AGFN, state: Mapping[str, Tensor]) -> None:
     wanted = model.state_dict()
     if odd := sorted(set(wanted) ^ set(state)):
-        raise CheckpointError(f"{path}: damaged: missing or unknown weights {', '.join(odd[:4])}")
+        raise CheckpointError(f"{path}: damaged: missing or unknown weights {', '.join(map(repr, odd[:4]))}")
     for name, value in state.items():
         if value.shape != wanted[name].shape:
             raise CheckpointError(

@@ -56,13 +56,14 @@ def seeds_of(target: str) -> list[bytes]:
     return found
 
 
-def fuzz(target: str, seconds: float, seed: int = 0) -> Outcome:
-    """Try inputs of a target for so long, or until there is a finding.
+def fuzz(target: str, seconds: float, seed: int = 0, inputs: int | None = None) -> Outcome:
+    """Try inputs of a target for so long, or so many, or until there is a finding.
 
     Args:
         target: of TARGETS.
         seconds: how long; starting comes to that.
-        seed: the same one tries the same inputs; 0 others each time.
+        seed: the same one tries the same inputs in the same order; 0 others each time.
+        inputs: how many at most; with a seed the same ones on a fast machine and on a slow one.
 
     Raises:
         FuzzError: it did not run.
@@ -75,7 +76,7 @@ def fuzz(target: str, seconds: float, seed: int = 0) -> Outcome:
         for number, example in enumerate([*seeds_of(target), *(path.read_bytes() for path in kept(target))]):
             (corpus / str(number)).write_bytes(example)
         options = [f"-max_total_time={max(1, round(seconds))}", f"-timeout={HANGS_S}", f"-rss_limit_mb={MOST_MB}"]
-        options.append(f"-seed={seed}")
+        options += [f"-seed={seed}", f"-runs={-1 if inputs is None else inputs}"]
         longest = getattr(importlib.import_module(f"scripts.fuzzing.{target}"), "LONGEST", LONGEST)
         options += [
             f"-max_len={longest}",
