@@ -132,6 +132,7 @@ def test_noise_that_ended_is_forgotten_without_a_pause():
         estimate.feed(0.02, 1e-2)
     assert speak(estimate, 2, noise=1e-2) < 3
     assert speak(estimate, 4) > 8
+    assert speak(estimate, 6) > 18  # nor is it half remembered until the next pause
 
 
 def test_digital_silence_is_no_quiet_room():

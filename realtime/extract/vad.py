@@ -126,7 +126,8 @@ class SnrEstimate:
     """Signal-to-noise ratio from the power of frames that are surely speech and of frames that are surely not.
 
     Pauses tell what the noise is, but nobody pauses when a drill starts: so the noise is taken to be at least the
-    quietest frame of the last FLOOR_FRAMES, as minimum statistics do (Martin 2001), and at most LOUDEST times that.
+    quietest frame of the last FLOOR_FRAMES, as minimum statistics do (Martin 2001), and at most LOUDEST times that. Nor
+    does anybody have to pause when the drill ends: the longer the last pause is ago, the less above the quietest frame.
     """
 
     SPEECH_FRAMES = 60
@@ -137,6 +138,8 @@ class SnrEstimate:
     """Frames (2.5 s) whose quietest one bounds the noise: nobody speaks longer without a gap between sounds."""
     LOUDEST = 100.0
     """Noise that comes and goes (babble) is up to 20 dB above its quietest frame; what has ended is forgotten."""
+    OUTDATED_FRAMES = 312
+    """Frames (10 s) without a pause after which what the pauses told no longer counts."""
     SURE_SPEECH = 0.8
     SURE_NOISE = 0.15
     HEARD_FRAMES = 4
@@ -146,7 +149,7 @@ class SnrEstimate:
 
     def __init__(self) -> None:
         self._speech, self._noise = 0.0, 0.0
-        self._speech_frames, self._noise_frames = 0, 0
+        self._speech_frames, self._noise_frames, self._since_noise = 0, 0, 0
         self._recent: deque[float] = deque(maxlen=self.FLOOR_FRAMES)
 
     def feed(self, probability: float, power: float) -> float | None:
@@ -156,8 +159,10 @@ class SnrEstimate:
         if probability >= self.SURE_SPEECH:
             self._speech_frames += 1
             self._speech += (power - self._speech) / min(self._speech_frames, self.SPEECH_FRAMES)
-        elif probability <= self.SURE_NOISE:
+        self._since_noise += 1
+        if probability <= self.SURE_NOISE:
             self._noise_frames += 1
+            self._since_noise = 0
             self._noise += (power - self._noise) / min(self._noise_frames, self.NOISE_FRAMES)
         noise = self._noise_power()
         if noise is None or self._speech_frames < self.HEARD_FRAMES:
@@ -169,7 +174,8 @@ class SnrEstimate:
         learned = self._noise if self._noise_frames >= self.HEARD_FRAMES else None
         if len(self._recent) == self.FLOOR_FRAMES:
             quietest = min(self._recent)
-            learned = quietest if learned is None else min(max(learned, quietest), self.LOUDEST * quietest)
+            louder = self.LOUDEST ** max(0.0, 1 - self._since_noise / self.OUTDATED_FRAMES)
+            learned = quietest if learned is None else min(max(learned, quietest), louder * quietest)
         return None if learned is None else max(learned, self.POWER_FLOOR)
 
 
