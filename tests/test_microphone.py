@@ -54,6 +54,23 @@ def test_a_backend_that_does_not_tell_the_time_gets_the_length_of_the_block(adc_
     assert microphone.read().t_ns == NS_PER_S - 20 * MS
 
 
+def test_sound_that_waited_while_the_program_stood_still_is_lost_and_not_taken_for_new():
+    microphone = silent_microphone()
+    for _ in range(3):
+        call_back(microphone, 320)
+    before = [microphone.read() for _ in range(3)][-1]
+    now_ns = microphone._clock.now_ns() + 12 * NS_PER_S
+    microphone._clock.advance_to(now_ns)
+    for waited in range(600):  # all at once, as a sound server hands over what it kept
+        call_back(microphone, 320, 12.0 - waited * 0.02)
+        microphone._clock = VirtualClock(now_ns)
+    after = microphone.read()
+    assert 0 < now_ns - after.t_ns < 2.1 * NS_PER_S
+    assert after.t_ns - before.end_ns == pytest.approx(after.lost_samples * NS_PER_S // 16_000, abs=MS)
+    newest = [microphone.read() for _ in range(microphone._channel.stats().pending)][-1]
+    assert abs(newest.end_ns - now_ns) < 30 * MS
+
+
 def test_sound_that_was_dropped_because_nobody_read_is_marked():
     microphone = silent_microphone(buffer_s=0.1)
     for _ in range(12):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from realtime.config.schema import MicrophoneConfig
 
 LONGEST_DELAY_S = 2.0
-"""A block that claims to be older than this comes from a backend that does not tell the time."""
+"""A block that claims to be older than this comes from a backend that does not tell the time; or, where one did so far,
+it waited while the program stood still, and is of no use any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Microphone:
     def _begin(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
         self._heard_samples = self._read_samples = 0
+        self._tells_time = False
         self._line = SoundLine(rate_hz)
 
     def _new_channel(self) -> Channel[Block]:
@@ -121,15 +123,17 @@ class Microphone:
     def _heard(self, channel: Channel[Block], samples: Floats, count: int, times: Any, status: Any) -> None:  # noqa: ANN401 - PortAudio's own
         if channel is not self._channel:  # a stream left behind came to life again
             return
-        now_ns = self._clock.now_ns()
+        now_ns, index = self._clock.now_ns(), self._heard_samples
+        self._heard_samples += count
         # Both of PortAudio's times are read from the same clock, so the difference survives a step of it.
         delay_s = times.currentTime - times.inputBufferAdcTime
-        if not 0 < delay_s < LONGEST_DELAY_S:
+        if 0 < delay_s < LONGEST_DELAY_S:
+            self._tells_time = True
+        elif delay_s > 0 and self._tells_time:
+            return  # lost: the next block's index says how much
+        else:
             delay_s = count / self._rate_hz
-        block = Block(
-            now_ns - int(delay_s * NS_PER_S), self._heard_samples, samples.copy(), bool(status.input_overflow)
-        )
-        self._heard_samples += count
+        block = Block(now_ns - int(delay_s * NS_PER_S), index, samples.copy(), bool(status.input_overflow))
         with contextlib.suppress(ClosedError):
             channel.push(block)
 
