@@ -92,7 +92,7 @@ class App:
             self._parts.append(self._lines)
         birth = f"{config.homeassistant.prefix}/status"
         off = config.mqtt.url == "off"
-        self._mqtt = None if off else MqttPublisher(config.mqtt, names, self._command, clock, birth)
+        self._mqtt = None if off else MqttPublisher(config.mqtt, names, self._command, clock, birth, self._taken)
         self._session: Live | OfflineRun | RecordingReplay
         if recording is not None:
             virtual = VirtualClock()
@@ -103,7 +103,8 @@ class App:
             virtual = VirtualClock()
             self._session = OfflineRun(config, SharedModels(config, virtual), virtual, outlet)
         else:
-            self._session = Live(config, SharedModels(config, clock), clock, outlet, self._connection)
+            models = SharedModels(config, clock)
+            self._session = Live(config, models, clock, outlet, self._connection)
         try:
             self._start(config, names, view=view and sys.stdout.isatty() and output != "-", overlay=overlay)
         except BaseException:
@@ -229,7 +230,20 @@ class App:
             (self._session.pause if command.command == "pause" else self._session.resume)(stream)
 
     def _connection(self, stream: str) -> PublisherHealth | None:
-        return self._mqtt.stats(stream) if self._mqtt else None
+        with contextlib.suppress(KeyError):  # it comes or goes just now
+            return self._mqtt.stats(stream) if self._mqtt else None
+        return None
+
+    def _taken(self, stream: str, why: str) -> None:
+        """Let a stream go that another program has now: its camera is wanted there."""
+
+        def let_go() -> None:
+            if isinstance(self._session, Live):
+                with contextlib.suppress(AgfnError):  # it has gone already
+                    self._session.remove(stream)
+
+        log.warning("stream %s is let go: %s", stream, why)
+        threading.Thread(target=let_go, name=f"{stream}-taken", daemon=True).start()
 
     def _close(self) -> None:
         """End what runs beside the analysis, the newest first."""

@@ -7,6 +7,7 @@
 - Keys that a later publisher adds are ignored; another major version ends the iteration with a clear error.
 - What is no message at all (someone else's payload on the topic) is counted in `refused` and passed over.
 - It comes back after an outage by itself; an event that MQTT delivers twice is given out once.
+- Of a stream that was given from one machine to another, what the old one still says is left out (`fenced` counts it).
 - A reader that is too slow loses the oldest messages (`lost` counts them), never memory.
 - MQTT 3.1.1, which every broker speaks. Under Windows run it in an `asyncio.SelectorEventLoop`.
 """
@@ -17,6 +18,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -47,6 +49,10 @@ MAX_BYTES = 64 * 1024
 """More than any message of the contract; longer payloads are refused unread."""
 WAITING = 256
 KNOWN_EVENTS = 1000
+LEASE_S = 60.0
+"""After so long without a word of the newest epoch an older one counts again: somebody began afresh."""
+MOST_STREAMS = 4096
+"""Streams whose epoch is remembered."""
 ANSWER_S = 5.0
 KEEPALIVE_S = 5
 BACKOFF_S = (0.25, 4.0)
@@ -123,6 +129,7 @@ class Client:
     Attributes:
         connects: connections made so far.
         refused: payloads on the topics that were no messages.
+        fenced: messages of a holder whose stream was given to another since.
 
     Raises:
         UsageError: the address or a file is wrong.
@@ -140,11 +147,12 @@ class Client:
         key_file: str | None = None,
         connect_s: float | None = 10.0,
     ) -> None:
-        self.connects = self.refused = 0
+        self.connects = self.refused = self.fenced = 0
         self._access, self._base = _access(url, base, username, password_file, ca_file, cert_file, key_file), base
         self._connect_s = connect_s
         self._feeds: weakref.WeakSet[Feed[Sentiment] | Feed[EventMessage] | Feed[Health]] = weakref.WeakSet()
         self._events: OrderedDict[str, None] = OrderedDict()
+        self._leases = Leases()
         self._mqtt: MqttClient | None = None
         self._settled = asyncio.Event()
         self._connection = Connection(self._client, self._serve, self._lost, BACKOFF_S)
@@ -265,7 +273,9 @@ class Client:
                 ContractError(f"{stream} publishes {other}, this client knows agfn.{kind}/1: update agfn-live"),
             )
             return
-        if not isinstance(said, EventMessage) or self._is_new(said.id):
+        if not self._leases.holds(stream, said.epoch, time.monotonic()):
+            self._leave_out(stream, said.epoch)
+        elif not isinstance(said, EventMessage) or self._is_new(said.id):
             self._hand_out(model, stream, said)
 
     def _hand_out(self, model: Model, stream: str, item: Sentiment | EventMessage | Health | AgfnError) -> None:
@@ -278,12 +288,35 @@ class Client:
         if self.refused == 1:
             log.warning("%s/%s: something that is no message of the contract is passed over: %s", stream, kind, why)
 
+    def _leave_out(self, stream: str, epoch: int) -> None:
+        self.fenced += 1
+        if self.fenced == 1:
+            log.warning("%s: what comes with epoch %d is left out: the stream has a newer holder", stream, epoch)
+
     def _is_new(self, event: str) -> bool:
         if event in self._events:
             return False
         self._events[event] = None
         if len(self._events) > KNOWN_EVENTS:
             self._events.popitem(last=False)
+        return True
+
+
+class Leases:
+    """The newest epoch of each stream: what an older one says is void while the newest one speaks."""
+
+    def __init__(self) -> None:
+        self._newest: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def holds(self, stream: str, epoch: int, now_s: float) -> bool:
+        """Whether a message of this epoch counts, and if so, note it."""
+        newest, heard_s = self._newest.get(stream, (0, now_s))
+        if epoch < newest and now_s - heard_s < LEASE_S:
+            return False
+        self._newest[stream] = (epoch, now_s)
+        self._newest.move_to_end(stream)
+        if len(self._newest) > MOST_STREAMS:
+            self._newest.popitem(last=False)
         return True
 
 

@@ -9,7 +9,7 @@ from realtime.errors import UsageError
 from realtime.system.address import with_password
 
 if TYPE_CHECKING:
-    from realtime.config.schema import Config
+    from realtime.config.schema import Config, StreamConfig
 
 MOST_PICTURES = 64
 """Pictures of a window that the network sees, the newest (fuse/collate.py)."""
@@ -26,13 +26,9 @@ def check(config: Config) -> None:
         UsageError: they don't.
     """
     for stream in config.streams:
-        if stream.source is None and stream.camera is not None:
-            with_password(stream.camera, config.camera.password_file)  # said before anything slow begins
-        if stream.camera is None and stream.mic is None and stream.source is None:
-            raise UsageError(
-                f"stream {stream.name} has neither camera nor microphone, so there is nothing to analyse: leave out "
-                "--no-camera or --no-mic, or play a file with --source FILE"
-            )
+        check_stream(stream, config)
+    if len(config.streams) > config.host.max_streams:
+        raise UsageError(f"{len(config.streams)} streams, and host.max_streams is {config.host.max_streams}")
     _check_rules(config)
     _check_what_is_seen(config)
     embedded, off = config.mqtt.url == "embedded", config.mqtt.url == "off"
@@ -51,6 +47,21 @@ def check(config: Config) -> None:
         raise UsageError(
             "--dashboard with your own broker needs the address of its websocket listener: "
             "--dashboard-broker ws://HOST:PORT"
+        )
+
+
+def check_stream(stream: StreamConfig, config: Config) -> None:
+    """See that a stream has something to analyse, and that what its camera's address lacks is there.
+
+    Raises:
+        UsageError: it hasn't, or isn't.
+    """
+    if stream.source is None and stream.camera is not None:
+        with_password(stream.camera, config.camera.password_file)  # said before anything slow begins
+    if stream.camera is None and stream.mic is None and stream.source is None:
+        raise UsageError(
+            f"stream {stream.name} has neither camera nor microphone, so there is nothing to analyse: leave out "
+            "--no-camera or --no-mic, or play a file with --source FILE"
         )
 
 

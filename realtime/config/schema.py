@@ -265,6 +265,15 @@ class OscConfig(Section):
         return address
 
 
+class HostConfig(Section):
+    """This process, among others that serve streams."""
+
+    name: Name | None = None
+    """What messages say of the machine they come from; null says nothing."""
+    max_streams: int = Field(64, ge=1, le=1000)
+    """Most streams at a time, those that are added while it runs among them."""
+
+
 class StreamConfig(Section):
     """One person: a camera and a microphone, or a file with sound and picture."""
 
@@ -303,6 +312,7 @@ class Config(Section):
     metrics: MetricsConfig = MetricsConfig()
     lsl: LslConfig = LslConfig()
     osc: OscConfig = OscConfig()
+    host: HostConfig = HostConfig()
     rules: dict[Name, RuleConfig] = Field({}, max_length=64)
     streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1, max_length=64)
 

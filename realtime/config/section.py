@@ -7,6 +7,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Ns = Annotated[int, Field(ge=-(10**18), le=10**18)]
+"""Nanoseconds since something; no session lasts thirty years."""
+Ms = Annotated[int, Field(ge=-(10**12), le=10**12)]
+"""As Ns, in milliseconds."""
 
 
 class Section(BaseModel):

@@ -94,6 +94,15 @@ class Window:
         with self._lock:
             self._paused = False
 
+    @property
+    def seq(self) -> int:
+        """Number of the next window."""
+        return self._seq
+
+    def go_on_at(self, seq: int) -> None:
+        """Give the next window this number: another one has counted so far."""
+        self._seq = seq
+
     def off(self, modality: Modality) -> None:
         """Leave a modality out from now on."""
         with self._lock:

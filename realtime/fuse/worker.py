@@ -158,7 +158,7 @@ class FusionWorker(Worker):
         fuser: the model.
         config: batch size and longest wait.
         clock: of the process.
-        streams: how many streams hand in windows.
+        streams: how many streams hand in windows; see `serve`.
         on_result: called with each window and its estimate, in order per stream.
         on_event: called when it stalls, fails and recovers.
         hang_s: how long a forward pass may take, with the messages of its windows.
@@ -186,6 +186,10 @@ class FusionWorker(Worker):
         """Start the thread, and who watches it."""
         super().start()
         self._watchdog.start()
+
+    def serve(self, streams: int) -> None:
+        """Take note of how many streams hand in windows now: a batch is full with one of each."""
+        self._streams = streams
 
     def submit(self, view: WindowView) -> None:
         """Hand in a closed window; never waits."""

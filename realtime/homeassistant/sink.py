@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config.schema import HomeAssistantConfig
     from realtime.publish.access import Access
+    from realtime.publish.messages import Origin
     from realtime.publish.outlet import Outlet
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,9 @@ class HomeAssistant:
     def __init__(
         self, config: HomeAssistantConfig, access: Access, base: str, streams: Iterable[str], clock: Clock | None = None
     ) -> None:
-        self._config, self._access, self._base, self._streams = config, access, base, tuple(streams)
+        self._config, self._access, self._base = config, access, base
+        self._streams = dict.fromkeys(streams, False)
+        """Whether each was announced; of the loop's thread alone."""
         self._clock = clock or MonotonicClock()
         self._sent: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._birth = f"{config.prefix}/status"
@@ -72,6 +75,21 @@ class HomeAssistant:
     def subscribe(self, outlet: Outlet) -> None:
         """Pass on what the streams say, never their words: Home Assistant would keep them for days in its records."""
         outlet.subscribe(self._take, Sentiment)
+        outlet.follow(self)
+
+    def stream_came(self, stream: str, origin: Origin) -> None:  # noqa: ARG002 - a lease is nothing to show there
+        """Announce a stream, too."""
+        self._thread.call(self._add, stream)
+
+    def stream_went(self, stream: str) -> None:
+        """Announce it no more; what was announced stays, so that Home Assistant keeps its history."""
+        self._thread.call(self._streams.pop, stream, None)
+        with self._lock:
+            self._sent.pop(stream, None)
+
+    def _add(self, stream: str) -> None:
+        self._streams[stream] = False
+        self._wake.set()
 
     def _take(self, message: Sentiment) -> None:
         """Pass a sentiment on when it is time, or when a state in it is new; never waits."""
@@ -108,16 +126,22 @@ class HomeAssistant:
         await first_of(self._pass_on(client), self._greet(client))
 
     async def _announce(self, client: Client) -> None:
-        for stream in self._streams:
+        self._streams = dict.fromkeys(self._streams, False)
+        await self._announce_new(client)
+        with self._lock:
+            self._sent.clear()  # so that each entity has a value at once
+
+    async def _announce_new(self, client: Client) -> None:
+        for stream in [stream for stream, announced in self._streams.items() if not announced]:
+            self._streams[stream] = True
             content = payload(self._base, stream, 3 * max(self._config.every_s, 1.0))
             topic = config_topic(self._config.prefix, self._base, stream)
             await client.publish(topic, content, qos=1, retain=True)
-        with self._lock:
-            self._sent.clear()  # so that each entity has a value at once
 
     async def _pass_on(self, client: Client) -> None:
         while not self._connection.closing.is_set():
             self._wake.clear()
+            await self._announce_new(client)
             for stream, content in self._values.pop_all() if self._values.stats().pending else ():
                 await client.publish(state_topic(self._base, stream), content, qos=0)
             await self._wake.wait()

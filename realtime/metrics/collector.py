@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from realtime.publish.messages import Origin
     from realtime.publish.outlet import Outlet
 
 
@@ -74,17 +75,28 @@ class Metrics:
             "agfn_events", "Events by component and kind.", ["stream", "component", "kind"], registry=registry
         )
         for stream in streams:
-            self._messages.labels(stream)
-            self._faults.labels(stream)
-            self._lag.labels(stream)
-            for stage in STAGES:
-                self._stages.labels(stream, stage)
+            self.stream_came(stream)
+
+    def stream_came(self, stream: str, origin: Origin | None = None) -> None:  # noqa: ARG002 - a lease is no metric
+        """Give a stream its counters, at 0."""
+        self._messages.labels(stream)
+        self._faults.labels(stream)
+        self._lag.labels(stream)
+        for stage in STAGES:
+            self._stages.labels(stream, stage)
+
+    def stream_went(self, stream: str) -> None:
+        """Take its series out: Prometheus then knows that it has gone."""
+        for each in (self._messages, self._faults, self._lag, self._stages, self._events):
+            each.remove_by_labels({"stream": stream})
+        self._newest.forget(stream)
 
     def subscribe(self, outlet: Outlet) -> None:
         """Take note of what the streams say."""
         outlet.subscribe(self._sentiment, Sentiment)
         outlet.subscribe(self._newest.health, Health)
         outlet.subscribe(self._event, EventMessage)
+        outlet.follow(self)
 
     def _sentiment(self, message: Sentiment) -> None:
         self._messages.labels(message.stream).inc()
@@ -126,6 +138,13 @@ class Newest(Collector):
         with self._lock:
             self._healths[message.stream] = message
             self._cost.feed(message)
+
+    def forget(self, stream: str) -> None:
+        """Leave out a stream that has gone."""
+        with self._lock:
+            self._sentiments.pop(stream, None)
+            self._healths.pop(stream, None)
+            self._cost.forget(stream)
 
     def collect(self) -> Iterator[Metric]:
         """Give out a metric family after the other."""

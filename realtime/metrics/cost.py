@@ -27,6 +27,13 @@ class Cost:
         self._uptime_s: dict[str, float] = {}
         self._work: dict[str, float] = {}
 
+    def forget(self, stream: str) -> None:
+        """Leave out a stream that has gone."""
+        for kept in (self.cpu_s, self._uptime_s, self._work):
+            kept.pop(stream, None)
+        for key in [key for key in self.busy_s if key[0] == stream]:
+            del self.busy_s[key]
+
     def feed(self, health: Health) -> None:
         """Take a health message."""
         stream = health.stream

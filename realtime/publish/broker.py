@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -42,6 +43,8 @@ MEMORY = "128MiB"
 """What the broker's garbage collector keeps to while it can."""
 _LISTENS = re.compile(r"Listening for MQTT clients on mqtt://[^ ]*:([0-9]+)")
 _FATAL = re.compile(r"\[FTL\] (.*)")
+PREFIX = "agfn-broker-"
+PASSWORD_FILE, PORT_FILE = "password", "port"
 INSTEAD = "use --mqtt mqtt://HOST for a broker of your own, or --mqtt off"
 
 
@@ -67,9 +70,10 @@ class EmbeddedBroker:
     ) -> None:
         self._wanted = port
         self.port = 0
-        self._open = open_topics(base, streams, birth)
+        self._base, self._streams, self._birth = base, list(streams), birth
+        self._writing = threading.Lock()
         self._password, self._guest = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-        broker_config(port, self._password, self._guest, self._open, Path())  # says now what it would say later
+        self._config(port, Path())  # says now what it would say later
         self._program = ""
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,7 +88,7 @@ class EmbeddedBroker:
     @property
     def password_file(self) -> Path | None:
         """Where the run's password is, for other programs of this user."""
-        return self._folder / "password" if self._folder else None
+        return self._folder / PASSWORD_FILE if self._folder else None
 
     @property
     def pid(self) -> int | None:
@@ -99,9 +103,10 @@ class EmbeddedBroker:
         """
         self._program = _program()
         try:
-            self._folder = Path(tempfile.mkdtemp(prefix="agfn-broker-", dir=_runtime_folder()))
-            _write_private(self._folder / "password", f"{self._password}\n")
+            self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_runtime_folder()))
+            _write_private(self._folder / PASSWORD_FILE, f"{self._password}\n")
             self.port = self._launch(self._wanted if _is_free(self._wanted) else 0)
+            _write_private(self._folder / PORT_FILE, f"{self.port}\n")
         except OSError as error:
             self._clear()
             raise BrokerError(f"embedded broker: {error.strerror or error}; {INSTEAD}") from None
@@ -112,6 +117,33 @@ class EmbeddedBroker:
             log.warning("port %d is taken: the embedded broker listens on %s:%d", self._wanted, HOST, self.port)
         log.info("embedded broker: to publish there, too, be user %s with the password in %s", USER, self.password_file)
         self._watcher.start()
+
+    def open(self, stream: str) -> None:
+        """Let anyone on this machine send commands to a stream, too; no connection is cut for it."""
+        with self._writing:
+            self._streams.append(stream)
+            self._tell()
+
+    def shut(self, stream: str) -> None:
+        """Let only the program send commands to a stream again."""
+        with self._writing:
+            self._streams.remove(stream)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Have the child read its rights anew; where it can't be told (Windows), it has them when it starts again."""
+        if self._folder is None or self.pid is None or not hasattr(signal, "SIGHUP"):
+            return
+        new = self._folder / "broker.conf.new"
+        new.unlink(missing_ok=True)
+        _write_private(new, self._config(self.port, self._folder))
+        new.replace(self._folder / "broker.conf")
+        with contextlib.suppress(ProcessLookupError):  # it has just died, and is started with them
+            os.kill(self.pid, signal.SIGHUP)
+
+    def _config(self, port: int, folder: Path) -> str:
+        rights = open_topics(self._base, self._streams, self._birth)
+        return broker_config(port, self._password, self._guest, rights, folder)
 
     def close(self, timeout_s: float) -> None:
         """End the child; returns when it is gone."""
@@ -125,10 +157,10 @@ class EmbeddedBroker:
     def _launch(self, port: int) -> int:
         assert self._folder is not None  # noqa: S101 - start() made it
         config, told = self._folder / "broker.conf", self._folder / "broker.log"
-        for file in (config, told):
-            file.unlink(missing_ok=True)
-        text = broker_config(port or -1, self._password, self._guest, self._open, self._folder)
-        _write_private(config, text)
+        with self._writing:
+            for file in (config, told):
+                file.unlink(missing_ok=True)
+            _write_private(config, self._config(port or -1, self._folder))
         self._process = process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-I", "-S", broker_child.__file__, self._program, str(config), str(self._folder)],
             stdin=subprocess.PIPE,
@@ -181,6 +213,20 @@ class EmbeddedBroker:
     def _clear(self) -> None:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def running() -> dict[int, str]:
+    """Return the passwords of the embedded brokers that this user's programs run, by their ports."""
+    found: dict[int, str] = {}
+    for folder in Path(_runtime_folder() or tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+                continue  # whoever made it would learn what is asked
+            port, password = ((folder / name).read_text().strip() for name in (PORT_FILE, PASSWORD_FILE))
+            found[int(port)] = password
+        except (OSError, ValueError):  # it begins or ends just now
+            continue
+    return {port: password for port, password in found.items() if not _is_free(port)}
 
 
 def _program() -> str:

@@ -33,6 +33,8 @@ def main(program: str, config: str, folder: str) -> int:
     over = threading.Event()
     threading.Thread(target=_follow, args=(broker, over), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: broker.terminate())
+    if hasattr(signal, "SIGHUP"):  # it is to read its configuration anew
+        signal.signal(signal.SIGHUP, lambda *_: broker.send_signal(signal.SIGHUP))
     code = broker.wait()
     if over.is_set():
         import shutil  # noqa: PLC0415 - at the end, not before the broker is up

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from realtime.clock import utc_now
 from realtime.publish.messages import (
+    UNLEASED,
     EventMessage,
     Latency,
     ModalityPart,
@@ -21,6 +22,7 @@ from realtime.types import NS_PER_S
 
 if TYPE_CHECKING:
     from realtime.fuse.worker import Estimate
+    from realtime.publish.messages import Origin
     from realtime.types import Event, Segment, WindowView
 
 
@@ -33,6 +35,7 @@ def sentiment(
     since_end_ms: float,
     *,
     paused: bool = False,
+    origin: Origin = UNLEASED,
 ) -> Sentiment:
     """Compose the message of one window, with its words: whoever lets it out of the process sees to consent.
 
@@ -44,6 +47,7 @@ def sentiment(
         waited_ms: from the closing of the window to now.
         since_end_ms: from its end to now.
         paused: whether the stream is paused: the message then carries no score.
+        origin: who says it.
     """
     state = _state(view, estimate, paused=paused)
     shown = state in {"ok", "degraded"} and score is not None and estimate.interval is not None
@@ -76,21 +80,33 @@ def sentiment(
         ),
         faces=0 if paused else view.faces,
         context=view.context if shown else None,
+        epoch=origin.epoch,
+        host=origin.host,
         text=_words(view),
     )
 
 
-def event(stream: str, happened: Event, t0_ns: int, now_ns: int, started: datetime, number: int) -> EventMessage:
+def event(
+    stream: str,
+    happened: Event,
+    t0_ns: int,
+    now_ns: int,
+    started: datetime,
+    number: int,
+    origin: Origin = UNLEASED,
+) -> EventMessage:
     """Compose the message of an event; `started` and `number` make its id unique over all runs."""
     return EventMessage(
         stream=stream,
-        id=event_id(stream, started, number),
+        id=event_id(stream, started, number, origin.epoch),
         utc=utc_now() - timedelta(microseconds=(now_ns - happened.t_ns) / 1000),
         time_s=(happened.t_ns - t0_ns) / NS_PER_S,
         component=happened.component,
         kind=happened.kind,
         cause=happened.cause,
         since_s=None if happened.since_ns is None else (happened.since_ns - t0_ns) / NS_PER_S,
+        epoch=origin.epoch,
+        host=origin.host,
     )
 
 

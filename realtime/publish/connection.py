@@ -13,7 +13,8 @@ import re
 import socket
 import ssl
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
 
 from aiomqtt import Client, MqttError
@@ -31,6 +32,7 @@ client_log.setLevel(logging.CRITICAL)  # paho and aiomqtt complain of what this 
 
 MAX_PACKET_BYTES = 1_048_576
 """Longer than anything of the contract: a broker that sends more is hung up on before it is read."""
+TAKEN_OVER = 0x8E
 ANSWER_S = 3.0
 CANCEL_S = 0.3
 AT_ONCE = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
@@ -47,7 +49,11 @@ PLAINLY = {
 
 
 class BoundedClient(Client):
-    """A client that hangs up on a packet longer than it will ever need, whatever the broker promised to keep to."""
+    """A client that hangs up on a packet longer than it will ever need, whatever the broker promised to keep to.
+
+    Attributes:
+        taken_over: whether the broker hung up because another client came under the same id (MQTT 5 tells).
+    """
 
     def __init__(self, access: Access, **given: Any) -> None:  # noqa: ANN401 - aiomqtt's options
         options: dict[str, Any] = {"timeout": ANSWER_S, "logger": client_log, "socket_options": AT_ONCE} | given
@@ -60,8 +66,14 @@ class BoundedClient(Client):
             **options,
         )
         self._where = access.url
+        self.taken_over = False
         self._receive = self._client._sock_recv  # noqa: SLF001 - paho has no limit for what comes in
         self._client._sock_recv = self._receive_bounded  # type: ignore[assignment,method-assign] # noqa: SLF001
+
+    def _on_disconnect(self, *given: Any, **more: Any) -> None:  # noqa: ANN401 - paho's arguments
+        """Note why the broker hung up, which aiomqtt tells only to who reads."""
+        self.taken_over = any(isinstance(each, ReasonCode) and each.value == TAKEN_OVER for each in given)
+        super()._on_disconnect(*given, **more)
 
     def _receive_bounded(self, size: int) -> bytes:
         packet = self._client._in_packet  # noqa: SLF001
@@ -183,6 +195,20 @@ class LoopThread:
         """Call something in the loop's thread, soon; nothing happens once the loop has ended."""
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(function, *arguments)
+
+    def run(self, work: Coroutine[Any, Any, None], timeout_s: float) -> bool:
+        """Do something in the loop's thread and wait for it; False, and it is cancelled, when that takes longer."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        except RuntimeError:  # the loop has ended
+            work.close()
+            return False
+        try:
+            future.result(timeout_s)
+        except (FutureTimeoutError, CancelledError):
+            future.cancel()
+            return False
+        return True
 
     def is_alive(self) -> bool:
         """Whether the work goes on."""

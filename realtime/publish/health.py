@@ -10,14 +10,22 @@ import numpy as np
 import psutil
 
 from realtime.clock import utc_now
-from realtime.publish.messages import AsrHealth, ChannelHealth, ComponentHealth, Health, ProcessHealth, StreamState
+from realtime.publish.messages import (
+    UNLEASED,
+    AsrHealth,
+    ChannelHealth,
+    ComponentHealth,
+    Health,
+    ProcessHealth,
+    StreamState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from realtime.clock import Clock
     from realtime.extract.asr.decode_schedule import Measures
-    from realtime.publish.messages import PublisherHealth, RecordingHealth, Sentiment
+    from realtime.publish.messages import Origin, PublisherHealth, RecordingHealth, Sentiment
     from realtime.runtime.channel import ChannelStats
     from realtime.runtime.worker import WorkerStats
 
@@ -31,6 +39,7 @@ class HealthReporter:
         asr: gives the figures of the recogniser, None while there are none.
         publisher: gives those of the connection to the broker.
         recording: gives those of the recording, None without one.
+        origin: who says it.
     """
 
     def __init__(
@@ -40,9 +49,10 @@ class HealthReporter:
         asr: Callable[[], AsrHealth | None] = lambda: None,
         publisher: Callable[[], PublisherHealth | None] = lambda: None,
         recording: Callable[[], RecordingHealth | None] = lambda: None,
+        origin: Origin = UNLEASED,
     ) -> None:
         self._stream, self._clock, self._asr, self._publisher = stream, clock, asr, publisher
-        self._recording = recording
+        self._recording, self._origin = recording, origin
         self._begin_ns = self._last_ns = clock.now_ns()
         self._last_cpu_s = time.process_time()
         self._last: dict[str, WorkerStats] = {}
@@ -50,6 +60,11 @@ class HealthReporter:
         self._messages = self._late = 0
         self._totals_ms: list[int] = []
         self._lock = threading.Lock()
+
+    @property
+    def state(self) -> StreamState | None:
+        """What the newest message said of the stream; None before the first."""
+        return self._state if self._messages else None
 
     def saw(self, message: Sentiment) -> None:
         """Note a message that goes out."""
@@ -84,6 +99,8 @@ class HealthReporter:
             process=ProcessHealth(
                 rss_mb=rss_mb(), cpu_cores=(cpu_s - self._last_cpu_s) / elapsed_s, threads=threading.active_count()
             ),
+            epoch=self._origin.epoch,
+            host=self._origin.host,
         )
         self._last, self._last_ns, self._last_cpu_s = gauges, now_ns, cpu_s
         return message

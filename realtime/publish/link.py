@@ -3,6 +3,11 @@
 - One client per stream: a connection has one last will, so `<base>/<stream>/status` of every stream is truthful.
 - The client id stays the same over reconnects: the broker then ends the old session, and publishes its will, before
   the new one says `online`. It is not the same for two programs: with one id for both, each would throw the other out.
+- That is what is wanted of a stream with a lease (epoch 1 and more), which is given from one program to another: on a
+  broker of MQTT 5 its id is always the same, so that the broker cuts off the old holder at once, and its will waits, so
+  that nobody reads `offline` in between. Whose connection is lost looks who speaks now, before it takes the place
+  again: a lease as new as its own, and it stops for good; nobody, or an older one, as of a program that stood still and
+  is back, and it goes on.
 - `offline` on the own status topic, while this link is up, is somebody else's (an old session's will, a twin that has
   gone): it is put right at once. Another program's health under this name is counted and warned of.
 - QoS 0 has no answer, and a frozen broker hands out late what its socket had taken. So nothing more is sent until the
@@ -14,11 +19,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiomqtt import Client, ProtocolVersion, Will
 from paho.mqtt.packettypes import PacketTypes
@@ -28,7 +34,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from realtime.publish.connection import LOST, BoundedClient, Connection, cause_of, code_of, distrust_of, first_of
 from realtime.publish.messages import ChannelHealth, PublisherHealth, Status, topic
-from realtime.publish.twins import Twins
+from realtime.publish.twins import Twins, epoch_of
 from realtime.runtime.channel import Channel, Policy
 
 if TYPE_CHECKING:
@@ -50,6 +56,10 @@ EVENTS_WAITING = 1000
 ANSWER_S = 3.0
 BACKOFF_S = (0.25, 2.0)
 REFUSED_BACKOFF_S = 30.0
+LOOK_S = 1.5
+"""Who was thrown out listens for so long to who speaks now: health comes once a second."""
+WILL_DELAY_S = 10
+"""A stream with a lease is called offline when nobody has taken it over for so long."""
 MAX_PACKET_BYTES = 8192
 INCOMING = 64
 SETTLE_S = 0.05
@@ -67,6 +77,14 @@ class Parcel:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to speak for a stream, with the number that tells the newest; `lost` is told why it is over."""
+
+    epoch: int
+    lost: Callable[[str], None]
+
+
 class Link:
     """The way of one stream's messages to the broker.
 
@@ -78,6 +96,10 @@ class Link:
         commands: inbox of the stream.
         clock: for the age of what waits.
         on_change: called when it connects, and when it is refused for good with the reason.
+        lease: of the stream; None where nobody gives any.
+
+    Attributes:
+        fenced: why it has stopped for good; None while it has not.
     """
 
     def __init__(
@@ -89,20 +111,26 @@ class Link:
         commands: Commands,
         clock: Clock,
         on_change: Callable[[str | None], None],
+        lease: Lease | None = None,
     ) -> None:
         self.wake = asyncio.Event()
         self.connects = 0
         self.refusal: str | None = None
         self._access, self._base, self._stream, self._keepalive_s = access, base, stream, keepalive_s
         self._commands, self._clock, self._on_change = commands, clock, on_change
-        self._twins = Twins(access.url, stream, clock)
+        self._lease, self.fenced = lease, cast("str | None", None)
+        self._twins = Twins(access.url, stream, clock, lease.epoch if lease else 0)
         self._connection = Connection(self._client, self._serve, self._note, BACKOFF_S)
         self._live: Client | None = None
         self._kept: bytes | None = None
         self._fresh: Channel[Parcel] = Channel(Policy.DROP_OLDEST, FRESH_WAITING)
         self._events: Channel[Parcel] = Channel(Policy.DROP_OLDEST, EVENTS_WAITING)
         self._in_hand: Parcel | None = None
-        self._client_id = f"agfn-{stream.replace('.', '_')}-{uuid.uuid4().hex[:8]}"
+        self._name = f"{base.replace('/', '_')}-{stream.replace('.', '_')}"
+        self._client_id = self._random_id()
+        self._connected: BoundedClient | None = None
+        self._looks = False
+        """Whether it may have been thrown out, and is to look who speaks now."""
         self._lost_ns: int | None = None
         self._sent = self._stale = self._events_sent = 0
 
@@ -154,27 +182,70 @@ class Link:
         finally:
             inbox.cancel()
 
+    def _random_id(self) -> str:
+        return f"agfn-{self._stream.replace('.', '_')}-{uuid.uuid4().hex[:8]}"
+
     def _client(self) -> Client:
         v5 = self._access.speaks_v5
-        return BoundedClient(
+        stable = self._lease is not None and v5 and not self._looks
+        more: dict[str, Any] = {"MaximumPacketSize": MAX_PACKET_BYTES} if v5 else {}
+        if stable:
+            # The broker keeps the session as long as the will waits, and ends neither when the heir comes.
+            more["SessionExpiryInterval"] = WILL_DELAY_S
+        self._connected = BoundedClient(
             self._access,
-            identifier=self._client_id,
+            identifier=f"agfn-{self._name}" if stable else self._random_id() if self._looks else self._client_id,
             protocol=ProtocolVersion.V5 if v5 else ProtocolVersion.V311,
-            will=Will(self._topic("status"), Status("offline").payload(), qos=1, retain=True),
+            will=None if self._looks else self._will(waits=stable),
             keepalive=self._keepalive_s,
             timeout=ANSWER_S,
-            properties=_properties(PacketTypes.CONNECT, MaximumPacketSize=MAX_PACKET_BYTES) if v5 else None,
+            properties=_properties(PacketTypes.CONNECT, **more) if v5 else None,
             max_queued_incoming_messages=INCOMING,
+            **({"clean_start": False} if stable else {}),
         )
+        return self._connected
+
+    def _will(self, *, waits: bool) -> Will:
+        later = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S) if waits else None
+        return Will(self._topic("status"), Status("offline").payload(), qos=1, retain=True, properties=later)
 
     async def _serve(self, client: Client) -> None:
+        if self._looks:
+            await self._look(client)
+            return
         self._kept = None
         await self._subscribe(client)
         await self._say_online(client)
         self._greet()
         self._live = client
         await first_of(self._send(client), self._receive(client))
-        await client.publish(self._topic("status"), Status("offline").payload(), qos=1, retain=True)
+        if self.fenced is None:
+            await client.publish(self._topic("status"), Status("offline").payload(), qos=1, retain=True)
+
+    async def _look(self, client: Client) -> None:
+        """Stop for good if who speaks now has a lease as new as ours; else the place is taken again."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._hear_holder(client), LOOK_S)
+        self._looks = False
+
+    async def _hear_holder(self, client: Client) -> None:
+        assert self._lease is not None  # noqa: S101 - without one nobody looks
+        await self._ask_for(client, "health", "sentiment")
+        async for message in client.messages:
+            epoch = epoch_of(message.payload) if isinstance(message.payload, bytes) else None
+            if epoch is not None:
+                if epoch >= self._lease.epoch:
+                    self._fence(f"another program has it, with epoch {epoch}; this one had {self._lease.epoch}")
+                return
+
+    def _fence(self, why: str) -> None:
+        """Stop for good."""
+        self.fenced = why
+        log.error("%s: stream %s was taken over: %s; nothing more is published", self._access.url, self._stream, why)
+        self._looks = False
+        self.close()
+        if self._lease is not None:
+            self._lease.lost(why)
 
     async def _say_online(self, client: Client) -> None:
         await client.publish(self._topic("status"), Status("online").payload(), qos=1, retain=True)
@@ -209,7 +280,9 @@ class Link:
             if message.topic.value == self._topic("command"):
                 self._take_command(message, payload)
             elif message.topic.value == self._topic("health"):
-                self._twins.heard(payload)
+                if (newer := self._twins.heard(payload)) is not None:
+                    self._fence(f"another program has it, with the newer epoch {newer}")
+                    return
             elif payload == Status("offline").payload() and not message.retain:
                 log.info("%s: stream %s was called offline by somebody else; put right", self._access.url, self._stream)
                 await self._say_online(client)
@@ -298,6 +371,11 @@ class Link:
 
     def _note(self, error: Exception) -> float | None:
         """Say what happened, once for each outage, and how long to wait where it is not the usual time."""
+        if self._lease is not None and self._access.speaks_v5 and self.connects:
+            self._looks = True  # older brokers (mosquitto before 2.0.15) throw out without a word
+            if self._connected is not None and self._connected.taken_over:
+                log.warning("%s: stream %s: another client has taken its place", self._access.url, self._stream)
+                return 0.0
         code, never = code_of(error), self.connects == 0
         if never and self._access.speaks_v5 and code == UNSUPPORTED_PROTOCOL:
             self._access = replace(self._access, speaks_v5=False)

@@ -7,6 +7,7 @@ not know and never misses one it does; n grows when a key goes, is renamed, or c
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -71,6 +72,7 @@ Count = Annotated[int, Field(ge=0)]
 # The range is checked after the rounding: a float32 softmax may give 1.0000001.
 Share = Annotated[Fine, Field(ge=0, le=1), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
 Score = Annotated[Fine, Field(ge=-3, le=3), WithJsonSchema({"type": "number", "minimum": -3, "maximum": 3})]
+Host = Annotated[str, Field(max_length=64)]
 Amount = Annotated[Coarse, Field(ge=0), WithJsonSchema({"type": "number", "minimum": 0})]
 
 
@@ -94,6 +96,18 @@ class Message(BaseModel):
     def payload(self) -> bytes:
         """What is published."""
         return self.to_json().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who says something: the epoch of their lease on the stream, and the name of their machine where it was given."""
+
+    epoch: int = 0
+    host: str | None = None
+
+
+UNLEASED = Origin()
+"""A program that nobody has given its streams to."""
 
 
 class WindowSpan(Message):
@@ -175,6 +189,10 @@ class Sentiment(Message):
     """Calibrated 68 % band of the score; null without one."""
     opinion: Opinion | None = None
     """How much of the present utterance is known: listening (nothing yet), partial, final; null from older programs."""
+    epoch: Count = 0
+    """Grows each time a stream is given to another holder: what an older epoch says is void; 0 in a single program."""
+    host: Host | None = None
+    """Machine that publishes, as host.name calls it; null where it has no name."""
     text: Words | None = Field(None, exclude_if=lambda words: words is None)
     """There with consent only (privacy.publish_text)."""
 
@@ -211,6 +229,10 @@ class EventMessage(Message):
     cause: str | None = None
     since_s: Coarse | None = None
     """When what ends or goes on here began."""
+    epoch: Count = 0
+    """As in a sentiment."""
+    host: Host | None = None
+    """As in a sentiment."""
 
 
 class ChannelHealth(Message):
@@ -321,6 +343,10 @@ class Health(Message):
     recording: RecordingHealth | None = None
     """There while the stream is recorded (--record)."""
     process: ProcessHealth
+    epoch: Count = 0
+    """As in a sentiment."""
+    host: Host | None = None
+    """As in a sentiment."""
 
 
 class Status(RootModel[Literal["online", "offline"]]):
@@ -350,9 +376,10 @@ def label_of(score: float) -> Label:
     return LABELS[round(min(3.0, max(-3.0, score))) + 3]
 
 
-def event_id(stream: str, started: datetime, number: int) -> str:
-    """Identify the `number`-th event of a stream of the run that `started` then."""
-    return f"{stream}-{started:%Y%m%dT%H%M%S%f}-{number}"
+def event_id(stream: str, started: datetime, number: int, epoch: int = 0) -> str:
+    """Identify the `number`-th event of a stream of the run that `started` then; two holders count on from the same."""
+    lease = f"-{epoch}" if epoch else ""
+    return f"{stream}-{started:%Y%m%dT%H%M%S%f}{lease}-{number}"
 
 
 def parse_command(payload: bytes) -> Command:

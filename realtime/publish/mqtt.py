@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from realtime.clock import MonotonicClock
@@ -18,8 +19,8 @@ from realtime.publish.broker import EmbeddedBroker
 from realtime.publish.broker_config import HOST
 from realtime.publish.commands import Commands
 from realtime.publish.connection import LoopThread
-from realtime.publish.link import Link
-from realtime.publish.messages import EventMessage, Health, Sentiment
+from realtime.publish.link import Lease, Link
+from realtime.publish.messages import UNLEASED, EventMessage, Health, Sentiment
 from realtime.runtime.channel import ClosedError
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 
     from realtime.clock import Clock
     from realtime.config.schema import MqttConfig
-    from realtime.publish.messages import Command, PublisherHealth
+    from realtime.publish.messages import Command, Origin, PublisherHealth
     from realtime.publish.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
 BROKER_CLOSE_S = 1.0
+GOODBYE_S = 2.0
+"""A stream that goes while the program runs has so long to say so."""
 
 
 class MqttPublisher:
@@ -44,6 +47,7 @@ class MqttPublisher:
         on_command: called with a stream's name and a command, in a thread of its own; may block.
         clock: for ages and rates.
         birth: topic on which Home Assistant says that it has started; the embedded broker takes it from anyone.
+        on_taken: called with a stream's name and the reason when another program has taken over its lease.
 
     Raises:
         UsageError: the address or a file of the configuration is wrong.
@@ -56,7 +60,9 @@ class MqttPublisher:
         on_command: Callable[[str, Command], None],
         clock: Clock | None = None,
         birth: str = "homeassistant/status",
+        on_taken: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
+        self._on_taken = on_taken
         self._config, self._streams, self._on_command = config, tuple(streams), on_command
         self._clock = clock or MonotonicClock()
         embedded = config.url == "embedded"
@@ -65,6 +71,8 @@ class MqttPublisher:
         if self._access.shows_password:
             log.warning("%s: the password crosses the network for all to read; use mqtts://", self._access.url)
         self._links: dict[str, Link] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._closing = asyncio.Event()
         self._thread: LoopThread | None = None
         self._settled = threading.Event()
         self._refusal: str | None = None
@@ -91,16 +99,22 @@ class MqttPublisher:
             self._access = self._broker.access
         self._thread = LoopThread("mqtt")
         for stream in self._streams:
-            self._links[stream] = Link(
-                self._access,
-                self._config.base,
-                stream,
-                self._config.keepalive_s,
-                Commands(stream, self._on_command, self._clock),
-                self._clock,
-                self._changed,
-            )
+            self._links[stream] = self._link(stream, UNLEASED)
+        if not self._links:
+            self._settled.set()
         self._thread.start(self._serve())
+
+    def _link(self, stream: str, origin: Origin) -> Link:
+        return Link(
+            self._access,
+            self._config.base,
+            stream,
+            self._config.keepalive_s,
+            Commands(stream, self._on_command, self._clock),
+            self._clock,
+            self._changed,
+            Lease(origin.epoch, partial(self._on_taken, stream)) if origin.epoch else None,
+        )
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until all streams are connected; False when that takes longer (it goes on trying).
@@ -118,6 +132,21 @@ class MqttPublisher:
         outlet.subscribe(self.send_sentiment, Sentiment, words=words)
         outlet.subscribe(self.send_health, Health)
         outlet.subscribe(self.send_event, EventMessage)
+        outlet.follow(self)
+
+    def stream_came(self, stream: str, origin: Origin) -> None:
+        """Connect for a stream, too; does not wait for the broker."""
+        if self._thread is not None and not self._stopping:
+            if self._broker is not None:
+                self._broker.open(stream)
+            self._thread.run(self._open(stream, origin), 2 * GOODBYE_S)
+
+    def stream_went(self, stream: str) -> None:
+        """Send what waits, say `offline` and hang up; what takes longer is given up."""
+        if self._thread is not None and not self._stopping:
+            self._thread.run(self._shut(stream), 2 * GOODBYE_S)
+            if self._broker is not None:
+                self._broker.shut(stream)
 
     def send_sentiment(self, message: Sentiment) -> None:
         """Hand over a message; never waits. Ignored once closed."""
@@ -132,16 +161,20 @@ class MqttPublisher:
         self._send(message.stream, lambda link: link.put_event(message))
 
     def _send(self, stream: str, put: Callable[[Link], None]) -> None:
-        if self._thread is None or self._stopping:
+        link = self._links.get(stream)
+        if self._thread is None or self._stopping or link is None:
             return
-        link = self._links[stream]
         # Closed between the check and here: the message has nowhere to go any more.
         with contextlib.suppress(ClosedError):
             put(link)
             self._thread.call(link.wake.set)
 
     def stats(self, stream: str) -> PublisherHealth:
-        """Return the counts of a stream's connection."""
+        """Return the counts of a stream's connection.
+
+        Raises:
+            KeyError: the stream is not here.
+        """
         return self._links[stream].stats()
 
     def close(self, timeout_s: float = 1.0) -> None:
@@ -156,9 +189,29 @@ class MqttPublisher:
             self._broker.close(BROKER_CLOSE_S)
 
     async def _serve(self) -> None:
-        await asyncio.gather(*(link.run() for link in self._links.values()))
+        for stream, link in self._links.items():
+            self._run(stream, link)
+        await self._closing.wait()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _run(self, stream: str, link: Link) -> None:
+        task = self._tasks[stream] = asyncio.create_task(link.run())
+        task.add_done_callback(_said)
+
+    async def _open(self, stream: str, origin: Origin) -> None:
+        await self._shut(stream)
+        self._links[stream] = self._link(stream, origin)
+        self._run(stream, self._links[stream])
+
+    async def _shut(self, stream: str) -> None:
+        link, task = self._links.pop(stream, None), self._tasks.pop(stream, None)
+        if link is not None and task is not None:
+            link.close()
+            await asyncio.wait([task], timeout=GOODBYE_S)
+            task.cancel()
 
     def _close_links(self) -> None:
+        self._closing.set()
         for link in self._links.values():
             link.close()
 
@@ -171,3 +224,9 @@ class MqttPublisher:
         else:
             self._refusal = None
         self._settled.set()
+
+
+def _said(task: asyncio.Task[None]) -> None:
+    """Say what ended a link that should not have ended."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a connection to the broker ended by an error of its own", exc_info=error)

@@ -7,8 +7,9 @@ consent; the others get the same message without them.
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from realtime.publish.messages import EventMessage, Health, Sentiment
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from realtime.publish.messages import Message
+    from realtime.publish.messages import Message, Origin
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,19 @@ KINDS: tuple[type[Message], ...] = (Sentiment, Health, EventMessage)
 """What a stream says."""
 
 
-@dataclass(frozen=True, slots=True)
+class Follower(Protocol):
+    """A sink that holds something for each stream, and is told of those that come and go while the program runs."""
+
+    def stream_came(self, stream: str, origin: Origin) -> None:
+        """Prepare for a stream; before its first message. May take a while, and may raise: it is logged."""
+        ...
+
+    def stream_went(self, stream: str) -> None:
+        """Let go of a stream; after its last message."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Subscriber:
     take: Callable[[Any], None]
     words: bool
@@ -37,6 +50,8 @@ class Outlet:
 
     def __init__(self) -> None:
         self._subscribers: dict[type[Message], tuple[_Subscriber, ...]] = {}
+        self._followers: tuple[Follower, ...] = ()
+        self._changing = threading.Lock()
 
     @classmethod
     def into(cls, take: Callable[[Any], None]) -> Self:
@@ -47,7 +62,7 @@ class Outlet:
 
     def subscribe(
         self, take: Callable[[Any], None], *kinds: type[Message], words: bool = False, stream: str | None = None
-    ) -> None:
+    ) -> Callable[[], None]:
         """Have messages handed over.
 
         Args:
@@ -55,9 +70,42 @@ class Outlet:
             kinds: the classes of message that are wanted.
             words: whether there is consent to what was said being handed over.
             stream: only those of this stream; None for all.
+
+        Returns:
+            What ends the subscription.
         """
-        for kind in kinds:
-            self._subscribers[kind] = (*self._subscribers.get(kind, ()), _Subscriber(take, words, stream))
+        subscriber = _Subscriber(take, words, stream)
+        with self._changing:
+            for kind in kinds:
+                self._subscribers[kind] = (*self._subscribers.get(kind, ()), subscriber)
+
+        def end() -> None:
+            with self._changing:
+                for kind in kinds:
+                    self._subscribers[kind] = tuple(each for each in self._subscribers[kind] if each is not subscriber)
+
+        return end
+
+    def follow(self, follower: Follower) -> None:
+        """Have a sink told of streams that come and go from now on."""
+        with self._changing:
+            self._followers = (*self._followers, follower)
+
+    def came(self, stream: str, origin: Origin) -> None:
+        """Tell that a stream is about to speak."""
+        for follower in self._followers:
+            try:
+                follower.stream_came(stream, origin)
+            except Exception:  # as in `send`: one sink that can't take it must not keep it from the others
+                log.exception("stream %s: %s did not take it", stream, type(follower).__name__)
+
+    def went(self, stream: str) -> None:
+        """Tell that a stream has said its last."""
+        for follower in reversed(self._followers):
+            try:
+                follower.stream_went(stream)
+            except Exception:
+                log.exception("stream %s: %s did not let go of it", stream, type(follower).__name__)
 
     def send(self, message: Message) -> None:
         """Hand a message to its subscribers; one that fails is logged, and the others get theirs."""

@@ -47,11 +47,11 @@ SAID: dict[str, type[Message]] = {"sentiment": Sentiment, "event": EventMessage,
 
 
 class Recorder:
-    """Writes one stream into `folder/<stream>.mcap`.
+    """Writes one stream into `folder/<name>.mcap`.
 
     Args:
         folder: made when it is not there.
-        stream: name of the stream.
+        name: of the stream, or of its further recordings.
         about: what a reader should know: versions, configuration, times; JSON values.
         words: whether the words may be kept.
         media: whether pictures and sound may be kept (see `keep`).
@@ -64,16 +64,16 @@ class Recorder:
     def __init__(
         self,
         folder: Path,
-        stream: str,
+        name: str,
         about: dict[str, Any],
         *,
         words: bool,
         failed: Callable[[str], None],
         media: bool = False,
     ) -> None:
-        self.path = folder / f"{stream}{SUFFIX}"
+        self.path = folder / f"{name}{SUFFIX}"
         self._words, self._media, self._failed = words, media, failed
-        self._stream = stream
+        self._ends: list[Callable[[], None]] = []
         self.media_dropped: Callable[[], int] = lambda: 0
         """Counts the media that did not get here; set by whoever takes it from the devices."""
         try:
@@ -94,21 +94,21 @@ class Recorder:
             self._let_go()
             self.path.unlink(missing_ok=True)
             raise UsageError(f"--record {folder}: {error.strerror or error}") from None
-        self._thread = threading.Thread(target=self._run, name=f"{stream}-record", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{name}-record", daemon=True)
         self._thread.start()
 
     def note(self, entry: Entry) -> None:
         """Take what the window took; never waits."""
         self._push(entry.at_ns, entry.topic, entry)
 
-    def subscribe(self, outlet: Outlet, clock: Clock) -> None:
+    def subscribe(self, outlet: Outlet, clock: Clock, stream: str) -> None:
         """Keep what the stream says too, at the time of the clock; with its words if they may be kept."""
 
         def keep(topic: str, message: Message) -> None:
             self._push(clock.now_ns(), topic, message.to_json())
 
         for topic, kind in SAID.items():
-            outlet.subscribe(partial(keep, topic), kind, words=self._words, stream=self._stream)
+            self._ends.append(outlet.subscribe(partial(keep, topic), kind, words=self._words, stream=stream))
 
     def keep(self, at_ns: int, topic: str, data: bytes) -> bool:
         """Take a picture or some sound; False when it may not be kept, or the disk is behind."""
@@ -133,6 +133,8 @@ class Recorder:
 
     def close(self) -> None:
         """Write what waits, and the index that makes the file quick to open."""
+        while self._ends:
+            self._ends.pop()()
         self._waiting.close()
         self._thread.join(CLOSE_S)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from realtime.config.rule import RuleConfig
+    from realtime.publish.messages import Origin
     from realtime.publish.outlet import Outlet
     from realtime.rules.actions import Action
     from realtime.rules.watch import Firing
@@ -42,13 +43,25 @@ class Rules:
     """
 
     def __init__(self, rules: Mapping[str, RuleConfig], streams: Iterable[str]) -> None:
-        names = tuple(streams)
-        self._rules = [Rule(name, rule, rule.streams or names) for name, rule in rules.items()]
+        self._rules = [Rule(name, rule) for name, rule in rules.items()]
+        for stream in streams:
+            self.stream_came(stream)
 
     def subscribe(self, outlet: Outlet) -> None:
         """Look at every sentiment."""
         for rule in self._rules:
             outlet.subscribe(rule.take, Sentiment, words=rule.words)
+        outlet.follow(self)
+
+    def stream_came(self, stream: str, origin: Origin | None = None) -> None:  # noqa: ARG002 - a rule knows no lease
+        """Watch a stream by the rules that are about it."""
+        for rule in self._rules:
+            rule.watch(stream)
+
+    def stream_went(self, stream: str) -> None:
+        """Watch it no more; a rule that held on it is not told to be over."""
+        for rule in self._rules:
+            rule.leave(stream)
 
     def close(self) -> None:
         """End the threads and say what each rule did; one that is still telling somebody is left."""
@@ -66,16 +79,26 @@ class Rule:
         failed: how often it did not.
     """
 
-    def __init__(self, name: str, rule: RuleConfig, streams: Iterable[str]) -> None:
+    def __init__(self, name: str, rule: RuleConfig) -> None:
         self.name, self.words = name, rule.words
         self.begun = self.told = self.failed = 0
         self._when = rule.when
-        self._watches = {stream: Watch(rule) for stream in streams}
+        self._rule = rule
+        self._watches: dict[str, Watch] = {}
         self._action, self._whom = _action(rule)
         self._cause: str | None = None
         self._waiting: Channel[dict[str, Any]] = Channel(Policy.DROP_OLDEST, WAITING)
         self._thread = threading.Thread(target=self._run, name=f"rule-{name}", daemon=True)
         self._thread.start()
+
+    def watch(self, stream: str) -> None:
+        """Watch a stream, if the rule is about it."""
+        if stream in self._rule.streams or not self._rule.streams:
+            self._watches[stream] = Watch(self._rule)
+
+    def leave(self, stream: str) -> None:
+        """Watch a stream no more."""
+        self._watches.pop(stream, None)
 
     def take(self, message: Sentiment) -> None:
         """Look at a window; never waits."""

@@ -138,14 +138,17 @@ class ThreadedRunner:
         )
         self._sources.append(worker)
 
-    def start(self, ready_s: float = 60.0) -> None:
-        """Start the stages, wait until their models are loaded, then start the devices."""
+    def start(self, ready_s: float = 60.0, *, paused: bool = False) -> None:
+        """Start the stages, wait until their models are loaded, then start the devices, unless paused."""
         for worker in self._stages:
             worker.start()
         for worker in self._stages:
             wait_for_s(self._clock, worker.ready, ready_s)
-        for source in self._sources:
-            source.start()
+        if paused:
+            self.pause()
+        else:
+            for source in self._sources:
+                source.start()
         self._watchdog = Watchdog(self._workers(), self._clock)
         self._watchdog.start()
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import queue
+import threading
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,19 +19,51 @@ class Order:
     stream: str | None = None
 
 
-class Inbox:
+class Change:
+    """Something to be done between two ticks: once, by the tick, or not at all.
+
+    Args:
+        do: what is to be done.
+    """
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self.done = threading.Event()
+        self.error: Exception | None = None
+        self._do = do
+        self._taken = threading.Lock()
+
+    def claim(self) -> bool:
+        """Take it for oneself, to do it or so that nobody does; False where another has."""
+        return self._taken.acquire(blocking=False)
+
+    def run(self) -> None:
+        """Do it, unless it was given up."""
+        if not self.claim():
+            return
+        try:
+            self._do()
+        except Exception as error:  # noqa: BLE001 - for who asked, not for the tick
+            self.error = error
+        finally:
+            self.done.set()
+
+
+T = TypeVar("T")
+
+
+class Inbox(Generic[T]):
     """Orders in the order of their arrival; a clock can wait for the next."""
 
     def __init__(self) -> None:
         # Unlike a lock or a Queue it may be entered again by a signal's handler that interrupts its owner.
-        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
-        self._next: Order | None = None
+        self._orders: queue.SimpleQueue[T] = queue.SimpleQueue()
+        self._next: T | None = None
 
-    def put(self, order: Order) -> None:
+    def put(self, order: T) -> None:
         """Hand in an order; returns at once."""
         self._orders.put(order)
 
-    def take(self) -> Order | None:
+    def take(self) -> T | None:
         """Return the oldest order; None when there is none."""
         if self._next is None and not self.wait(0):
             return None

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from realtime.capture.adapt import AnalysisRate
 from realtime.capture.names import hears_camera, is_url, microphone_of
 from realtime.capture.network import NO_PICTURE_S, NetworkCamera, Picture, Sound
 from realtime.capture.player import FilePlayer
+from realtime.clock import wait_for_s
+from realtime.errors import AgfnError, UsageError
 from realtime.fuse.worker import FusionWorker
 from realtime.pipeline import connect, tapped
 from realtime.publish.health import HealthReporter, asr_health
@@ -23,7 +27,8 @@ from realtime.runtime.runner import ThreadedRunner
 from realtime.runtime.worker import LOG_EVERY_S
 from realtime.session.devices import REAL
 from realtime.session.files import note_missing
-from realtime.session.inbox import Inbox, Order
+from realtime.session.inbox import Change, Inbox, Order
+from realtime.session.memory import Memories
 from realtime.session.recorder import recorder_of, tap_of
 from realtime.session.stream import Stream
 from realtime.session.ticks import Ticks
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from realtime.runtime.worker import WorkerStats
     from realtime.session.devices import Devices
     from realtime.session.models import SharedModels
+    from realtime.session.state import StreamState
     from realtime.types import WindowView
 
 log = logging.getLogger(__name__)
@@ -48,7 +54,10 @@ log = logging.getLogger(__name__)
 HEALTH_EVERY_S = 1.0
 NOTHING_AFTER_S = 2.0
 END_WAIT_S = 1.0
+LOOK_S = 0.005
 FLUSH_WAIT_S = 5.0
+CHANGE_WAIT_S = 5.0
+"""A tick that takes longer to take a stream in, or to let one go, hangs."""
 STOP_LOOK_NS = NS_PER_S // 10
 """While it waits for commands the tick looks so often whether it is to stop."""
 STOOD_STILL_S = 3.0
@@ -57,21 +66,43 @@ SLOW_BELOW_FPS = 5.0
 """A webcam that delivers less, for lack of light or bandwidth, misses most expressions."""
 
 
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What the streams of a session share; see Live."""
+
+    config: Config
+    parts: SharedModels
+    clock: WaitingClock
+    outlet: Outlet
+    connection: Callable[[str], PublisherHealth | None]
+    devices: Devices
+
+
 class LiveStream:
-    """A stream with its threads: devices, or a file at real pace."""
+    """A stream with its threads: devices, or a file at real pace.
+
+    Args:
+        common: what all streams of the session share.
+        stream: the configuration of this one.
+        state: what it goes on from.
+        again: whether a stream of this name may have been here before.
+    """
 
     def __init__(
-        self,
-        config: Config,
-        stream: StreamConfig,
-        parts: SharedModels,
-        clock: WaitingClock,
-        outlet: Outlet,
-        connection: Callable[[str], PublisherHealth | None],
-        devices: Devices,
+        self, common: Common, stream: StreamConfig, state: StreamState | None = None, *, again: bool = False
     ) -> None:
-        self._recorder = recorder_of(config, stream, self._not_recorded)
-        self.stream = Stream(config, stream, clock, outlet, parts.fuser.checkpoint.context, self._recorder)
+        config, parts, clock, outlet = common.config, common.parts, common.clock, common.outlet
+        devices = common.devices
+        media = devices.media(stream, config)
+        self._recorder = recorder_of(config, stream, self._not_recorded, state, again=again)
+        context = parts.fuser.checkpoint.context
+        self.stream = Stream(config, stream, clock, outlet, context, self._recorder, state=state)
+        self.told = False
+        """Whether it was said that nothing comes from its devices."""
+        self.config = stream
+        self.over = False
+        """Whether it had its last window before it was removed."""
+        self.begun_ns = 0
         self.ended = threading.Event()
         self.last_ns: int | None = None
         self.last_seq: int | None = None
@@ -79,11 +110,12 @@ class LiveStream:
         self._clock = clock
         self._player: FilePlayer | None = None
         self._final_ns: int | None = None
+        self._memories = Memories(self.runner, state, self.stream.t0_ns)
         rate = AnalysisRate(config.camera, clock)
         self._tap = tap_of(self._recorder, config, stream.name, self.stream.paused)
         inlets = tapped(
             connect(
-                self.runner,
+                self._memories,
                 config,
                 parts,
                 clock,
@@ -95,10 +127,15 @@ class LiveStream:
             self._tap,
         )
         self.health = HealthReporter(
-            stream.name, clock, lambda: asr_health(inlets.asr()), lambda: connection(stream.name), self._recording
+            stream.name,
+            clock,
+            lambda: asr_health(inlets.asr()),
+            lambda: common.connection(stream.name),
+            self._recording,
+            self.stream.origin,
         )
-        outlet.subscribe(self.health.saw, Sentiment, stream=stream.name)
-        if (media := devices.media(stream, config)) is not None:
+        self._unsubscribe = outlet.subscribe(self.health.saw, Sentiment, stream=stream.name)
+        if media is not None:
             note_missing(self.stream, media)
             self._player = FilePlayer(
                 stream.name,
@@ -109,6 +146,8 @@ class LiveStream:
                 limit=rate,
                 on_event=self.stream.event,
             )
+            if self.stream.paused.is_set():
+                self._player.playhead.pause()
             return
         self._open_devices(devices, config, stream, inlets, rate)
 
@@ -155,10 +194,11 @@ class LiveStream:
 
     def prepare(self) -> None:
         """Load the models of the stages and open the devices."""
-        self.runner.start()
+        self.runner.start(paused=self.stream.paused.is_set())
 
     def begin(self, t0_ns: int) -> None:
         """Start the clock of the stream, and its file."""
+        self.begun_ns = self._clock.now_ns()
         self.stream.begin(t0_ns)
         if (player := self._player) is not None:
             self._clock.start(lambda: self._play(player), f"{self.stream.name}-file")
@@ -169,6 +209,7 @@ class LiveStream:
             if self._player is not None:
                 self._player.playhead.pause()
             self.runner.pause()
+            self._memories.forget()
             if self._player is not None:
                 self._player.playhead.pause()
             self.stream.pause()
@@ -187,8 +228,13 @@ class LiveStream:
             self._player.stop()
         self.runner.close()
 
+    def snapshot(self) -> StreamState:
+        """Return what it remembers, from any thread."""
+        return self._memories.added_to(self.stream.snapshot(), self.stream.t0_ns)
+
     def end(self) -> None:
         """Write out the recording, once nothing is sent any more."""
+        self._unsubscribe()
         if self._tap is not None:
             self._tap.close()
         if self._recorder is not None:
@@ -239,6 +285,10 @@ class Live:
         outlet: takes each message.
         connection: figures of a stream's connection to the broker.
         devices: what the streams take their pictures and sound from.
+        stays: whether it goes on without a stream, since others may be added.
+
+    Attributes:
+        streams: by name; a new dictionary with each change.
     """
 
     def __init__(
@@ -249,16 +299,30 @@ class Live:
         outlet: Outlet,
         connection: Callable[[str], PublisherHealth | None] = lambda _: None,
         devices: Devices = REAL,
+        *,
+        stays: bool = False,
     ) -> None:
-        self._config, self._clock, self._outlet = config, clock, outlet
-        self.streams = {
-            stream.name: LiveStream(config, stream, parts, clock, outlet, connection, devices)
-            for stream in config.streams
-        }
+        self._config, self._clock, self._outlet, self._stays = config, clock, outlet, stays
+        self._common = Common(config, parts, clock, outlet, connection, devices)
+        self.streams = {stream.name: LiveStream(self._common, stream) for stream in config.streams}
+        self._running = dict(self.streams)
+        """Those that have a next window; of the tick alone."""
+        self._changing = set[str]()
+        """Names of the streams that come or go just now."""
+        self._names = threading.Lock()
+        self._ended_early: str | None = None
+        """Why the recording of a stream that has gone ended early."""
         self._fusion = FusionWorker(
-            parts.fuser, config.fusion, clock, len(self.streams), self._publish, self._of_all_streams
+            parts.fuser,
+            config.fusion,
+            clock,
+            max(len(self.streams), config.host.max_streams),
+            self._publish,
+            self._of_all_streams,
         )
-        self._inbox = Inbox()
+        self._fusion.serve(len(self.streams))
+        self._ticks: Ticks | None = None
+        self._inbox: Inbox[Order | Change] = Inbox()
         self._told_ns: dict[tuple[str, str], int] = {}
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
@@ -272,6 +336,11 @@ class Live:
         try:
             self._loop(stop, t0_ns, duration_s)
         finally:
+            self._ticks = None
+            while (order := self._inbox.take()) is not None:
+                if isinstance(order, Change) and order.claim():
+                    order.error = AgfnError("the session has ended")
+                    order.done.set()
             for live in self.streams.values():
                 live.close()
             self._fusion.close(END_WAIT_S)
@@ -284,7 +353,129 @@ class Live:
 
     def ended_early(self) -> str | None:
         """Why a recording ended before the session did."""
-        return next((why for live in self.streams.values() if (why := live.ended_early())), None)
+        return next((why for live in self.streams.values() if (why := live.ended_early())), self._ended_early)
+
+    def add(self, stream: StreamConfig, state: StreamState | None = None) -> None:
+        """Take a stream in while the session runs; from any thread but the tick's. Returns once it is in.
+
+        Its stages are built and its devices opened here, beside the tick, which takes it in between two windows. With a
+        state it goes on where another process left it: its score, its person, its baselines, and the grid of its
+        windows, so that `seq` counts those which nobody made.
+
+        Raises:
+            UsageError: a stream of this name is here, there are too many, the state is another stream's or of another
+                hop, or the recording can't be begun.
+            SourceError: its file can't be read.
+            AgfnError: the session does not run.
+        """
+        name = stream.name
+        if state is not None and (state.stream, state.hop_s) != (name, self._config.window.hop_s):
+            raise UsageError(
+                f"stream {name}: the state is of stream {state.stream} with a hop of {state.hop_s:g} s; here it is "
+                f"{self._config.window.hop_s:g} s"
+            )
+        with self._change(name, here=False):
+            live = LiveStream(self._common, stream, state, again=True)
+            self._outlet.came(name, live.stream.origin)
+            try:
+                live.prepare()
+                self._between_ticks(lambda: self._take_in(live))
+            except BaseException:
+                live.close()
+                self._outlet.went(name)
+                live.end()
+                raise
+
+    def remove(self, name: str) -> StreamState:
+        """Let a stream go while the session runs, and return what it remembers; from any thread but the tick's.
+
+        Returns once its devices are released and its last message is sent.
+
+        Raises:
+            UsageError: there is no such stream.
+            AgfnError: the session does not run.
+        """
+        with self._change(name, here=True):
+            live = self.streams[name]
+            self._between_ticks(lambda: self._let_go(live))
+            wait_for_s(self._clock, _Sent(live.stream), END_WAIT_S)
+            live.close()
+            if not live.over:
+                now_ns = self._clock.now_ns()
+                live.stream.event(Event(now_ns, "stream", "ended", "removed"))
+            state = live.snapshot()
+            with self._names:
+                self.streams = {other: each for other, each in self.streams.items() if other != name}
+            self._outlet.went(name)
+            live.end()
+            for line in live.recorded():
+                log.info("%s", line)
+            self._ended_early = self._ended_early or live.ended_early()
+            return state
+
+    def snapshot(self, name: str) -> StreamState:
+        """Return what a stream remembers, from any thread; it goes on.
+
+        Raises:
+            UsageError: there is no such stream.
+        """
+        if (live := self.streams.get(name)) is None:
+            raise UsageError(f"there is no stream {name}")
+        return live.snapshot()
+
+    @contextmanager
+    def _change(self, name: str, *, here: bool) -> Iterator[None]:
+        """See that a stream is here, or not, and that nobody else adds or removes it meanwhile."""
+        if self._ticks is None:
+            raise AgfnError("the session does not run")
+        with self._names:
+            if name in self._changing:
+                raise UsageError(f"stream {name} comes or goes just now; try again")
+            if here and name not in self.streams:
+                raise UsageError(f"there is no stream {name}")
+            if not here and name in self.streams:
+                raise UsageError(f"there is a stream {name} already")
+            most = self._config.host.max_streams
+            if not here and len(self._changing | set(self.streams)) >= most:
+                raise UsageError(f"there are {most} streams already, which is host.max_streams")
+            self._changing.add(name)
+        try:
+            yield
+        finally:
+            with self._names:
+                self._changing.discard(name)
+
+    def _between_ticks(self, do: Callable[[], None]) -> None:
+        """Have the tick do something, and wait for it.
+
+        Raises:
+            AgfnError: it does not come to it.
+        """
+        change = Change(do)
+        self._inbox.put(change)
+        if not wait_for_s(self._clock, change.done, CHANGE_WAIT_S):
+            if change.claim():
+                raise AgfnError("the session does not answer")
+            self._clock.wait(change.done)
+        if change.error is not None:
+            raise change.error
+
+    def _take_in(self, live: LiveStream) -> None:
+        """Let a stream begin with the next window. By the tick only."""
+        if self._ticks is None:
+            raise AgfnError("the session has ended")
+        live.begin(live.stream.joins_at(self._ticks.end_ns))
+        with self._names:
+            self.streams = {**self.streams, live.stream.name: live}
+        self._running[live.stream.name] = live
+        self._fusion.serve(len(self._running))
+
+    def _let_go(self, live: LiveStream) -> None:
+        """Close no further window of a stream. By the tick only."""
+        name = live.stream.name
+        live.over = self._running.pop(name, None) is None
+        self._fusion.serve(len(self._running))
+        self._told_ns = {key: told for key, told in self._told_ns.items() if key[0] != name}
 
     def pause(self, stream: str) -> None:
         """Release the devices of a stream, from any thread; it says `paused` until it is resumed. Returns at once."""
@@ -299,10 +490,9 @@ class Live:
         self._inbox.put(Order("toggle"))
 
     def _loop(self, stop: threading.Event, t0_ns: int, duration_s: float | None) -> None:
-        ticks = Ticks(t0_ns, self._config)
-        running = dict(self.streams)
-        health_ns, told = t0_ns, False
-        while running and (duration_s is None or ticks.end_ns <= t0_ns + duration_s * NS_PER_S):
+        self._ticks = ticks = Ticks(t0_ns, self._config)
+        running, health_ns = self._running, t0_ns
+        while (running or self._stays) and (duration_s is None or ticks.end_ns <= t0_ns + duration_s * NS_PER_S):
             if not self._obey_until(ticks.due_ns, stop):
                 return
             late_ns = self._clock.now_ns() - ticks.due_ns
@@ -310,27 +500,29 @@ class Live:
             if late_ns > max(STOOD_STILL_S * NS_PER_S, ticks.hop_ns):
                 self._stood_still(running, late_ns, ticks.skip_to(self._clock.now_ns()))
             end_ns = ticks.next()
-            for name, live in list(running.items()):
-                with self._alone(name, "a window"):
-                    if late:
-                        live.health.late()
-                    if self._tick(live, end_ns):
-                        del running[name]
-            if not told and end_ns - t0_ns >= NOTHING_AFTER_S * NS_PER_S:
-                told = True
-                for name, live in running.items():
-                    with self._alone(name, "a notice"):
-                        _tell_nothing(name, live)
+            self._close_windows(end_ns, late=late)
             if end_ns - health_ns >= HEALTH_EVERY_S * NS_PER_S:
                 health_ns = end_ns
                 self._report(running)
+
+    def _close_windows(self, end_ns: int, *, late: bool) -> None:
+        for name, live in list(self._running.items()):
+            with self._alone(name, "a window"):
+                if late:
+                    live.health.late()
+                if self._tick(live, end_ns):
+                    del self._running[name]
+            if not live.told and end_ns - live.begun_ns >= NOTHING_AFTER_S * NS_PER_S:
+                live.told = True
+                with self._alone(name, "a notice"):
+                    _tell_nothing(name, live)
 
     def _obey_until(self, due_ns: int, stop: threading.Event) -> bool:
         """Do what is ordered until the next tick; False when it is time to stop."""
         while not stop.is_set():
             now_ns = self._clock.now_ns()
             if (order := self._inbox.take()) is not None:
-                self._obey(order)
+                order.run() if isinstance(order, Change) else self._obey(order)
             elif now_ns >= due_ns:
                 return True
             else:
@@ -347,7 +539,8 @@ class Live:
                 (live.pause if action == "pause" else live.resume)()
 
     def _publish(self, view: WindowView, estimate: Estimate) -> None:
-        live = self.streams[view.stream]
+        if (live := self.streams.get(view.stream)) is None:
+            return  # it has gone, and was not waited for
         live.stream.publish(view, estimate)
         if view.seq == live.last_seq:
             live.stream.event(Event(self._clock.now_ns(), "stream", "ended"))
@@ -392,6 +585,24 @@ class Live:
             if told_ns is None or now_ns - told_ns > LOG_EVERY_S * NS_PER_S:
                 self._told_ns[stream, what] = now_ns
                 log.exception("stream %s: %s failed", stream, what)
+
+
+class _Sent:
+    """That every window of a stream has had its message, to be waited for."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def is_set(self) -> bool:
+        """Whether it has come."""
+        return self._stream.sent_all
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until it has come, for `timeout` seconds at most; whether it has."""
+        until_s = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set() and (until_s is None or time.monotonic() < until_s):
+            time.sleep(LOOK_S)
+        return self.is_set()
 
 
 def _tell_nothing(name: str, live: LiveStream) -> None:

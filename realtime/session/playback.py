@@ -10,9 +10,10 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from realtime.errors import SourceError
+from realtime.errors import SourceError, UsageError
 from realtime.extract.schema import schema_hash
 from realtime.fuse.worker import digest_of
+from realtime.session.state import StreamState
 from realtime.session.stream import Stream
 from realtime.types import NS_PER_S, Event
 
@@ -53,7 +54,8 @@ class RecordingReplay:
     ) -> None:
         self._recording, self._fuser, self._clock, self._fast = recording, fuser, clock, fast
         self._words = bool(recording.about.get("words"))
-        stream = config.streams[0]
+        stream, state = config.streams[0], _state(recording)
+        self._goes_on = state is not None
         devices = recording.about.get("devices")
         if not isinstance(devices, dict):
             raise SourceError(f"{recording.path}: damaged: it does not say which devices it was made with")
@@ -64,6 +66,7 @@ class RecordingReplay:
             outlet,
             fuser.checkpoint.context,
             devices={str(k): str(v) for k, v in devices.items()},
+            state=state,
         )
         if recording.about.get("weights_sha256") != digest_of(config):
             log.info("%s was recorded with other weights: its scores will differ", recording.path.name)
@@ -76,7 +79,8 @@ class RecordingReplay:
         for entry in self._recording.entries():
             if begin_ns is None:
                 begin_ns = entry.at_ns
-                self._stream.begin(begin_ns)
+                if not self._goes_on:  # such a one began before the recording did, which says when
+                    self._stream.begin(begin_ns)
             passed_s = (entry.at_ns - begin_ns) / NS_PER_S
             if duration_s is not None and passed_s > duration_s:
                 break
@@ -123,6 +127,16 @@ class RecordingReplay:
             window.add_speech(entry.item)
         elif entry.topic == "text":
             window.add_text(entry.item)
+
+
+def _state(recording: Recording) -> StreamState | None:
+    """What the recorded stream went on from."""
+    if (values := recording.about.get("state")) is None:
+        return None
+    try:
+        return StreamState.of(values)
+    except UsageError as error:
+        raise SourceError(f"{recording.path}: damaged: {error}") from None
 
 
 def recorded_settings(config: Config, recording: Recording) -> Config:

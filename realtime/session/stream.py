@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from realtime.capture.names import device_names
@@ -14,10 +14,13 @@ from realtime.fuse.context import SpeakerContext
 from realtime.fuse.smooth import Smoother
 from realtime.fuse.window import Window
 from realtime.publish import compose
+from realtime.publish.messages import Origin
 from realtime.recording.journal import Entry
 from realtime.recording.window import RecordedWindow
 from realtime.session.device_alerts import DeviceAlerts
-from realtime.types import MODALITIES, Event
+from realtime.session.state import StreamState
+from realtime.session.ticks import hop_ns
+from realtime.types import MODALITIES, NS_PER_S, Event
 
 if TYPE_CHECKING:
     from models.context import Context
@@ -26,10 +29,12 @@ if TYPE_CHECKING:
     from realtime.fuse.worker import Estimate
     from realtime.publish.outlet import Outlet
     from realtime.recording.writer import Recorder
-    from realtime.types import WindowView
+    from realtime.types import Opinion, WindowView
 
 log = logging.getLogger(__name__)
 
+CLOCK_SET_S = 0.05
+"""By as much the wall clock must have been set for the begin of a stream to be told by the new one."""
 MOST_OPEN = 1024
 """Windows that may wait for their estimate: more than the fusion worker ever holds."""
 
@@ -45,6 +50,7 @@ class Stream:
         context: how far what was said before counts.
         recorder: takes all that the window takes and all that is sent.
         devices: name of the device behind each modality, where they are not those of the configuration.
+        state: what another process remembered of it, to go on from.
     """
 
     def __init__(
@@ -56,8 +62,10 @@ class Stream:
         context: Context,
         recorder: Recorder | None = None,
         devices: dict[str, str] | None = None,
+        state: StreamState | None = None,
     ) -> None:
         self.name = stream.name
+        self.origin = Origin(0 if state is None else state.epoch, config.host.name)
         found = device_names(stream, config) if devices is None else devices
         self.video, self.audio = found.get("face"), found.get("voice")
         pictures, sounds = ("camera", "picture"), ("microphone", "sound")
@@ -70,7 +78,8 @@ class Stream:
             else RecordedWindow(self.name, config.window, named, clock, recorder.note)
         )
         if recorder is not None:
-            recorder.subscribe(outlet, clock)
+            recorder.subscribe(outlet, clock, self.name)
+        self._state = state
         self.paused = threading.Event()
         self._judging = threading.Lock()
         """A message is made as a whole before a pause or after it."""
@@ -84,21 +93,79 @@ class Stream:
         self._smoother = Smoother(config.fusion.smoothing_s)
         self._before = SpeakerContext(context)
         self._t0_ns = clock.now_ns()  # a device may fail before the stream begins
-        self._started = utc_now()
-        self._events = itertools.count(1)
+        self._started = utc_now() if state is None else state.started
+        self._events = 0 if state is None else state.events
+        self._uncounted = False
+        """Whether the number of the next window follows from its place on the grid."""
         self._closed_ns: dict[int, tuple[int, int]] = {}
         self._stretch = 0
         """Grows with each pause and each resume: a window counts in the stretch that it was closed in only."""
         self._face_id = 0
+        if state is not None:
+            self._t0_ns -= round((utc_now() - state.started).total_seconds() * NS_PER_S)
+            if state.paused:
+                self.paused.set()
+                self.window.pause()
+
+    @property
+    def t0_ns(self) -> int:
+        """The time that messages count their seconds from."""
+        return self._t0_ns
 
     def begin(self, t0_ns: int) -> None:
-        """Set the time that messages count their seconds from."""
+        """Set the time that messages count their seconds from; a stream that goes on takes up what is remembered."""
         self._t0_ns = t0_ns
+        if (state := self._state) is None:
+            self._started = utc_now() - timedelta(microseconds=(self._clock.now_ns() - t0_ns) / 1000)
+        else:
+            self._state, self._uncounted, self._face_id = None, True, state.face_id
+            self._smoother.restore(state.smoother, t0_ns)
+            self._before.restore(state.context, t0_ns)
         if self._recorder is not None:
             self._recorder.note(Entry(self._clock.now_ns(), "begin", t0_ns))
 
+    def joins_at(self, end_ns: int) -> int:
+        """Return when it begins, or began, if its next window is the one that ends at `end_ns`.
+
+        By the wall clock: the windows that nobody made between two processes are counted, and none twice.
+        """
+        step_ns, passed = hop_ns(self._config), 1
+        if (state := self._state) is not None:
+            until_s = (end_ns - self._clock.now_ns()) / NS_PER_S
+            elapsed_s = (utc_now() - state.started).total_seconds() + until_s
+            passed = max(state.seq + 1, round(elapsed_s * NS_PER_S / step_ns))
+        return end_ns - passed * step_ns
+
+    @property
+    def sent_all(self) -> bool:
+        """Whether every window that was closed has had its message, or never will."""
+        return not self._closed_ns
+
+    def snapshot(self) -> StreamState:
+        """Return what it remembers, from any thread, but for what its extractors do."""
+        if self._state is not None:
+            return self._state
+        with self._judging:
+            by_now = utc_now() - timedelta(microseconds=(self._clock.now_ns() - self._t0_ns) / 1000)
+            was_set = abs((by_now - self._started).total_seconds()) > CLOCK_SET_S
+            return StreamState(
+                stream=self.name,
+                epoch=self.origin.epoch,
+                started=by_now if was_set else self._started,
+                hop_s=self._config.window.hop_s,
+                seq=self.window.seq,
+                events=self._events,
+                paused=self.paused.is_set(),
+                face_id=self._face_id,
+                smoother=self._smoother.snapshot(self._t0_ns),
+                context=self._before.snapshot(self._t0_ns),
+            )
+
     def close_window(self, end_ns: int) -> WindowView:
         """Close the window that ends at `end_ns`."""
+        if self._uncounted:
+            self._uncounted = False
+            self.window.go_on_at(round((end_ns - self._t0_ns) / hop_ns(self._config)) - 1)
         view = self._before.lean(self.window.close(end_ns))
         self._closed_ns[view.seq] = self._clock.now_ns(), self._stretch
         if len(self._closed_ns) > MOST_OPEN:
@@ -140,6 +207,7 @@ class Stream:
             waited_ms,
             (now_ns - view.end_ns) / 1e6,
             paused=paused,
+            origin=self.origin,
         )
         self._outlet.send(message)
 
@@ -150,7 +218,9 @@ class Stream:
             self.window.lost(device, event.cause)
         with self._telling:
             now_ns = self._clock.now_ns()
-            self._outlet.send(compose.event(self.name, event, self._t0_ns, now_ns, self._started, next(self._events)))
+            self._events += 1
+            message = compose.event(self.name, event, self._t0_ns, now_ns, self._started, self._events, self.origin)
+            self._outlet.send(message)
 
     def pause(self) -> None:
         """Stop judging; what was seen is forgotten."""
@@ -178,7 +248,7 @@ class Stream:
             self._recorder.note(Entry(self._clock.now_ns(), "paused", paused))
 
 
-def said_so_far(view: WindowView) -> tuple[str, int, int, int]:
+def said_so_far(view: WindowView) -> tuple[Opinion, int, int, int]:
     """What makes the score move at once: a committed word, the end of an utterance, a new one, a second reading."""
     committed = [word.end_ns for word in view.words if word.committed]
     return view.opinion, len(committed), committed[-1] if committed else 0, len(view.read)

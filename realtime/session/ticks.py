@@ -10,11 +10,16 @@ if TYPE_CHECKING:
     from realtime.config.schema import Config
 
 
+def hop_ns(config: Config) -> int:
+    """Nanoseconds from one window to the next."""
+    return int(config.window.hop_s * NS_PER_S)
+
+
 class Ticks:
     """The grid of windows: every hop one ends, and is closed `lateness` later."""
 
     def __init__(self, t0_ns: int, config: Config) -> None:
-        self.hop_ns = int(config.window.hop_s * NS_PER_S)
+        self.hop_ns = hop_ns(config)
         self._lateness_ns = int(config.window.lateness_s * NS_PER_S)
         self.end_ns = t0_ns + self.hop_ns
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from realtime.config.schema import LslConfig
+    from realtime.publish.messages import Origin
     from realtime.publish.outlet import Outlet
 
 log = logging.getLogger(__name__)
@@ -96,26 +97,41 @@ class LslSink:
 
     def __init__(self, config: LslConfig, streams: Iterable[str], hop_s: float, *, words: bool) -> None:
         self._lsl = _library(config)
-        self._words = words
+        self._words, self._hop_s, self._session = words, hop_s, config.session
+        self._everywhere = config.scope == "network"
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
-        if config.scope == "network":
-            self._open(streams, hop_s)
-            log.warning("LSL: everyone on the network can find the streams and read them, unencrypted")
-            return
-        with opened_to_loopback_only() as closed:
-            self._open(streams, hop_s)
-        if all(closed):
-            log.info("LSL: found and read on this machine only, in session %s", config.session)
-        else:
-            log.warning("LSL: found on this machine only, but its data ports answer others who try them")
+        self._open(streams)
 
-    def _open(self, streams: Iterable[str], hop_s: float) -> None:
-        self._streams |= {name: _Stream(self._lsl, name, hop_s) for name in streams}
+    def _open(self, streams: Iterable[str]) -> None:
+        first = not self._streams
+        if self._everywhere:
+            opened = {name: _Stream(self._lsl, name, self._hop_s) for name in streams}
+            if first:
+                log.warning("LSL: everyone on the network can find the streams and read them, unencrypted")
+        else:
+            with opened_to_loopback_only() as closed:
+                opened = {name: _Stream(self._lsl, name, self._hop_s) for name in streams}
+            if not all(closed):
+                log.warning("LSL: found on this machine only, but its data ports answer others who try them")
+            elif first:
+                log.info("LSL: found and read on this machine only, in session %s", self._session)
+        with self._lock:
+            self._streams |= opened
 
     def subscribe(self, outlet: Outlet) -> None:
         """Pass on numbers and events, and words where there is consent."""
         outlet.subscribe(self._take, Sentiment, EventMessage, words=self._words)
+        outlet.follow(self)
+
+    def stream_came(self, stream: str, origin: Origin) -> None:  # noqa: ARG002 - LSL knows no lease
+        """Open its outlets."""
+        self._open([stream])
+
+    def stream_went(self, stream: str) -> None:
+        """End its outlets; inlets see it go."""
+        with self._lock:
+            self._streams.pop(stream, None)
 
     def close(self) -> None:
         """End the outlets; inlets see their streams go."""

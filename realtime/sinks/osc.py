@@ -17,6 +17,7 @@ from realtime.system.loopback import is_loopback
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from realtime.publish.messages import Origin
     from realtime.publish.outlet import Outlet
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,14 @@ class OscSink:
     def subscribe(self, outlet: Outlet) -> None:
         """Pass on sentiments and events, and words where there is consent."""
         outlet.subscribe(self._take, Sentiment, EventMessage, words=self._words)
+        outlet.follow(self)
+
+    def stream_came(self, stream: str, origin: Origin) -> None:
+        """Nothing is held for it before it speaks."""
+
+    def stream_went(self, stream: str) -> None:
+        """Forget its words."""
+        self._said.pop(stream, None)
 
     def close(self) -> None:
         """End the socket, and say what was dropped."""

@@ -81,15 +81,18 @@ def may_hold_secret(address: str) -> bool:
     return False
 
 
-def refuse_secret(address: str, option: str) -> None:
-    """See that an address on the command line holds nothing that others must not read.
+READS_ARGV = "everybody on this machine can read a command line"
+
+
+def refuse_secret(address: str, option: str, why: str = READS_ARGV) -> None:
+    """See that an address on the command line, or where else others can read it, holds nothing that they must not.
 
     Raises:
         UsageError: it may hold a secret; the message says the way to do it, and does not repeat it.
     """
     if may_hold_secret(address):
         raise UsageError(
-            f"{option}: this address may hold a password, and everybody on this machine can read a command line; "
+            f"{option}: this address may hold a password, and {why}; "
             f"give the address in AGFN_STREAMS__0__CAMERA or --config FILE, or write rtsp://USER@HOST/PATH (or "
             f"{PLACEHOLDER} where it belongs) and the password into {PASSWORD_VARIABLE} or camera.password_file"
         )

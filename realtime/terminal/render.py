@@ -99,8 +99,10 @@ def draw(
         body, events = _one(streams[0], glyphs, width), [_event(event) for event in streams[0].events]
         room = height - len(above) - len(body) - 1 - len(below)
         body += events[max(0, len(events) - max(0, room)) :]
-    else:
+    elif streams:
         body = [_many(streams, glyphs)]
+    else:
+        body = [_line("  no stream; agfn-live streams add takes one in", "dim")]
     lines: list[RenderableType] = [*above, *body, Text(), *below]
     if glyphs is ASCII:  # rich marks what it cuts with an ellipsis that is not ASCII
         for line in lines:

@@ -11,8 +11,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from realtime.clock import Clock
-    from realtime.publish.messages import Message, RecordingHealth, Words
+    from realtime.publish.messages import Origin, RecordingHealth, Words
     from realtime.publish.outlet import Outlet
 
 log = logging.getLogger(__name__)
@@ -118,18 +117,29 @@ class TerminalView:
 
     def subscribe(self, outlet: Outlet) -> None:
         """Have what the streams say drawn at the next refresh, their words too: on this screen only."""
-        for name, history in self._streams.items():
-            outlet.subscribe(partial(self._sentiment, history), Sentiment, words=True, stream=name)
-            outlet.subscribe(partial(self._locked, history.health), Health, stream=name)
-            outlet.subscribe(partial(self._locked, history.event), EventMessage, stream=name)
+        outlet.subscribe(self._take, Sentiment, Health, EventMessage, words=True)
+        outlet.follow(self)
 
-    def _sentiment(self, history: StreamHistory, message: Sentiment) -> None:
+    def stream_came(self, stream: str, origin: Origin) -> None:  # noqa: ARG002 - whose it is shows nowhere here
+        """Draw a stream, too."""
         with self._lock:
-            history.sentiment(message, self._clock.now_ns())
+            self._streams[stream] = StreamHistory(stream)
 
-    def _locked(self, note: Callable[[Any], None], message: Message) -> None:
+    def stream_went(self, stream: str) -> None:
+        """Draw it no more."""
         with self._lock:
-            note(message)
+            self._streams.pop(stream, None)
+
+    def _take(self, message: Sentiment | Health | EventMessage) -> None:
+        with self._lock:
+            if (history := self._streams.get(message.stream)) is None:
+                return
+            if isinstance(message, Sentiment):
+                history.sentiment(message, self._clock.now_ns())
+            elif isinstance(message, Health):
+                history.health(message)
+            else:
+                history.event(message)
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -164,6 +174,17 @@ class LogView:
     def subscribe(self, outlet: Outlet) -> None:
         """Have the streams' sentiments logged."""
         outlet.subscribe(self._log, Sentiment)
+        outlet.follow(self)
+
+    def stream_came(self, stream: str, origin: Origin) -> None:
+        """Say so."""
+        log.info("stream %s is taken in%s", stream, f" with epoch {origin.epoch}" if origin.epoch else "")
+
+    def stream_went(self, stream: str) -> None:
+        """Say so, and nothing of it any more."""
+        with self._lock:
+            self._newest.pop(stream, None)
+        log.info("stream %s is let go", stream)
 
     def _log(self, message: Sentiment) -> None:
         now_ns = self._clock.now_ns()

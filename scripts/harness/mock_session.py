@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from realtime.config.schema import Config
+from realtime.config.schema import Config, StreamConfig
 from realtime.errors import DeviceError
 from realtime.extract.asr.decode_schedule import DecodeSchedule, Measures
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
@@ -268,6 +268,7 @@ class MockSession:
         files: seconds of the files by the name of their stream.
         script: what is said.
         settings: further ones, as in the configuration.
+        stays: whether the session goes on without a stream.
     """
 
     def __init__(
@@ -277,10 +278,13 @@ class MockSession:
         files: dict[str, float] | None = None,
         script: Sequence[Spoken] = (),
         settings: dict[str, Any] | None = None,
+        *,
+        stays: bool = False,
     ) -> None:
         self.clock, self.sent = clock, cast("list[Message]", [])
-        self.cameras = {name: MockDevice(f"camera {name}", _frame, clock) for name in names}
-        self.microphones = {name: MockDevice(f"microphone {name}", _chunk, clock, BLOCK_NS) for name in names}
+        self.cameras, self.microphones = dict[str, MockDevice](), dict[str, MockDevice]()
+        for name in names:
+            self.plug(name)
         self.files = {name: MockFile(seconds) for name, seconds in (files or {}).items()}
         devices = Devices(
             lambda address, *_: self.cameras[address],
@@ -291,10 +295,16 @@ class MockSession:
         streams += [{"name": name, "source": "made.mp4"} for name in self.files]
         config = Config.model_validate((settings or {}) | {"streams": streams})
         self.outlet = Outlet.into(self.sent.append)
-        models = cast("SharedModels", MockModels(clock, script))
-        self.live = Live(config, models, clock, self.outlet, devices=devices)
+        self.models = MockModels(clock, script)
+        self.live = Live(config, cast("SharedModels", self.models), clock, self.outlet, devices=devices, stays=stays)
         self.stop = threading.Event()
         self.thread: threading.Thread | None = None
+
+    def plug(self, name: str) -> StreamConfig:
+        """Put a camera and a microphone there, and return a stream that uses them."""
+        self.cameras[name] = MockDevice(f"camera {name}", _frame, self.clock)
+        self.microphones[name] = MockDevice(f"microphone {name}", _chunk, self.clock, BLOCK_NS)
+        return StreamConfig(name=name, camera=name, mic=name)
 
     def run(self, seconds: float | None = None) -> None:
         """Run the session in the caller's thread."""

@@ -43,6 +43,14 @@ class Baseline:
         self._seen_s = PRIOR_SHARE * self._time_s
         self._last_ns: int | None = None
 
+    def snapshot(self) -> tuple[Floats, float, int | None]:
+        """Return the rest (D,), over how many seconds it was learned, and when last."""
+        return self._rest.copy(), self._seen_s, self._last_ns
+
+    def restore(self, rest: Floats, seen_s: float, last_ns: int | None) -> None:
+        """Go on from what another one returned."""
+        self._rest, self._seen_s, self._last_ns = rest.astype(np.float64), min(self._time_s, seen_s), last_ns
+
     def subtract(self, values: Floats, t_ns: int) -> Floats:
         """Return values (D,) minus the rest as known before this picture, then learn from it."""
         difference: Floats = (values - self._rest).astype(np.float32)

@@ -13,10 +13,10 @@ import mediapipe as mp
 import numpy as np
 from mediapipe.tasks.python import vision
 
-from realtime.extract.face.baseline import Baseline
 from realtime.extract.face.mediapipe_options import LocalOptions
+from realtime.extract.face.memory import FaceMemory
 from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES
-from realtime.extract.face.tracker import Box, MainFace
+from realtime.extract.face.tracker import Box
 from realtime.extract.schema import BLENDSHAPES, FACE_DIM
 from realtime.system.stderr import native_lines_to_log
 from realtime.types import FaceFeatures
@@ -50,6 +50,9 @@ class FaceExtractor:
         config: how many faces are looked for, and the time constant of the baseline.
         model_path: `face_landmarker.task`.
         stills: every picture stands for itself, without tracking and with the usual face as baseline.
+
+    Attributes:
+        memory: whom it follows, and what this face looks like at rest.
     """
 
     def __init__(self, config: FaceConfig, model_path: Path, *, stills: bool = False) -> None:
@@ -77,8 +80,7 @@ class FaceExtractor:
             self._detector.detect(
                 mp.Image(mp.ImageFormat.SRGB, np.zeros((CROP_PX, CROP_PX, 3), np.uint8))
             )  # warm it up
-        self._main = MainFace()
-        self._baseline = Baseline(
+        self.memory = FaceMemory(
             np.array([NEUTRAL_BLENDSHAPES[name] for name in BLENDSHAPES], np.float32), config.baseline_s
         )
         self._previous: Image | None = None
@@ -98,13 +100,12 @@ class FaceExtractor:
         result = self._detect(image, item.t_ns)
         boxes = [_box(face, image.shape[1] / image.shape[0]) for face in result.face_landmarks]
         if not self._video:
-            self._main = MainFace()
-        chosen = self._main.pick(boxes, item.t_ns)
+            self.memory.forget()
+        chosen = self.memory.pick(boxes, item.t_ns)
         if chosen is None:
             return (_nothing(item.t_ns, len(boxes), float(image.mean() / 255), motion),)
-        if self._main.face_id != self._face_id or not self._video:
-            self._face_id = self._main.face_id
-            self._baseline.reset()
+        if self.memory.face_id != self._face_id or not self._video:
+            self._face_id = self.memory.face_id
             self._score_due = 0
         shapes = {shape.category_name: shape.score for shape in result.face_blendshapes[chosen]}
         raw = np.array([shapes[name] for name in BLENDSHAPES], np.float32)
@@ -114,7 +115,7 @@ class FaceExtractor:
         return (
             FaceFeatures(
                 t_ns=item.t_ns,
-                values=np.concatenate((self._baseline.subtract(raw, item.t_ns), pose)).astype(np.float32),
+                values=np.concatenate((self.memory.subtract(raw, item.t_ns), pose)).astype(np.float32),
                 found=True,
                 faces=len(boxes),
                 score=self._scored(image, boxes[chosen]),

@@ -65,6 +65,15 @@ class MainFace:
         self._seen_ns = 0
         self._rival_since_ns: int | None = None
 
+    def snapshot(self) -> tuple[int, Box | None, int]:
+        """Return the number of persons followed so far, where the last one was, and when."""
+        return self.face_id, self._box, self._seen_ns
+
+    def restore(self, face_id: int, box: Box | None, seen_ns: int) -> None:
+        """Go on from what another one returned."""
+        self.face_id, self._box, self._seen_ns = face_id, box, seen_ns
+        self._rival_since_ns = None
+
     def pick(self, boxes: Sequence[Box], t_ns: int) -> int | None:
         """Return the index of the main face among the boxes, or None while it is away."""
         if not boxes:

@@ -27,11 +27,14 @@ class VoiceExtractor:
 
     Args:
         analyse: a block of a voice to its vector; by default each by itself.
+
+    Attributes:
+        memory: what is usual for this voice.
     """
 
     def __init__(self, analyse: Callable[[Block], Floats] = alone) -> None:
         self._analyse = analyse
-        self._own = OwnVoice()
+        self.memory = OwnVoice()
         self._held: Floats = np.zeros(0, np.float32)
         self._end_ns = 0
 
@@ -45,7 +48,7 @@ class VoiceExtractor:
         out = []
         while len(self._held) >= PAST + BLOCK:
             left = len(self._held) - PAST - BLOCK
-            values = self._analyse(Block(self._held[: PAST + BLOCK], self._own))
+            values = self._analyse(Block(self._held[: PAST + BLOCK], self.memory))
             out.append(VoiceFeatures(self._end_ns - left * _NS_PER_SAMPLE, values))
             self._held = self._held[BLOCK:]
         return out

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import Field
 from torchaudio.functional import create_dct, melscale_fbanks
 
+from realtime.config.section import Section
 from realtime.extract.schema import CEPSTRA, MELS
 from realtime.extract.voice.pitch import PitchTracker
 from realtime.types import SAMPLE_RATE_HZ
@@ -47,18 +49,27 @@ VOICED: Final = 0.5
 """Periodicity from which a frame counts as voiced."""
 
 
+class VoiceState(Section):
+    """What is usual for one voice: means, and over how many seconds each was taken."""
+
+    level_db: float = Field(ge=-200, le=20)
+    level_s: float = Field(gt=0, le=ADAPT_S)
+    pitch_oct: float = Field(ge=0, le=20)
+    pitch_s: float = Field(gt=0, le=ADAPT_S)
+
+
 class RunningMean:
     """An average that starts from a prior and forgets with a time constant."""
 
     def __init__(self, prior: float, prior_s: float, limit_s: float) -> None:
         self.value = prior
-        self._seen_s = prior_s
+        self.seen_s = prior_s
         self._limit_s = limit_s
 
     def add(self, value: float, duration_s: float) -> None:
         """Take a value that held for so long."""
-        self._seen_s = min(self._limit_s, self._seen_s + duration_s)
-        self.value += (value - self.value) * duration_s / self._seen_s
+        self.seen_s = min(self._limit_s, self.seen_s + duration_s)
+        self.value += (value - self.value) * duration_s / self.seen_s
 
 
 class OwnVoice:
@@ -67,6 +78,20 @@ class OwnVoice:
     def __init__(self) -> None:
         self.level_db = RunningMean(LEVEL_PRIOR_DB, PRIOR_S, ADAPT_S)
         self.pitch_oct = RunningMean(PITCH_PRIOR_OCT, PRIOR_S, ADAPT_S)
+
+    def snapshot(self, _t0_ns: int = 0) -> VoiceState:
+        """Return what it remembers, from any thread: both means move slowly."""
+        return VoiceState(
+            level_db=round(self.level_db.value, 3),
+            level_s=round(self.level_db.seen_s, 2),
+            pitch_oct=round(self.pitch_oct.value, 4),
+            pitch_s=round(self.pitch_oct.seen_s, 2),
+        )
+
+    def restore(self, state: VoiceState, _t0_ns: int = 0) -> None:
+        """Go on from what another one remembered."""
+        self.level_db.value, self.level_db.seen_s = state.level_db, state.level_s
+        self.pitch_oct.value, self.pitch_oct.seen_s = state.pitch_oct, state.pitch_s
 
     def hear(self, level_db: float, pitch_oct: float, frames: int) -> None:
         """Take the means over the voiced frames of a block."""
