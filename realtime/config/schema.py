@@ -274,6 +274,15 @@ class HostConfig(Section):
     """Most streams at a time, those that are added while it runs among them."""
 
 
+class ControlConfig(Section):
+    """Streams that are added and removed while it runs: docs/streams.md."""
+
+    stay: bool = False
+    """Whether the program goes on, or begins, without a stream, since others may be added."""
+    token_file: str | None = None
+    """File with the token of who may do so over your own broker; or AGFN_CONTROL_TOKEN. The embedded one needs none."""
+
+
 class StreamConfig(Section):
     """One person: a camera and a microphone, or a file with sound and picture."""
 
@@ -313,8 +322,9 @@ class Config(Section):
     lsl: LslConfig = LslConfig()
     osc: OscConfig = OscConfig()
     host: HostConfig = HostConfig()
+    control: ControlConfig = ControlConfig()
     rules: dict[Name, RuleConfig] = Field({}, max_length=64)
-    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1, max_length=64)
+    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), max_length=64)
 
     @field_validator("streams")
     @classmethod
