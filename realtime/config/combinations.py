@@ -28,10 +28,6 @@ def check(config: Config) -> None:
     """
     for stream in config.streams:
         check_stream(stream, config)
-    if not config.streams and not config.control.stay:
-        raise UsageError(
-            "there is no stream, so there is nothing to analyse: list one, or set control.stay and add some"
-        )
     key_of(config.control.token_file)
     if len(config.streams) > config.host.max_streams:
         raise UsageError(f"{len(config.streams)} streams, and host.max_streams is {config.host.max_streams}")

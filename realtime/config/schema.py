@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from realtime.config.rule import RuleConfig
 from realtime.config.section import Name, Section
@@ -328,7 +328,12 @@ class Config(Section):
 
     @field_validator("streams")
     @classmethod
-    def _names_differ(cls, streams: tuple[StreamConfig, ...]) -> tuple[StreamConfig, ...]:
+    def _names_differ(cls, streams: tuple[StreamConfig, ...], info: ValidationInfo) -> tuple[StreamConfig, ...]:
+        control = info.data.get("control")
+        if not streams and not (control is not None and control.stay):
+            raise ValueError(
+                "there is none, so there is nothing to analyse: list one, or set control.stay and add some"
+            )
         names = [stream.name for stream in streams]
         if len(set(names)) < len(names):
             raise ValueError(f"stream names must differ, got {', '.join(names)}")
