@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from realtime.clock import MonotonicClock, VirtualClock
+from realtime.config.token import key_of
+from realtime.control.link import ControlLink
+from realtime.control.service import Control
 from realtime.errors import AgfnError, UsageError
 from realtime.fuse.worker import fuser_of
 from realtime.overlay.child import OverlayProcess
@@ -22,6 +25,7 @@ from realtime.session.live import Live
 from realtime.session.models import SharedModels
 from realtime.session.playback import RecordingReplay, recorded_settings
 from realtime.session.replay import OfflineRun
+from realtime.session.streams import LiveStreams
 from realtime.terminal.view import LogView, TerminalView
 
 if TYPE_CHECKING:
@@ -104,7 +108,10 @@ class App:
             self._session = OfflineRun(config, SharedModels(config, virtual), virtual, outlet)
         else:
             models = SharedModels(config, clock)
-            self._session = Live(config, models, clock, outlet, self._connection)
+            self._session = Live(config, models, clock, outlet, self._connection, stays=config.control.stay)
+        self._control: Control | None = None
+        if isinstance(self._session, Live):
+            self._control = Control(LiveStreams(config, self._session), config.host.name)
         try:
             self._start(config, names, view=view and sys.stdout.isatty() and output != "-", overlay=overlay)
         except BaseException:
@@ -128,6 +135,7 @@ class App:
             self._mqtt.wait_ready(CONNECT_S)
             self._mqtt.subscribe(outlet, words=config.privacy.publish_text)
             where = self._mqtt.url
+            self._start_control(config, self._mqtt)
             if config.homeassistant.enabled:
                 self._start_homeassistant(config, names, self._mqtt.access)
             if config.dashboard.port is not None:
@@ -169,6 +177,12 @@ class App:
         rules.subscribe(self._outlet)
         self._parts.append(rules)
 
+    def _start_control(self, config: Config, mqtt: MqttPublisher) -> None:
+        """Take requests about the streams from who knows the token, or the embedded broker's password."""
+        key = key_of(config.control.token_file) or (mqtt.access.password if config.mqtt.url == "embedded" else None)
+        if key is not None and self._control is not None:
+            self._parts.append(ControlLink(self._control, mqtt.access, config.mqtt.base, key))
+
     def _start_homeassistant(self, config: Config, names: list[str], broker: Access) -> None:
         from realtime.homeassistant.sink import HomeAssistant  # noqa: PLC0415 - imported where asked for
 
@@ -182,7 +196,9 @@ class App:
 
         bridge = (broker.host, broker.port) if config.dashboard.broker is None else None
         guard = guard_of(**config.dashboard.model_dump(exclude={"broker"}))
-        dashboard = Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker, guard)
+        control = self._control
+        answer = None if control is None else lambda text: control.answer(text).to_json()
+        dashboard = Dashboard(port, config.mqtt.base, bridge, config.dashboard.broker, guard, answer)
         self._parts.append(dashboard)
         return dashboard.url
 

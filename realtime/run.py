@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from realtime.config.schema import Config
 
 EPILOG = """agfn-live doctor checks this machine and says what to do.
+agfn-live streams list|add|remove changes the streams of a program that runs.
 exit codes: 0 ended or stopped, 1 error of the program, 2 wrong option or configuration, 3 unreadable file,
 4 the broker refuses, 5 model file missing or damaged.
 The password of a broker is read from AGFN_MQTT_PASSWORD or mqtt.password_file, that of a network camera from
 AGFN_CAMERA_PASSWORD or camera.password_file, never from an option."""
 
-DOCTOR = "doctor"
+DOCTOR, STREAMS = "doctor", "streams"
 
 
 class Parser(argparse.ArgumentParser):
@@ -120,6 +121,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from realtime.doctor.__main__ import main as doctor  # noqa: PLC0415 - asked for seldom
 
         return doctor(given[1:])
+    if given[:1] == [STREAMS]:
+        from realtime.control.__main__ import main as streams  # noqa: PLC0415 - as above
+
+        return streams(given[1:])
     try:
         return _dispatch(parser().parse_args(given))
     except AgfnError as error:

@@ -98,7 +98,8 @@ def asyncapi(examples: list[dict[str, Any]]) -> dict[str, Any]:
             "version": VERSION,
             "description": "Streaming sentiment from face, voice and words, with visible gates. "
             "Version rules, in words: contract.md. With --homeassistant there is {base}/{stream}/homeassistant, a copy "
-            "of the sentiment every few seconds for that one reader (homeassistant.md), and no part of this contract.",
+            "of the sentiment every few seconds for that one reader (homeassistant.md), and no part of this contract; "
+            "{base}/_control takes sealed requests about the streams (streams.md).",
             "license": {"name": "MIT"},
         },
         "defaultContentType": "application/json",

@@ -14,7 +14,7 @@ from realtime.config.schema import HomeAssistantConfig
 from realtime.homeassistant.discovery import config_topic, device_id, payload
 from realtime.homeassistant.sink import HomeAssistant, remove
 from realtime.publish.access import Access
-from realtime.publish.messages import LABELS, Words
+from realtime.publish.messages import LABELS, Origin, Words
 from realtime.publish.outlet import Outlet
 from scripts.harness import homeassistant
 from scripts.harness.mosquitto import Subscriber, wait_for
@@ -140,6 +140,18 @@ class TestSink:
         assert all(message.retain for message in late.messages)
         for message in late.messages:
             homeassistant.check(message.payload)
+
+    def test_a_stream_that_comes_is_announced_and_one_that_has_gone_no_more(self, sink, home):
+        said = Outlet()
+        sink().subscribe(said)
+        wait_for(lambda: len(home.payloads(CONFIG)) == 1, what="the announcement")
+        said.came("sofa", Origin())
+        wait_for(lambda: len(home.payloads("agfn-sofa/config")) == 1, what="the newcomer's announcement")
+        assert len(home.payloads(CONFIG)) == 1
+        said.went("sofa")
+        home.say("homeassistant/status", b"online")
+        wait_for(lambda: len(home.payloads(CONFIG)) == 2, what="the second announcement")
+        assert len(home.payloads("agfn-sofa/config")) == 1  # retained: Home Assistant keeps its history
 
     def test_it_announces_again_when_home_assistant_is_born(self, sink, home):
         sink()

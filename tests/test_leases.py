@@ -108,6 +108,33 @@ def test_a_stream_comes_and_goes_and_its_status_stays_behind(subscribe, holder):
 
 
 @pytest.mark.real
+def test_the_embedded_broker_takes_commands_of_a_stream_for_as_long_as_it_is_there():
+    got = []
+    publisher = MqttPublisher(
+        MqttConfig(port=0), ["desk"], lambda stream, command: got.append((stream, command.command))
+    )
+    publisher.start()
+    guest = Subscriber(int(publisher.url.rsplit(":", 1)[1]), v5=False)
+    try:
+        publisher.stream_came("sofa", Origin())
+        wait_for(lambda: publisher.stats("sofa").connected)
+        wait_for(lambda: guest.payloads("sofa/status") == [b"online"])
+        guest.client.publish("agfn/sofa/command", b"pause", 1)
+        guest.client.publish("agfn/hall/command", b"pause", 1)
+        wait_for(lambda: got == [("sofa", "pause")])
+        publisher.stream_went("sofa")
+        wait_for(lambda: guest.payloads("sofa/status")[-1] == b"offline")
+        time.sleep(1)  # the broker reads its rights when it comes to it
+        guest.client.publish("agfn/sofa/command", b"resume", 1)
+        guest.client.publish("agfn/desk/command", b"resume", 1)
+        wait_for(lambda: ("desk", "resume") in got)
+        assert guest.payloads("/command") == [b"pause", b"resume"]
+    finally:
+        guest.close()
+        publisher.close(1)
+
+
+@pytest.mark.real
 def test_the_heir_cuts_the_old_holder_off_and_nobody_reads_offline(subscribe, holder):
     subscriber = subscribe()
     old = holder(1).connected()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_messages import event, sentiment, silent
 
 from realtime.config.schema import LslConfig
-from realtime.publish.messages import Latency, Words
+from realtime.publish.messages import Latency, Origin, Words
 from realtime.publish.outlet import Outlet
 from realtime.sinks.lsl import COLUMNS, LslSink
 from realtime.sinks.new_words import new_words
@@ -144,6 +144,37 @@ def test_no_data_port_answers_another_machine():
         for address in addresses()[1:]:  # a packet to an address of our own comes from that address
             with pytest.raises(TimeoutError):
                 socket.create_connection((address, port), 0.5)
+
+
+LATER = """
+import sys, pylsl
+for line in sys.stdin:
+    print(sorted(found.name() for found in pylsl.resolve_byprop("type", "Sentiment", 2, float(line))), flush=True)
+"""
+
+
+@pytest.mark.real
+def test_outlets_of_a_stream_that_comes_are_closed_to_others_too_and_go_with_it(sink):
+    _, outlet = sink
+    before = {each.laddr.port for each in psutil.Process().net_connections("tcp") if each.status == "LISTEN"}
+    outlet.came("sofa", Origin())
+    ports = {each.laddr.port for each in psutil.Process().net_connections("tcp") if each.status == "LISTEN"} - before
+    assert ports
+    for port, address in itertools.product(ports, addresses()[1:2]):
+        with pytest.raises(TimeoutError):
+            socket.create_connection((address, port), 0.5)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen([sys.executable, "-c", LATER], **pipes) as searcher:
+
+        def found(seconds):
+            searcher.stdin.write(f"{seconds}\n")
+            searcher.stdin.flush()
+            return searcher.stdout.readline().strip()
+
+        assert found(20) == "['AGFN desk Sentiment', 'AGFN sofa Sentiment']"
+        outlet.went("sofa")
+        assert found(0.7) == "['AGFN desk Sentiment']"
+        searcher.stdin.close()
 
 
 def test_of_a_window_that_slides_only_the_new_words_are_told():

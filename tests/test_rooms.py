@@ -17,7 +17,7 @@ LEVELS = (
     "app",
     "session",
     "pipeline",
-    "doctor export report recording overlay homeassistant sinks rules terminal client metrics",
+    "doctor export report recording overlay homeassistant sinks rules terminal client control metrics",
     "publish",
     "fuse",
     "extract capture",

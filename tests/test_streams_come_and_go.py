@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from realtime.clock import VirtualClock
 from realtime.config.rule import RuleConfig
-from realtime.config.schema import StreamConfig
+from realtime.config.schema import Config, StreamConfig
 from realtime.errors import AgfnError, SourceError, UsageError
 from realtime.extract.face.memory import FaceMemory
 from realtime.extract.schema import BLENDSHAPES
@@ -19,9 +20,11 @@ from realtime.extract.voice.prosody import OwnVoice
 from realtime.metrics.collector import Metrics
 from realtime.publish.messages import Origin, Sentiment
 from realtime.publish.outlet import Outlet
+from realtime.recording.reader import open_recordings
 from realtime.rules.sink import Rules
 from realtime.session import stream as session_stream
 from realtime.session.live import LiveStream
+from realtime.session.playback import RecordingReplay, recorded_settings
 from realtime.session.state import StreamState
 from realtime.sinks.osc import OscSink
 from realtime.terminal.view import LogView
@@ -304,6 +307,34 @@ def test_a_file_that_has_ended_may_be_removed_and_played_again(clock, start):
     assert [message.seq for message in again] == list(range(len(again)))
     assert before <= len(again) <= before + 2  # it begins within a window
     assert [event.kind for event in session.events("talk", "stream")] == ["ended", "ended"]
+
+
+def test_a_stream_that_comes_again_is_recorded_into_a_file_of_its_own_which_replays_alike(clock, start, tmp_path):
+    session = start(
+        ("desk", "sofa"),
+        script=script_of([(100.3, "this was really lovely", 2.0), (103.9, "but I hated the end", -2.0)]),
+        settings={"record": {"folder": str(tmp_path)}, "fusion": {"backend": "torch"}},
+    )
+    clock.advance_s(2)
+    state = in_thread(clock, lambda: session.live.remove("sofa"))
+    before = len(session.windows("sofa"))
+    in_thread(clock, lambda: session.live.add(session.plug("sofa"), state.leased(2)))
+    clock.advance_s(4)
+    in_thread(clock, lambda: session.live.remove("sofa"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["desk.mcap", "sofa-2.mcap", "sofa.mcap"]
+
+    (recording,) = open_recordings(tmp_path / "sofa-2.mcap")
+    got = []
+    config, virtual = recorded_settings(Config(), recording), VirtualClock()
+    outlet = Outlet.into(got.append)
+    RecordingReplay(config, recording, session.models.fuser, virtual, outlet, fast=True).run(threading.Event())
+    live, again = session.windows("sofa")[before:], [said for said in got if isinstance(said, Sentiment)]
+    assert len(live) > 12
+    assert [said.seq for said in again] == [said.seq for said in live]
+    assert [said.window.end_s for said in again] == [said.window.end_s for said in live]
+    first = next(number for number, said in enumerate(live) if said.score is not None)
+    # Frames of the mock microphone are longer than those that a recording is made for: what is heard differs a little.
+    assert again[first].score == pytest.approx(live[first].score, abs=0.1)
 
 
 class Follower:

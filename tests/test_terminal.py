@@ -14,7 +14,7 @@ from rich.console import Console
 from test_messages import event, health, part, sentiment, silent
 
 from realtime.clock import VirtualClock
-from realtime.publish.messages import RecordingHealth, Words
+from realtime.publish.messages import Origin, RecordingHealth, Words
 from realtime.publish.outlet import Outlet
 from realtime.system.format import signed
 from realtime.terminal.render import ASCII, UNICODE, Snapshot, draw
@@ -24,13 +24,14 @@ from scripts.harness.mosquitto import wait_for
 SECOND = 1_000_000_000
 
 
-def trouble():
+def trouble(**changes):
     return sentiment(
+        **changes,
         modalities={
             "text": part(0.81, 0.9),
             "voice": part(0.19, 0.4, "noisy", "snr 3 dB"),
             "face": part(state="lost", cause="camera 0: no frame for 2 s"),
-        }
+        },
     )
 
 
@@ -245,6 +246,23 @@ def test_the_live_view_draws_gives_the_screen_back_and_ignores_strangers():
     assert "stranger" not in out.getvalue()
     assert out.getvalue().endswith("\x1b[?1049l")  # back from the alternate screen
     assert not any(type(handler).__name__ == "Notes" for handler in logging.getLogger().handlers)
+
+
+def test_the_live_view_draws_streams_that_come_and_forgets_those_that_go():
+    out = io.StringIO()
+    view = TerminalView([], None, lambda: None, Console(file=out, force_terminal=True, width=80, height=24))
+    outlet = Outlet()
+    view.subscribe(outlet)
+    wait_for(lambda: "no stream" in out.getvalue())
+    outlet.came("hall", Origin())
+    outlet.send(trouble(stream="hall"))
+    wait_for(lambda: "camera 0: no frame" in out.getvalue())
+    outlet.went("hall")
+    outlet.send(trouble(stream="hall"))
+    out.truncate(0)
+    wait_for(lambda: "no stream" in out.getvalue())
+    view.close()
+    assert "camera 0: no frame" not in out.getvalue()
 
 
 @pytest.mark.real

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from realtime.config.token import key_of
 from realtime.dashboard.guard import guard_of
 from realtime.errors import UsageError
 from realtime.system.address import with_password
@@ -27,6 +28,7 @@ def check(config: Config) -> None:
     """
     for stream in config.streams:
         check_stream(stream, config)
+    key_of(config.control.token_file)
     if len(config.streams) > config.host.max_streams:
         raise UsageError(f"{len(config.streams)} streams, and host.max_streams is {config.host.max_streams}")
     _check_rules(config)
@@ -67,6 +69,8 @@ def check_stream(stream: StreamConfig, config: Config) -> None:
 
 def _check_rules(config: Config) -> None:
     """See that the streams that rules are about are there."""
+    if config.control.stay:
+        return  # others may come
     names = {stream.name for stream in config.streams}
     for name, rule in config.rules.items():
         if unknown := sorted(set(rule.streams) - names):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from realtime.config.rule import RuleConfig
 from realtime.config.section import Name, Section
@@ -274,6 +274,15 @@ class HostConfig(Section):
     """Most streams at a time, those that are added while it runs among them."""
 
 
+class ControlConfig(Section):
+    """Streams that are added and removed while it runs: docs/streams.md."""
+
+    stay: bool = False
+    """Whether the program goes on, or begins, without a stream, since others may be added."""
+    token_file: str | None = None
+    """File with the token of who may do so over your own broker; or AGFN_CONTROL_TOKEN. The embedded one needs none."""
+
+
 class StreamConfig(Section):
     """One person: a camera and a microphone, or a file with sound and picture."""
 
@@ -313,12 +322,18 @@ class Config(Section):
     lsl: LslConfig = LslConfig()
     osc: OscConfig = OscConfig()
     host: HostConfig = HostConfig()
+    control: ControlConfig = ControlConfig()
     rules: dict[Name, RuleConfig] = Field({}, max_length=64)
-    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), min_length=1, max_length=64)
+    streams: tuple[StreamConfig, ...] = Field((StreamConfig(),), max_length=64)
 
     @field_validator("streams")
     @classmethod
-    def _names_differ(cls, streams: tuple[StreamConfig, ...]) -> tuple[StreamConfig, ...]:
+    def _names_differ(cls, streams: tuple[StreamConfig, ...], info: ValidationInfo) -> tuple[StreamConfig, ...]:
+        control = info.data.get("control")
+        if not streams and not (control is not None and control.stay):
+            raise ValueError(
+                "there is none, so there is nothing to analyse: list one, or set control.stay and add some"
+            )
         names = [stream.name for stream in streams]
         if len(set(names)) < len(names):
             raise ValueError(f"stream names must differ, got {', '.join(names)}")

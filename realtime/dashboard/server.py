@@ -31,6 +31,7 @@ from realtime.system.loopback import HOST
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
+    from collections.abc import Callable
 
     from websockets.asyncio.server import ServerConnection
     from websockets.http11 import Request
@@ -39,7 +40,8 @@ log = logging.getLogger(__name__)
 
 REFUSALS_EVERY_S = 10.0
 
-WEBSOCKET = "/mqtt"
+WEBSOCKET, CONTROL = "/mqtt", "/control"
+CONTROL_PROTOCOL = "agfn-control"
 TOKEN = "token."  # noqa: S105 - what a token begins with among the protocols of a websocket
 EVERYWHERE = {"0.0.0.0", "::", ""}  # noqa: S104 - looked for, not listened on
 OPEN = Guard()
@@ -62,6 +64,7 @@ class Dashboard:
         bridge: host and port of the broker that the websocket leads to; None for no websocket.
         broker: address that the page connects to instead.
         guard: where it listens, and who is let in; loopback and everybody there by default.
+        control: answers a request about the streams, JSON both; may block. Only a page with the token reaches it.
 
     Raises:
         UsageError: the port can't be had, or the certificate is none.
@@ -69,9 +72,16 @@ class Dashboard:
     """
 
     def __init__(
-        self, port: int, base: str, bridge: tuple[str, int] | None, broker: str | None, guard: Guard = OPEN
+        self,
+        port: int,
+        base: str,
+        bridge: tuple[str, int] | None,
+        broker: str | None,
+        guard: Guard = OPEN,
+        control: Callable[[str], str] | None = None,
     ) -> None:
-        self._site, self._guard = Site(base, broker, guard), guard
+        self._control = control if guard.token is not None else None
+        self._site, self._guard = Site(base, broker, guard, control=self._control is not None), guard
         self._tls = guard.tls()
         self._bridge = bridge
         self._clients = self._refused = 0
@@ -119,7 +129,7 @@ class Dashboard:
             port,
             ssl=self._tls,
             process_request=self._process,
-            subprotocols=[Subprotocol("mqtt")],
+            subprotocols=[Subprotocol("mqtt"), Subprotocol(CONTROL_PROTOCOL)],
             compression=None,
             max_size=MAX_MESSAGE_BYTES,
             server_header=None,
@@ -143,12 +153,14 @@ class Dashboard:
     def _process(self, _connection: ServerConnection, request: Request) -> Response | None:
         """Answer what is no websocket; let the own page, and nobody else, open one."""
         asked, origin = _only(request, "Host"), _only(request, "Origin")
-        if request.path != WEBSOCKET or self._bridge is None:
+        controls = request.path == CONTROL and self._control is not None
+        if not controls and (request.path != WEBSOCKET or self._bridge is None):
             return _response(self._site.answer(request.path, asked, _only(request, "Authorization")))
         if not self._guard.own_page(origin, asked):
             self._note_refusal("of another origin")
             return _response(_refused("only the dashboard's own page may connect", http.HTTPStatus.FORBIDDEN))
-        if self._guard.role(_token(request)) is None:
+        role = self._guard.role(_token(request))
+        if role is None or (controls and role != "control"):
             self._note_refusal("without the token")
             return _response(_refused("the page's token is missing or wrong", http.HTTPStatus.UNAUTHORIZED))
         if self._clients >= MAX_CLIENTS:
@@ -163,7 +175,22 @@ class Dashboard:
             log.warning("dashboard: %d connection(s) refused, the last one %s", self._refused, why)
             self._refused, self._refusals_due_s = 0, now_s + REFUSALS_EVERY_S
 
+    async def _serve_control(self, page: ServerConnection, control: Callable[[str], str]) -> None:
+        """Answer a page's requests, one after the other."""
+        with contextlib.suppress(ConnectionClosed):
+            async for message in page:
+                if isinstance(message, bytes):
+                    return
+                await page.send(await self._loop.run_in_executor(None, control, message))
+
     async def _serve_websocket(self, page: ServerConnection) -> None:
+        if page.request is not None and page.request.path == CONTROL and self._control is not None:
+            self._clients += 1
+            try:
+                await self._serve_control(page, self._control)
+            finally:
+                self._clients -= 1
+            return
         assert self._bridge is not None  # noqa: S101 - _process lets nobody in without
         self._clients += 1
         try:

@@ -45,13 +45,14 @@ class Site:
         base: first part of the topics, told to the page.
         broker: address of a websocket listener of an external broker; None where the page asks this server.
         guard: says who is let in.
+        control: whether who has the token may add and remove streams.
 
     Raises:
         ModelError: the MQTT library of the page is missing or damaged.
     """
 
-    def __init__(self, base: str, broker: str | None, guard: Guard) -> None:
-        self._broker, self._guard = broker, guard
+    def __init__(self, base: str, broker: str | None, guard: Guard, *, control: bool = False) -> None:
+        self._broker, self._guard, self._control = broker, guard, control
         self._settings = {"base": base, "broker": broker}
         self._files = _read_files()
 
@@ -70,7 +71,8 @@ class Site:
             role = self._guard.role((authorization or "").removeprefix("Bearer "))
             if role is None:
                 return _refusal(HTTPStatus.UNAUTHORIZED, "the page's token is missing or wrong")
-            settings = {**self._settings, "watch": self._guard.watch_token if role == "control" else None}
+            watch = self._guard.watch_token if role == "control" else None
+            settings = {**self._settings, "watch": watch, "control": self._control and role == "control"}
             return Answer(HTTPStatus.OK, self._headers("application/json", host), json.dumps(settings).encode())
         if path not in self._files:
             return _refusal(HTTPStatus.NOT_FOUND, "there is no such page; the dashboard is at /")
@@ -79,7 +81,9 @@ class Site:
 
     def _headers(self, kind: str, host: str | None) -> dict[str, str]:
         # Not every browser takes 'self' for a websocket of the same host.
-        reach = self._broker_origin() if self._broker else f"{self._guard.scheme.replace('http', 'ws')}://{host}"
+        reach = f"{self._guard.scheme.replace('http', 'ws')}://{host}"
+        if self._broker:
+            reach = f"{reach} {self._broker_origin()}" if self._control else self._broker_origin()
         policy = {
             "default-src": "'none'",
             "script-src": "'self'",

@@ -3,6 +3,7 @@
 import { Card, make } from "./card.js";
 import { colours } from "./charts.js";
 import { ask, connect } from "./link.js";
+import { manage } from "./manage.js";
 import { event, health, sentiment } from "./messages.js";
 import { Stream } from "./stream.js";
 
@@ -30,6 +31,7 @@ const watcher = new IntersectionObserver((entries) => {
 
 function cardOf(name) {
   const known = cards.get(name);
+  if (!known && cards.size >= MAX_STREAMS) forgetOne();
   if (known || cards.size >= MAX_STREAMS) return known;
   const card = new Card(new Stream(name), command);
   cards.set(name, card);
@@ -37,6 +39,15 @@ function cardOf(name) {
   $("streams").insertBefore(card.node, next ? cards.get(next).node : null);
   watcher.observe(card.node);
   return card;
+}
+
+// Makes room for another stream by one that has ended.
+function forgetOne() {
+  const gone = [...cards.values()].find((card) => card.stream.status === "offline");
+  if (!gone) return;
+  watcher.unobserve(gone.node);
+  gone.node.remove();
+  cards.delete(gone.stream.name);
 }
 
 function command(stream, word) {
@@ -107,6 +118,7 @@ async function begin() {
   if (settings === null) return $("token").focus();
   $("watch").href = settings.watch ? `overlay.html#token=${settings.watch}` : "overlay.html";
   $("watch").parentElement.hidden = false;
+  if (settings.control) manage(token);
   return enter({});
 }
 
