@@ -483,7 +483,7 @@ def test_a_stream_is_added_to_a_running_program_and_removed_and_the_other_misses
 
         process = psutil.Process(live.program.process.pid)
         counts = []
-        for number in range(3):
+        for number in range(2):
             began_s = time.monotonic()
             ask("add", "hall", "--source", str(clip))
             live.first(lambda heard: heard.body["seq"] >= 1, began_s, "windows of the new stream", stream="hall")

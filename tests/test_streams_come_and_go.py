@@ -282,9 +282,7 @@ def test_a_session_ends_with_its_last_stream_unless_it_stays(clock):
 
 
 def test_a_session_may_begin_without_a_stream(clock):
-    session = MockSession(clock, stays=True)
-    session.live.streams = {}
-    session.live._running = {}
+    session = MockSession(clock, (), stays=True)
     session.start()
     clock.advance_s(1)
     in_thread(clock, lambda: session.live.add(session.plug("sofa")))

@@ -169,7 +169,7 @@ class LogView:
         self._newest: dict[str, Sentiment] = {}
         self._logged_ns: int | None = None
         self._lock = threading.Lock()
-        log.info("analysing %s; messages go to %s", ", ".join(streams), where or "no broker")
+        log.info("analysing %s; messages go to %s", ", ".join(streams) or "no stream yet", where or "no broker")
 
     def subscribe(self, outlet: Outlet) -> None:
         """Have the streams' sentiments logged."""

@@ -293,7 +293,7 @@ class MockSession:
         )
         streams: list[dict[str, Any]] = [{"name": name, "camera": name, "mic": name} for name in names]
         streams += [{"name": name, "source": "made.mp4"} for name in self.files]
-        config = Config.model_validate((settings or {}) | {"streams": streams})
+        config = Config.model_validate((settings or {}) | {"streams": streams, "control": {"stay": stays}})
         self.outlet = Outlet.into(self.sent.append)
         self.models = MockModels(clock, script)
         self.live = Live(config, cast("SharedModels", self.models), clock, self.outlet, devices=devices, stays=stays)
