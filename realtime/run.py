@@ -59,12 +59,15 @@ def parser() -> argparse.ArgumentParser:
     )
     sources = cli.add_argument_group("sources")
     sources.add_argument(
-        "--camera", metavar="N|PATH|URL", help="camera: index, device path, rtsp:// or http:// URL (default 0)"
+        "--camera",
+        metavar="N|PATH|URL|screen",
+        help="camera: index, device path, rtsp:// or http:// URL (default 0), or screen[:MONITOR][:X,Y,WIDTH,HEIGHT]",
     )
     sources.add_argument(
         "--mic",
-        metavar="default|N|NAME",
-        help="microphone: default, number, part of its name (default: a network camera's own)",
+        metavar="default|loopback|N|NAME",
+        help="microphone: default, number, part of its name (default: a network camera's own), or loopback: what this "
+        "computer plays",
     )
     sources.add_argument("--no-camera", action="store_true", help="analyse without a camera")
     sources.add_argument("--no-mic", action="store_true", help="analyse without a microphone")

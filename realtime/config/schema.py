@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from realtime.config.rule import RuleConfig
 from realtime.config.section import Name, Section
 from realtime.system.address import is_url
+from realtime.system.shown import is_screen, screen_area
 
 TOPIC = r"^[^+#/\x00-\x1f\x7f-\x9f\u2028\u2029][^+#\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 """A topic, or its first part: no wildcards, and nothing that a terminal or a log would obey."""
@@ -289,11 +290,18 @@ class StreamConfig(Section):
     name: Name = "desk"
     """Part of the topic."""
     camera: str | None = "0"
-    """Index, device path, or rtsp:// or http:// URL; null for none."""
+    """Index, device path, rtsp:// or http:// URL, or screen[:MONITOR][:X,Y,WIDTH,HEIGHT]; null for none."""
     mic: str | None = "auto"
-    """auto (a network camera's own, else the default one), default, a number or (part of) a name; null for none."""
+    """auto (a network camera's own, else default), default, loopback, a number or (part of) a name; null for none."""
     source: str | None = None
     """A media file, or a recording, instead of camera and microphone."""
+
+    @field_validator("camera")
+    @classmethod
+    def _screen_is_well_written(cls, camera: str | None) -> str | None:
+        if camera is not None and is_screen(camera):
+            screen_area(camera)
+        return camera
 
     @field_validator("source")
     @classmethod

@@ -57,6 +57,7 @@ class Delivery:
 
     `device_age_s` is the age of the newest sample of the device (None: never one), `age_s` of the newest features.
     `coverage` is the share of the window without holes; `lost_cause` what the supervisor knows about a lost device.
+    `shown`: it is what a computer plays or shows, where a silence or a picture that stands still is nothing wrong.
     """
 
     device: str
@@ -64,6 +65,7 @@ class Delivery:
     age_s: float | None
     coverage: float
     lost_cause: str | None = None
+    shown: bool = False
 
 
 def ramp(value: float, low: float, high: float) -> float:
@@ -114,6 +116,8 @@ def face_quality(faces: Sequence[FaceFeatures], delivery: Delivery, end_ns: int)
             break
         still_since = face.t_ns
     still_s = (end_ns - still_since) / 1e9
+    if still_s >= FROZEN_AFTER_S and delivery.shown:
+        return ModalityQuality(0.0, "stale", f"{delivery.device}: stands still for {still_s:.1f} s")
     if still_s >= FROZEN_AFTER_S:
         return ModalityQuality(0.0, "lost", f"{delivery.device}: frozen picture for {still_s:.1f} s", trouble="frozen")
     recent = [face for face in faces if end_ns - face.t_ns <= RECENT_S * 1e9]
@@ -148,7 +152,7 @@ def recent_snr_db(speech: Sequence[SpeechFrame]) -> float | None:
 def muted(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) -> ModalityQuality | None:
     """The verdict when the microphone delivers digital silence: its mute key, or a device that was pulled out."""
     recent = [frame for frame in speech if end_ns - frame.t_ns <= RECENT_S * 1e9]
-    if len(recent) > 8 and max(frame.level_db for frame in recent) < MUTED_BELOW_DB:
+    if not delivery.shown and len(recent) > 8 and max(frame.level_db for frame in recent) < MUTED_BELOW_DB:
         return ModalityQuality(0.0, "lost", f"{delivery.device}: muted, no sound at all", trouble="frozen")
     return None
 

@@ -22,6 +22,7 @@ from realtime.fuse.reliability import (
     text_quality,
     voice_quality,
 )
+from realtime.system.shown import is_shown
 from realtime.types import MODALITIES, NS_PER_S, Modality, Segment, WindowView
 
 if TYPE_CHECKING:
@@ -252,6 +253,7 @@ class Window:
             age_s=float(-times_s[-1]) if items else None,
             coverage=coverage(times_s, (begin_ns - end_ns) / 1e9, 0.0),
             lost_cause=self._causes.get(device) or self._sparse(device),
+            shown=is_shown(device),
         )
         return judge(delivery)
 
