@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from realtime.config.languages import AUTO, LANGUAGES
 from realtime.config.rule import RuleConfig
 from realtime.config.section import Name, Section
 from realtime.system.address import is_url
@@ -71,6 +72,7 @@ class FaceConfig(Section):
     """Time constant of the running baseline that is subtracted from the blendshapes."""
 
 
+ENGLISH = "en"
 READS_BETTER = {"tiny": "base", "tiny.en": "base"}
 """What reads an utterance again after which model, if nothing else is said."""
 
@@ -80,10 +82,10 @@ class AsrConfig(Section):
 
     enabled: bool = True
     """Whether words are transcribed at all."""
-    model: str = "tiny.en"
-    """tiny.en (fetched from the package index), or a folder of a CTranslate2 Whisper model, or a hub name."""
-    language: str = Field("en", pattern=r"^([a-z]{2,3}|auto)$")
-    """Language of the speech, or auto: detected once and kept."""
+    model: str = "auto"
+    """auto (tiny.en for English, else base), tiny.en, base, or a folder or hub name of a CTranslate2 Whisper model."""
+    language: str = "en"
+    """Of the speech: en, de, fr, ..., or auto (detected once and kept). Only what is said in English is scored."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """auto takes CUDA where there is one."""
     compute_type: str = "auto"
@@ -101,6 +103,23 @@ class AsrConfig(Section):
     reading_model: str = "auto"
     """Reads each ended utterance again for the score: none, a model as above, or auto (base after tiny and tiny.en)."""
 
+    @field_validator("language")
+    @classmethod
+    def _a_language(cls, language: str) -> str:
+        if language != AUTO and language not in LANGUAGES:
+            raise ValueError("no language that Whisper knows; write auto, or a code such as en, de, fr, es, pt or zh")
+        return language
+
+    @model_validator(mode="after")
+    def _models_know_the_language(self) -> AsrConfig:
+        for key, name in (("model", self.model), ("reading_model", self.reading_model)):
+            if self.language != ENGLISH and name.endswith(f".{ENGLISH}"):
+                raise ValueError(
+                    f"asr.{key} {name} knows English only; for asr.language {self.language} leave it out, or name base "
+                    "or the folder of a multilingual model"
+                )
+        return self
+
     @model_validator(mode="after")
     def _buffer_fits(self) -> AsrConfig:
         if self.buffer_s > self.context_s - 1:
@@ -108,10 +127,17 @@ class AsrConfig(Section):
         return self
 
     @property
+    def hears_with(self) -> str:
+        """Name of the model that recognises words as they are spoken."""
+        if self.model == "auto":
+            return "tiny.en" if self.language == ENGLISH else "base"
+        return self.model
+
+    @property
     def reads_with(self) -> str | None:
         """Name of the model that reads again; None for none."""
         if self.reading_model == "auto":
-            return READS_BETTER.get(self.model)
+            return READS_BETTER.get(self.hears_with)
         return None if self.reading_model == "none" else self.reading_model
 
 

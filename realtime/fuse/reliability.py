@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from realtime.config.languages import LANGUAGES, MEASURED
 from realtime.system.format import unsigned_zero
 
 if TYPE_CHECKING:
@@ -42,13 +43,14 @@ SPEECH_P = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ModalityQuality:
-    """The verdict on one modality. `idle` means healthy, with nothing to judge (silence); `trouble` as in Segment."""
+    """The verdict on one modality. `idle` means healthy, with nothing to judge (silence); the others as in Segment."""
 
     value: float
     state: ModalityState
     cause: str | None = None
     idle: bool = False
     trouble: EventKind | None = None
+    unsupported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,7 @@ def text_quality(
     asr_warning: str | None,
     delivery: Delivery,
     end_ns: int,
+    language: str | None = "en",
 ) -> ModalityQuality:
     """Judge the words of the window: their probability, the recogniser's warnings, the noise they were heard in, age.
 
@@ -200,15 +203,21 @@ def text_quality(
         asr_warning: the guard that fired last, if any.
         delivery: how sound came in.
         end_ns: end of the window.
+        language: of the words; None as long as it isn't known.
     """
     if (bad := delivered(delivery) or muted(speech, delivery, end_ns)) is not None:
         return bad
+    if language is not None and language not in MEASURED:
+        cause = f"unsupported: the sentiment of {LANGUAGES[language]} words was never measured"
+        return ModalityQuality(0.0, "off", cause, unsupported=True)
     snr_db = recent_snr_db(speech)
     if not words:
         spoken_s = sum(len(f.samples) for f in speech if f.probability >= SPEECH_P) / 16_000
         if snr_quality(snr_db, -5.0, 10.0) < NOISY_BELOW:
             return ModalityQuality(0.0, "noisy", f"{_snr(_known(snr_db, 30.0))}, no words")
         return ModalityQuality(0.0, "stale", "no words yet" if spoken_s >= 0.3 else "silence", idle=True)
+    if language is None:
+        return ModalityQuality(0.0, "stale", "the language is not known yet", idle=True)
     age_s = max(0.0, (end_ns - words[-1].end_ns) / 1e9)
     probability, snr_db = float(np.mean([word.probability for word in words])), _known(snr_db, 30.0)
     parts = {
