@@ -59,12 +59,15 @@ def parser() -> argparse.ArgumentParser:
     )
     sources = cli.add_argument_group("sources")
     sources.add_argument(
-        "--camera", metavar="N|PATH|URL", help="camera: index, device path, rtsp:// or http:// URL (default 0)"
+        "--camera",
+        metavar="N|PATH|URL|screen",
+        help="camera: index, device path, rtsp:// or http:// URL (default 0), or screen[:MONITOR][:X,Y,WIDTH,HEIGHT]",
     )
     sources.add_argument(
         "--mic",
-        metavar="default|N|NAME",
-        help="microphone: default, number, part of its name (default: a network camera's own)",
+        metavar="default|loopback|N|NAME",
+        help="microphone: default, number, part of its name (default: a network camera's own), or loopback: what this "
+        "computer plays",
     )
     sources.add_argument("--no-camera", action="store_true", help="analyse without a camera")
     sources.add_argument("--no-mic", action="store_true", help="analyse without a microphone")
@@ -106,6 +109,11 @@ def parser() -> argparse.ArgumentParser:
     run = cli.add_argument_group("run")
     run.add_argument("--device", metavar="auto|cpu|cuda[:N]", help="where AGFN runs (default auto)")
     run.add_argument("--duration", type=_seconds, metavar="S", help="stop after so many seconds")
+    run.add_argument(
+        "--language",
+        metavar="auto|en|de|...",
+        help="of the speech (default en); only what is said in English is scored",
+    )
     run.add_argument("--config", type=Path, metavar="FILE", help="configuration file (YAML), or laptop, pi, gpu")
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set one configuration key")
     run.add_argument("--stream", metavar="NAME", help="name of the stream, part of its topics (default desk)")
@@ -152,6 +160,8 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
         values["fusion"] = {"device": args.device}
     if args.mqtt:
         values["mqtt"] = _mqtt(args.mqtt)
+    if args.language:
+        values["asr"] = {"language": args.language}
     values |= _kept(args)
     values.update(_services(args))
     stream: dict[str, Any] = {key: value for key, value in (("name", args.stream), ("source", args.source)) if value}

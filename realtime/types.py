@@ -149,7 +149,8 @@ class Transcript:
 
     `t_ns` is the end of the sound that was heard for it; `decode_s` the time the decoder took (0 when nothing was
     decoded); `asr_warning` a reason to trust the words less (a guard that fired), else None; `utterance` grows by one
-    at each end of speech, so that a reader knows which words belong together; `ended` says that this is one.
+    at each end of speech, so that a reader knows which words belong together; `ended` says that this is one. `language`
+    is the code of the one that is spoken, None as long as it isn't known.
     """
 
     t_ns: int
@@ -159,6 +160,7 @@ class Transcript:
     asr_warning: str | None = None
     utterance: int = 0
     ended: bool = False
+    language: str | None = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,8 @@ class TextFeatures:
     `values` is (len(words), TEXT_DIM) float32: location and log scale of the sentiment. Replaces the features before
     it. `t_ns` is the end of the sound that was heard for them. `opinion` says how much of the utterance is known, and
     `ended` are the utterances before it, the newest last. `read` are the words as a second reading has them, empty
-    where none was made; the last row of `values` is then what these say, and `words` stay what they were.
+    where none was made; the last row of `values` is then what these say, and `words` stay what they were. `language` as
+    in Transcript: in one that nobody measured, or knows yet, nothing is read, and `values` are zeros.
     """
 
     t_ns: int
@@ -203,6 +206,7 @@ class TextFeatures:
     opinion: Opinion = "partial"
     ended: tuple[Ended, ...] = ()
     read: tuple[Word, ...] = ()
+    language: str | None = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +227,8 @@ class Segment:
     `values` is (T, D) float32 and `times_s` (T,) float32, seconds relative to the end of the window (<= 0, rising).
     `reliability` in [0, 1]; exactly 0 masks the segment; `idle`: healthy, but nothing to judge (silence). `age_ms` is
     the age of the newest sample, None if there never was one. `trouble` is what a person should be told of a device
-    that delivers, but nothing alive: `frozen` for the same picture over and over, or no sound at all.
+    that delivers, but nothing alive: `frozen` for the same picture over and over, or no sound at all. `unsupported`:
+    there is something, and no measured model that could judge it.
     """
 
     values: Floats
@@ -234,6 +239,7 @@ class Segment:
     age_ms: int | None
     idle: bool = False
     trouble: EventKind | None = None
+    unsupported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +250,8 @@ class WindowView:
     so far; `capture_ms` from a sample to its hand-over by the device; `extract_ms` from there to its features (the
     slowest modality's newest). `opinion` says how much of the present utterance is known, `ended` are those before it.
     `context` is the mean of what was said before, None for nothing, `expected` what it lets expect of silence. `read`
-    are the words as a second reading has them, where the window holds the whole utterance; else empty.
+    are the words as a second reading has them, where the window holds the whole utterance; else empty. `language` is
+    that of the words, None as long as it isn't known.
     """
 
     stream: str
@@ -263,6 +270,7 @@ class WindowView:
     context: float | None = None
     expected: float = 0.0
     read: tuple[Word, ...] = ()
+    language: str | None = None
 
 
 def item_end_ns(item: Any) -> int:  # noqa: ANN401 - any of the frozen values of types.py

@@ -18,7 +18,7 @@ from realtime.config.profiles import profile
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("agfn_live.py", "realtime", "models", "configs", "pyproject.toml", "README.md", "LICENSE")
-HEAVY = {"numpy", "torch", "cv2", "pydantic", "yaml", "rich", "mediapipe", "platformdirs"}
+HEAVY = {"numpy", "torch", "cv2", "pydantic", "yaml", "rich", "mediapipe", "mss", "platformdirs"}
 
 LIGHT = ("--no-view", "--mqtt", "off", "--duration", "1", "--set", "asr.enabled=false")
 """A short run that loads no model of words."""
@@ -119,7 +119,7 @@ def test_the_demo_runs_from_the_wheel(run, tmp_path):
 def test_the_doctor_looks_at_everything_and_says_what_to_do(run, tmp_path):
     answer = run("agfn-live", "doctor", AGFN_CACHE=str(tmp_path / "cache"))
     about = [line.split(":")[0].split(maxsplit=1)[1] for line in answer.stdout.splitlines() if ":" in line[:25]]
-    wanted = ["packages", "cameras", "microphones", "sound system", "broker", "models", "speed"]
+    wanted = ["packages", "cameras", "microphones", "loopback", "screen", "sound system", "broker", "models", "speed"]
     assert list(dict.fromkeys(about)) == wanted, answer.stdout + answer.stderr
     assert "ok   broker: the embedded one starts" in answer.stdout
     assert "not fetched yet: asr-tiny.en" in answer.stdout

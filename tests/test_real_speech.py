@@ -32,10 +32,10 @@ def read():
     return [sound.Clip(take.name, talking.sound(take), take.text) for take in talking.SENTENCES]
 
 
-def recognise(model, samples, chunk_samples=None, **config):
+def recognise(model, samples, chunk_samples=None, *, ended=None, **config):
     """All updates of a recording fed in chunks of the given lengths."""
     detector = SpeechDetector()
-    transcriber = Transcriber(AsrConfig(**config), model, VirtualClock())
+    transcriber = Transcriber(AsrConfig(**config), model, VirtualClock(), ended=ended)
     frames, at = [], 0
     for size in chunk_samples or itertools.repeat(320):
         if at >= len(samples):

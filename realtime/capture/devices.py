@@ -1,15 +1,20 @@
-"""What cameras and microphones there are, as lines for a person (`--list-devices`)."""
+"""What cameras, screens and microphones there are, as lines for a person (`--list-devices`)."""
 
 from __future__ import annotations
 
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from realtime.capture import portaudio
 from realtime.capture.camera import local_backend, quiet_cv2
+from realtime.capture.loopback import played_on
+from realtime.capture.screen import screens
 from realtime.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROBED_BY_NUMBER = 4
 """Where the system does not tell, so many numbers are tried."""
@@ -23,9 +28,22 @@ def list_devices() -> list[str]:
         "Cameras (--camera NUMBER):",
         *cameras(),
         "",
+        "Screens (--camera screen:NUMBER):",
+        *_lines(screens),
+        "",
         "Microphones (--mic NUMBER or part of the name):",
         *inputs(),
+        "",
+        "What this computer plays (--mic loopback):",
+        *_lines(lambda: [played_on()]),
     ]
+
+
+def _lines(found: Callable[[], list[str]]) -> list[str]:
+    try:
+        return [f"  {each}" for each in found()]
+    except DeviceError as error:
+        return [f"  {error}"]
 
 
 def cameras() -> list[str]:

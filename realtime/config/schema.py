@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from realtime.config.languages import AUTO, LANGUAGES
 from realtime.config.rule import RuleConfig
 from realtime.config.section import Name, Section
 from realtime.system.address import is_url
+from realtime.system.shown import is_screen, screen_area
 
 TOPIC = r"^[^+#/\x00-\x1f\x7f-\x9f\u2028\u2029][^+#\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 """A topic, or its first part: no wildcards, and nothing that a terminal or a log would obey."""
@@ -70,6 +72,7 @@ class FaceConfig(Section):
     """Time constant of the running baseline that is subtracted from the blendshapes."""
 
 
+ENGLISH = "en"
 READS_BETTER = {"tiny": "base", "tiny.en": "base"}
 """What reads an utterance again after which model, if nothing else is said."""
 
@@ -79,10 +82,10 @@ class AsrConfig(Section):
 
     enabled: bool = True
     """Whether words are transcribed at all."""
-    model: str = "tiny.en"
-    """tiny.en (fetched from the package index), or a folder of a CTranslate2 Whisper model, or a hub name."""
-    language: str = Field("en", pattern=r"^([a-z]{2,3}|auto)$")
-    """Language of the speech, or auto: detected once and kept."""
+    model: str = "auto"
+    """auto (tiny.en for English, else base), tiny.en, base, or a folder or hub name of a CTranslate2 Whisper model."""
+    language: str = "en"
+    """Of the speech: en, de, fr, ..., or auto (detected once and kept). Only what is said in English is scored."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """auto takes CUDA where there is one."""
     compute_type: str = "auto"
@@ -100,6 +103,23 @@ class AsrConfig(Section):
     reading_model: str = "auto"
     """Reads each ended utterance again for the score: none, a model as above, or auto (base after tiny and tiny.en)."""
 
+    @field_validator("language")
+    @classmethod
+    def _a_language(cls, language: str) -> str:
+        if language != AUTO and language not in LANGUAGES:
+            raise ValueError("no language that Whisper knows; write auto, or a code such as en, de, fr, es, pt or zh")
+        return language
+
+    @model_validator(mode="after")
+    def _models_know_the_language(self) -> AsrConfig:
+        for key, name in (("model", self.model), ("reading_model", self.reading_model)):
+            if self.language != ENGLISH and name.endswith(f".{ENGLISH}"):
+                raise ValueError(
+                    f"asr.{key} {name} knows English only; for asr.language {self.language} leave it out, or name base "
+                    "or the folder of a multilingual model"
+                )
+        return self
+
     @model_validator(mode="after")
     def _buffer_fits(self) -> AsrConfig:
         if self.buffer_s > self.context_s - 1:
@@ -107,10 +127,17 @@ class AsrConfig(Section):
         return self
 
     @property
+    def hears_with(self) -> str:
+        """Name of the model that recognises words as they are spoken."""
+        if self.model == "auto":
+            return "tiny.en" if self.language == ENGLISH else "base"
+        return self.model
+
+    @property
     def reads_with(self) -> str | None:
         """Name of the model that reads again; None for none."""
         if self.reading_model == "auto":
-            return READS_BETTER.get(self.model)
+            return READS_BETTER.get(self.hears_with)
         return None if self.reading_model == "none" else self.reading_model
 
 
@@ -289,11 +316,18 @@ class StreamConfig(Section):
     name: Name = "desk"
     """Part of the topic."""
     camera: str | None = "0"
-    """Index, device path, or rtsp:// or http:// URL; null for none."""
+    """Index, device path, rtsp:// or http:// URL, or screen[:MONITOR][:X,Y,WIDTH,HEIGHT]; null for none."""
     mic: str | None = "auto"
-    """auto (a network camera's own, else the default one), default, a number or (part of) a name; null for none."""
+    """auto (a network camera's own, else default), default, loopback, a number or (part of) a name; null for none."""
     source: str | None = None
     """A media file, or a recording, instead of camera and microphone."""
+
+    @field_validator("camera")
+    @classmethod
+    def _screen_is_well_written(cls, camera: str | None) -> str | None:
+        if camera is not None and is_screen(camera):
+            screen_area(camera)
+        return camera
 
     @field_validator("source")
     @classmethod

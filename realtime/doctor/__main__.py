@@ -21,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print what was found, each with what to do, and return the exit code."""
     argparse.ArgumentParser(
         prog="agfn-live doctor",
-        description="Check packages, cameras, microphones, sound system, broker, models and the speed of this machine.",
+        description="Check packages, cameras, microphones, loopback, screen, sound system, broker, models and the "
+        "speed of this machine.",
     ).parse_args(argv)
     limit_pools()
     from realtime.doctor.checks import findings  # noqa: PLC0415 - --help must answer at once

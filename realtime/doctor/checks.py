@@ -17,7 +17,7 @@ from models import zoo
 from models.catalogue import DEFAULT
 from models.wheels import pips
 from realtime.config.schema import AsrConfig
-from realtime.errors import AgfnError
+from realtime.errors import AgfnError, DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,6 +93,26 @@ def microphones(about: str) -> Iterator[Finding]:
         yield Finding(about, "note", "none found", "plug one in, or see to the sound system below")
     else:
         yield Finding(about, "bad", lines[0])
+
+
+def loopback(about: str) -> Iterator[Finding]:
+    """See whether what this computer plays can be heard."""
+    from realtime.capture.loopback import played_on  # noqa: PLC0415 - loads the client library
+
+    try:
+        yield Finding(about, "ok", f"--mic loopback hears what {played_on()} plays")
+    except DeviceError as error:
+        yield Finding(about, "note", str(error).partition(": ")[2], "only --mic loopback needs it")
+
+
+def screen(about: str) -> Iterator[Finding]:
+    """See whether what the screen shows can be seen."""
+    from realtime.capture.screen import screens  # noqa: PLC0415 - loads the library of screens
+
+    try:
+        yield Finding(about, "ok", f"--camera screen sees monitor {', '.join(screens())}")
+    except DeviceError as error:
+        yield Finding(about, "note", str(error).partition(": ")[2], "only --camera screen needs it")
 
 
 def sound_system(about: str) -> Iterator[Finding]:
@@ -175,6 +195,8 @@ CHECKS: dict[str, Callable[[str], Iterator[Finding]]] = {
     "packages": packages,
     "cameras": cameras,
     "microphones": microphones,
+    "loopback": loopback,
+    "screen": screen,
     "sound system": sound_system,
     "broker": broker,
     "models": models,

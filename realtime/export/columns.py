@@ -108,6 +108,7 @@ SENTIMENT = (
     Column("p_positive", "float", "probability that the sentiment is positive"),
     Column("confidence", "float", "how sure the sign is: 2 p_positive - 1, without its sign"),
     Column("opinion", "text", "how much of the present utterance is known: listening, partial or final"),
+    Column("language", "text", "code of the language that is spoken; empty as long as it is not known"),
     Column("label", "text", "the class nearest to the score"),
     Column("context", "float", "mean of what the person said before, -3 to 3; empty for nothing"),
     Column("faces", "int", "faces seen; the main one is analysed"),

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from models import zoo
+from realtime.config.languages import AUTO
 from realtime.errors import ModelError
 from realtime.extract.asr import reading
 from realtime.extract.asr.decode_queue import DecodeQueue
@@ -95,7 +96,7 @@ class Extractors(ABC):
         if self._reading is None:
             raise ModelError("asr.reading_model is none: nothing is read again")
         language = self._config.asr.language
-        return reading.Reader(self._reading, clock, None if language == "auto" else language)
+        return reading.Reader(self._reading, clock, None if language == AUTO else language)
 
     @abstractmethod
     def text(self) -> Stage[Transcript | Reading, Any]:

@@ -1,6 +1,7 @@
 """Words to what they say: each transcript gives the words of the present utterance, read in one pass.
 
 A second reading of an utterance (asr/reading.py) changes what is made of it, not its words: committed words stay.
+Words of a language in which no reader was measured are handed on as they are, and nothing is made of them.
 
 Training and the live program share `normal_word`: transcripts of corpora come in capitals without punctuation, those
 of Whisper with case, punctuation and apostrophes, and both must look alike to the encoder.
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
+from realtime.config.languages import MEASURED
 from realtime.extract.schema import TEXT_DIM
 from realtime.extract.utterances import Utterances
 from realtime.types import Ended, Reading, TextFeatures
@@ -100,20 +102,37 @@ class TextExtractor:
         self._newest = None
 
     def _features(self, spoken: Spoken, decode_s: float) -> TextFeatures:
-        for said in spoken.ended:
-            self._end(said)
         newest, present = self._newest, spoken.present
         if newest is None:
             raise ValueError("a reading before any transcript")
+        if newest.language not in MEASURED:
+            self._ended.clear()  # what was made of its first words, while another language was taken for it
+            values = np.zeros((len(present.words), TEXT_DIM), np.float32)
+        else:
+            values = self._judged(spoken)
+        return TextFeatures(
+            newest.t_ns,
+            present.words,
+            values,
+            decode_s,
+            newest.asr_warning,
+            spoken.state,
+            tuple(self._ended),
+            present.read,
+            newest.language,
+        )
+
+    def _judged(self, spoken: Spoken) -> Floats:
+        """What the words of the present utterance say; those that have ended are noted."""
+        for said in spoken.ended:
+            self._end(said)
+        present = spoken.present
         values = self._values(present.words)
         known = {_plain(present.words), _plain(present.read)}
         if len(values) and present.read:
             values = np.concatenate([values[:-1], self._values(present.read)[-1:]])
         self._read = {key: value for key, value in self._read.items() if key in known}
-        ended = tuple(self._ended)
-        return TextFeatures(
-            newest.t_ns, present.words, values, decode_s, newest.asr_warning, spoken.state, ended, present.read
-        )
+        return values
 
     def _end(self, said: Said) -> None:
         """Note what an utterance that has ended says, in the place of what it said before it was read again."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from realtime.config.languages import LANGUAGES, MEASURED
 from realtime.system.format import unsigned_zero
 
 if TYPE_CHECKING:
@@ -42,13 +43,14 @@ SPEECH_P = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ModalityQuality:
-    """The verdict on one modality. `idle` means healthy, with nothing to judge (silence); `trouble` as in Segment."""
+    """The verdict on one modality. `idle` means healthy, with nothing to judge (silence); the others as in Segment."""
 
     value: float
     state: ModalityState
     cause: str | None = None
     idle: bool = False
     trouble: EventKind | None = None
+    unsupported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Delivery:
 
     `device_age_s` is the age of the newest sample of the device (None: never one), `age_s` of the newest features.
     `coverage` is the share of the window without holes; `lost_cause` what the supervisor knows about a lost device.
+    `shown`: it is what a computer plays or shows, where a silence or a picture that stands still is nothing wrong.
     """
 
     device: str
@@ -64,6 +67,7 @@ class Delivery:
     age_s: float | None
     coverage: float
     lost_cause: str | None = None
+    shown: bool = False
 
 
 def ramp(value: float, low: float, high: float) -> float:
@@ -114,6 +118,8 @@ def face_quality(faces: Sequence[FaceFeatures], delivery: Delivery, end_ns: int)
             break
         still_since = face.t_ns
     still_s = (end_ns - still_since) / 1e9
+    if still_s >= FROZEN_AFTER_S and delivery.shown:
+        return ModalityQuality(0.0, "stale", f"{delivery.device}: stands still for {still_s:.1f} s")
     if still_s >= FROZEN_AFTER_S:
         return ModalityQuality(0.0, "lost", f"{delivery.device}: frozen picture for {still_s:.1f} s", trouble="frozen")
     recent = [face for face in faces if end_ns - face.t_ns <= RECENT_S * 1e9]
@@ -148,7 +154,7 @@ def recent_snr_db(speech: Sequence[SpeechFrame]) -> float | None:
 def muted(speech: Sequence[SpeechFrame], delivery: Delivery, end_ns: int) -> ModalityQuality | None:
     """The verdict when the microphone delivers digital silence: its mute key, or a device that was pulled out."""
     recent = [frame for frame in speech if end_ns - frame.t_ns <= RECENT_S * 1e9]
-    if len(recent) > 8 and max(frame.level_db for frame in recent) < MUTED_BELOW_DB:
+    if not delivery.shown and len(recent) > 8 and max(frame.level_db for frame in recent) < MUTED_BELOW_DB:
         return ModalityQuality(0.0, "lost", f"{delivery.device}: muted, no sound at all", trouble="frozen")
     return None
 
@@ -187,6 +193,7 @@ def text_quality(
     asr_warning: str | None,
     delivery: Delivery,
     end_ns: int,
+    language: str | None = "en",
 ) -> ModalityQuality:
     """Judge the words of the window: their probability, the recogniser's warnings, the noise they were heard in, age.
 
@@ -196,15 +203,21 @@ def text_quality(
         asr_warning: the guard that fired last, if any.
         delivery: how sound came in.
         end_ns: end of the window.
+        language: of the words; None as long as it isn't known.
     """
     if (bad := delivered(delivery) or muted(speech, delivery, end_ns)) is not None:
         return bad
+    if language is not None and language not in MEASURED:
+        cause = f"unsupported: the sentiment of {LANGUAGES[language]} words was never measured"
+        return ModalityQuality(0.0, "off", cause, unsupported=True)
     snr_db = recent_snr_db(speech)
     if not words:
         spoken_s = sum(len(f.samples) for f in speech if f.probability >= SPEECH_P) / 16_000
         if snr_quality(snr_db, -5.0, 10.0) < NOISY_BELOW:
             return ModalityQuality(0.0, "noisy", f"{_snr(_known(snr_db, 30.0))}, no words")
         return ModalityQuality(0.0, "stale", "no words yet" if spoken_s >= 0.3 else "silence", idle=True)
+    if language is None:
+        return ModalityQuality(0.0, "stale", "the language is not known yet", idle=True)
     age_s = max(0.0, (end_ns - words[-1].end_ns) / 1e9)
     probability, snr_db = float(np.mean([word.probability for word in words])), _known(snr_db, 30.0)
     parts = {

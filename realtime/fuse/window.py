@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
+from realtime.config.languages import MEASURED
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
 from realtime.fuse.reliability import (
     LOST_AFTER_S,
@@ -22,6 +23,7 @@ from realtime.fuse.reliability import (
     text_quality,
     voice_quality,
 )
+from realtime.system.shown import is_shown
 from realtime.types import MODALITIES, NS_PER_S, Modality, Segment, WindowView
 
 if TYPE_CHECKING:
@@ -172,6 +174,7 @@ class Window:
             whole = self._text is not None and len(words) == len(self._text.words)
             read = self._text.read if self._text and whole else ()
             asr_warning = self._text.asr_warning if self._text else None
+            heard_in = {} if self._text is None else {"language": self._text.language}
             found = [face for face in faces if face.found]
             found = [face for face in found if face.face_id == found[-1].face_id]  # the person who is there now
             segments = {
@@ -192,7 +195,7 @@ class Window:
                 "text": _segment(
                     self._quality(
                         "text",
-                        lambda d: text_quality(read or words, speech, asr_warning, d, end_ns),
+                        lambda d: text_quality(read or words, speech, asr_warning, d, end_ns, **heard_in),
                         speech,
                         start_ns,
                         end_ns,
@@ -212,7 +215,8 @@ class Window:
                 words=tuple(words),
                 read=read,
                 faces=faces[-1].faces if faces else 0,
-                opinion=self._text.opinion if words and self._text else "listening",
+                opinion=self._text.opinion if words and self._text and self._text.language in MEASURED else "listening",
+                language=self._text.language if self._text else None,
                 ended=self._text.ended if self._text else (),
                 # A face that does not count must not reset anything either.
                 face_id=found[-1].face_id if found and segments["face"].reliability > 0 else 0,
@@ -252,6 +256,7 @@ class Window:
             age_s=float(-times_s[-1]) if items else None,
             coverage=coverage(times_s, (begin_ns - end_ns) / 1e9, 0.0),
             lost_cause=self._causes.get(device) or self._sparse(device),
+            shown=is_shown(device),
         )
         return judge(delivery)
 
@@ -285,4 +290,5 @@ def _segment(trust: ModalityQuality, values: list[Floats], times_ns: list[int], 
         age_ms=None if newest_ns is None else max(0, round((end_ns - newest_ns) / 1e6)),
         idle=trust.idle,
         trouble=trust.trouble,
+        unsupported=trust.unsupported,
     )

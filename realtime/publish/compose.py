@@ -66,6 +66,8 @@ def sentiment(
         p_positive=estimate.p_positive(score) if shown and score is not None else None,
         band=_shifted(estimate.band, shift) if shown and estimate.band is not None else None,
         opinion=view.opinion,
+        language=view.language,
+        unsupported=tuple(name for name, segment in view.segments.items() if segment.unsupported and not paused),
         modalities={
             name: _part(segment, estimate.weights[name] if shown else 0.0, paused=paused)
             for name, segment in view.segments.items()

@@ -193,6 +193,10 @@ class Sentiment(Message):
     """Grows each time a stream is given to another holder: what an older epoch says is void; 0 in a single program."""
     host: Host | None = None
     """Machine that publishes, as host.name calls it; null where it has no name."""
+    language: str | None = None
+    """Code of the language that is spoken, as set or as detected; null as long as it isn't known, or nobody spoke."""
+    unsupported: tuple[Modality, ...] = ()
+    """Modalities that hold what no measured model can judge, as words of another language; they are off."""
     text: Words | None = Field(None, exclude_if=lambda words: words is None)
     """There with consent only (privacy.publish_text)."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from realtime.config.languages import LANGUAGES
 from realtime.extract.schema import FACE_COLUMNS, FACE_DIM, TEXT_COLUMNS, TEXT_DIM, VOICE_COLUMNS, VOICE_DIM
 from realtime.extract.text import MAX_ENDED
 from realtime.types import Ended, FaceFeatures, Opinion, SpeechFrame, TextFeatures, VoiceFeatures, Word
@@ -201,6 +202,8 @@ def _text(body: dict[str, Any]) -> TextFeatures:
     words, values, opinion, ended = (body[name] for name in ("words", "values", "opinion", "ended"))
     if values.shape != (len(words), TEXT_DIM) or opinion not in get_args(Opinion) or len(ended) > MAX_ENDED:
         raise ValueError(f"text of shape {values.shape} for {len(words)} words, {opinion!r}, {len(ended)} ended")
+    if body["language"] is not None and body["language"] not in LANGUAGES:
+        raise ValueError(f"text in {body['language'][:20]!r}")
     fields = {"asr_warning" if name == "doubt" else name: value for name, value in body.items()}
     return TextFeatures(**fields)
 
@@ -261,6 +264,7 @@ TEXT_ITEM = Item(
         Field("opinion", TEXT),
         Field("ended", ENDED),
         Field("read", WORDS, added=([],)),
+        Field("language", TEXT.or_null(), added=("en",)),
     ),
     _text,
 )

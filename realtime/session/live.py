@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from realtime.capture.adapt import AnalysisRate
-from realtime.capture.names import hears_camera, is_url, microphone_of
+from realtime.capture.names import hears_camera, is_url, microphone_of, notice_of
 from realtime.capture.network import NO_PICTURE_S, NetworkCamera, Picture, Sound
 from realtime.capture.player import FilePlayer
 from realtime.clock import wait_for_s
@@ -156,6 +156,8 @@ class LiveStream:
     ) -> None:
         """Have camera and microphone opened once the stages are ready."""
         clock, address, mic = self._clock, stream.camera, microphone_of(stream)
+        if (notice := notice_of(stream)) is not None:
+            log.warning("%s", notice)
         network = None
         if address is not None and is_url(address):
             network = NetworkCamera(address, config.camera, clock, sound=hears_camera(stream))

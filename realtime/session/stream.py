@@ -188,7 +188,7 @@ class Stream:
     def _publish(self, view: WindowView, estimate: Estimate, closed_ns: int, *, paused: bool) -> None:
         score = None
         if paused:
-            view = replace(view, words=(), read=(), text_lag_ms=None, opinion="listening", ended=())
+            view = replace(view, words=(), read=(), text_lag_ms=None, opinion="listening", ended=(), language=None)
         elif view.face_id:
             if self._face_id and view.face_id != self._face_id:
                 self._smoother.reset()
@@ -250,5 +250,7 @@ class Stream:
 
 def said_so_far(view: WindowView) -> tuple[Opinion, int, int, int]:
     """What makes the score move at once: a committed word, the end of an utterance, a new one, a second reading."""
+    if view.opinion == "listening":  # words that can't be judged move nothing
+        return view.opinion, 0, 0, 0
     committed = [word.end_ns for word in view.words if word.committed]
     return view.opinion, len(committed), committed[-1] if committed else 0, len(view.read)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from realtime.errors import UsageError
+from realtime.system.shown import screen_area
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,12 +40,20 @@ def public_address(address: str) -> str:
     """
     if not is_url(address):
         local = address.isdecimal() or address.startswith("/") or not set(address) & set("@:?=&;#")
-        return address if local else HIDDEN
+        return address if local or _is_area(address) else HIDDEN
     scheme, _, rest = address.partition("://")
     if not _SCHEME.fullmatch(scheme):
         return HIDDEN
     host = _host(rest)
     return f"{scheme}://{host or HIDDEN}"
+
+
+def _is_area(address: str) -> bool:
+    try:
+        screen_area(address)
+    except ValueError:
+        return False
+    return True
 
 
 def _host(rest: str) -> str | None:

@@ -46,7 +46,7 @@ def main(options: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="bench.py asr", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
     parser.add_argument("--quick", action="store_true", help="less of everything: to see that it works")
-    parser.add_argument("--model", default=AsrConfig().model)
+    parser.add_argument("--model", default=AsrConfig().hears_with)
     parser.add_argument("--step", type=float, default=AsrConfig().step_s, help="seconds between decodes")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--rest", action="store_true", help="only what needs no real time: all but the live stream")

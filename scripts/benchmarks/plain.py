@@ -29,7 +29,7 @@ def load(config: AsrConfig) -> WhisperModel:
     """Load the configured model without our decode step."""
     compute_type = "int8" if config.compute_type == "auto" else config.compute_type
     return WhisperModel(
-        str(find(config.model)), device="cpu", compute_type=compute_type, cpu_threads=config.threads, num_workers=1
+        str(find(config.hears_with)), device="cpu", compute_type=compute_type, cpu_threads=config.threads, num_workers=1
     )
 
 

@@ -1,4 +1,4 @@
-"""A real screen: Xvfb with a window manager and a compositor, photographed with ImageMagick, clicked with xdotool."""
+"""A real screen: Xvfb, with a window manager and a compositor, photographed with ImageMagick, clicked with xdotool."""
 
 from __future__ import annotations
 
@@ -16,16 +16,25 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class Screen:
-    """An X display of `size` pixels; `env` is the environment for programs that are to be shown on it."""
+class XServer:
+    """A bare X display of `size` pixels; `display` is its name."""
 
     def __init__(self, folder: Path, size: str = "900x600") -> None:
-        need("Xvfb", "openbox", "picom", "xdotool", "import", "xprop", "xwininfo")
-        self._folder = folder
+        need("Xvfb")
+        self._folder, self._size = folder, size
+        self.display = ""
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again under its old name."""
         read, write = os.pipe()
-        with (folder / "xvfb.log").open("ab") as log:
+        named = [self.display] if self.display else []
+        with (self._folder / "xvfb.log").open("ab") as log:
             self._server = subprocess.Popen(
-                ["Xvfb", "-displayfd", str(write), "-screen", "0", f"{size}x24", "-nolisten", "tcp"],
+                [
+                    *("Xvfb", *named, "-displayfd", str(write), "-screen", "0", f"{self._size}x24", "-nolisten", "tcp"),
+                    "-noreset",  # when its last client leaves it would begin anew, and refuse others meanwhile
+                ],
                 pass_fds=[write],
                 stdout=log,
                 stderr=log,
@@ -33,6 +42,33 @@ class Screen:
         os.close(write)
         with os.fdopen(read) as answer:
             self.display = f":{answer.readline().strip()}"
+
+    def show(self, picture: np.ndarray) -> None:
+        """Cover it with a picture of its size, (H, W, 3) BGR."""
+        path = self._folder / "shown.png"
+        cv2.imwrite(str(path), picture)
+        command = ["display", "-display", self.display, "-window", "root", str(path)]
+        # It says 1 although it has drawn: who shows something looks whether it is there.
+        subprocess.run(command, check=False, timeout=20, env=os.environ | {"DISPLAY": self.display})
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._server.kill()
+        self._server.wait(5)
+
+    def close(self) -> None:
+        """End it in order."""
+        self._server.terminate()
+        self._server.wait(5)
+
+
+class Screen:
+    """An X display of `size` pixels; `env` is the environment for programs that are to be shown on it."""
+
+    def __init__(self, folder: Path, size: str = "900x600") -> None:
+        need("openbox", "picom", "xdotool", "import", "xprop", "xwininfo")
+        self._server = XServer(folder, size)
+        self.display = self._server.display
         self.env = {
             name: value for name, value in os.environ.items() if not name.startswith(("AGFN_", "QT_", "WAYLAND"))
         }
@@ -75,8 +111,7 @@ class Screen:
         """End it all."""
         for program in self._programs:
             program.kill()
-        self._server.terminate()
-        self._server.wait(5)
+        self._server.close()
 
     def _ids(self, title: str) -> list[str]:
         return self.run("xdotool", "search", "--onlyvisible", "--name", title).split()

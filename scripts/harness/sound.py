@@ -71,6 +71,11 @@ class SoundServer:
         self._pactl("set-default-source", f"{name}.monitor")
         wait_until(lambda: f"{name}.monitor" in self._pactl("get-default-source"), 10, f"{name} as default")
 
+    def play_on(self, name: str) -> None:
+        """Make a sink the one that sound is played on by default."""
+        self._pactl("set-default-sink", name)
+        wait_until(lambda: name in self._pactl("get-default-sink"), 10, f"{name} as default")
+
     def remove_sink(self, name: str) -> None:
         """Unplug one microphone."""
         modules = self._pactl("list", "short", "modules").splitlines()

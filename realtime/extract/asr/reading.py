@@ -44,10 +44,11 @@ CONTEXT_S, MARGIN_S = 15.0, 6.0
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """The sound of an utterance that has ended; its number is that of its transcripts."""
+    """The sound of an utterance that has ended; number and language are those of its transcripts."""
 
     number: int
     sound: SoundBuffer
+    language: str | None = None
 
     @property
     def end_ns(self) -> int:
@@ -72,11 +73,11 @@ class WholeUtterance:
         if frame.end_ns - self._sound.start_ns > LONGEST_S * NS_PER_S:
             self._sound.cut(frame.end_ns - int(LONGEST_S * NS_PER_S))
 
-    def end(self, number: int | None) -> None:
+    def end(self, number: int | None, language: str | None = None) -> None:
         """Hand the sound over if anything was said in it, and begin anew."""
         sound, self._sound = self._sound, SoundBuffer()
         if number is not None and sound:
-            self._ended(Utterance(number, sound))
+            self._ended(Utterance(number, sound, language))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Reader:
     Args:
         shared: what decodes; see `load`.
         clock: measures the decodes.
-        language: of the speech, or None for the model to decide.
+        language: of the speech where an utterance does not say it, or None for the model to decide.
         patience_s: how long to wait while another stream's utterance is read.
     """
 
@@ -119,7 +120,9 @@ class Reader:
     def _read(self, item: Utterance, model: Decoder) -> Reading:
         sound = item.sound
         began_ns = self._clock.now_ns()
-        heard, _ = model.decode(sound.samples(), (), hallucination.max_tokens(sound.duration_s), self._language)
+        # In the language that it was heard in at first: the two would else stand beside each other in different ones.
+        language = item.language or self._language
+        heard, _ = model.decode(sound.samples(), (), hallucination.max_tokens(sound.duration_s), language)
         evidence = hallucination.Evidence(
             sound.speech(0), sound.end_ns, heard.no_speech, heard.mean_logprob, heard.compression, in_talk=True
         )

@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
+from realtime.config.languages import AUTO
 from realtime.extract.asr import hallucination
 from realtime.extract.asr.audio_buffer import SoundBuffer, silence
 from realtime.extract.asr.decode_schedule import DecodeSchedule, Measures
@@ -62,7 +63,9 @@ RESET_S = 5.0
 ALARM_S = 20.0
 """So much speech without a word is an alarm."""
 LANGUAGE_SPEECH_S = 2.0
-"""Speech that is needed before a detected language is kept."""
+LANGUAGE_P = 0.7
+"""Speech and probability that are needed before a detected language is believed, and kept: with less it changes from
+decode to decode, so that no word is committed before."""
 SAID_WORDS = RUN * LONGEST_PHRASE
 """Committed words of the utterance that a loop is looked for in."""
 WARN_EVERY_S = 30.0
@@ -101,7 +104,7 @@ class Transcriber:
         self._prefix: list[Spoken] = []
         self._said: deque[Spoken] = deque(maxlen=SAID_WORDS)
         self._in_talk = False
-        self._language: str | None = None
+        self._language = None if config.language == AUTO else config.language
         self._utterance = 0
         self._words = 0
         self._shown = 0
@@ -221,7 +224,8 @@ class Transcriber:
         self._pre_roll.extend(self._buffer.tail(PRE_ROLL_FRAMES))
         self._buffer.clear()
         if self._whole is not None:
-            self._whole.end(self._utterance if spoken else None)
+            # In which language it is to be read again must be known.
+            self._whole.end(self._utterance if spoken and self._language else None, self._language)
         self._prefix.clear()
         self._said.clear()
         self._utterance += spoken
@@ -242,7 +246,7 @@ class Transcriber:
         decode_s = (self._clock.now_ns() - began_ns) / NS_PER_S
         self._pace.decoded(decode_s)
         self._decoded_ns = buffer.end_ns
-        if buffer.speech_s(0) >= LANGUAGE_SPEECH_S:
+        if hypothesis.language_p >= LANGUAGE_P and buffer.speech_s(0) >= LANGUAGE_SPEECH_S:
             self._language = language
         evidence = hallucination.Evidence(
             buffer.speech(committed_ns),
@@ -261,7 +265,9 @@ class Transcriber:
         return self._keep(committed), verdict.asr_warning, decode_s
 
     def _certain_ns(self) -> int | None:
-        """Words that end later are not committed by agreement; None: all may be."""
+        """Words that end later are not committed; None: all may be."""
+        if self._language is None:
+            return self._buffer.start_ns  # the next decode may take them for another language
         if self._endpointer.paused:
             return None
         if self._buffer.speech_s(0) < CERTAIN_SPEECH_S:
@@ -325,6 +331,7 @@ class Transcriber:
             asr_warning=asr_warning,
             utterance=self._utterance,
             ended=ended,
+            language=self._language,
         )
 
     def _measure(self, committed: tuple[Spoken, ...], tentative: tuple[Spoken, ...]) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from realtime.config.languages import AUTO, LANGUAGES
 from realtime.errors import ModelError
 from realtime.types import SAMPLE_RATE_HZ
 
@@ -65,7 +66,8 @@ class Hypothesis:
     """What the decoder made of a buffer: the words after the prefix, and the evidence that it heard speech.
 
     `no_speech` is the probability of Whisper's no-speech token, `mean_logprob` that of a token of the new words;
-    `compression` the ratio of zlib over the text (high: repetitive); `cut_short`: the token limit was hit.
+    `compression` the ratio of zlib over the text (high: repetitive); `cut_short`: the token limit was hit; `language_p`
+    the probability of the language, where it had to be detected.
     """
 
     words: tuple[Timed, ...]
@@ -73,6 +75,7 @@ class Hypothesis:
     mean_logprob: float = 0.0
     compression: float = 1.0
     cut_short: bool = False
+    language_p: float = 1.0
 
 
 class Decoder(Protocol):
@@ -94,7 +97,7 @@ class AsrModel:
         margin_s: silence after the sound for which the context grows.
 
     Raises:
-        ModelError: the model cannot be found or loaded, or its device is not there.
+        ModelError: the model cannot be found or loaded, does not know the language, or its device is not there.
     """
 
     def __init__(self, config: AsrConfig, beam: int = BEAM, margin_s: float = MARGIN_S) -> None:
@@ -106,6 +109,7 @@ class AsrModel:
         self._model = self._whisper.model
         self.context_frames = round(config.context_s * MEL_FRAMES_PER_S) // 2 * 2
         self._language, self._beam, self._margin_s = config.language, beam, margin_s
+        _check_language(self._whisper, config)
         self._tokenizers: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -124,7 +128,7 @@ class AsrModel:
             The hypothesis (words after the prefix) and the language it was decoded in.
         """
         states = self._model.encode(self._storage(self.features(sound)))
-        language = language or self._choose_language(states)
+        language, language_p = (language, 1.0) if language else self._choose_language(states)
         tokenizer = self._tokenizer(language)
         prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *prefix]
         result = self._model.generate(
@@ -144,6 +148,7 @@ class AsrModel:
             mean_logprob=float(np.mean(np.log(np.maximum(probabilities, LEAST_PROBABILITY)))) if tokens else 0.0,
             compression=compression_ratio(tokenizer.decode(tokens)),
             cut_short=len(tokens) >= max_tokens,
+            language_p=language_p,
         ), language
 
     def features(self, sound: Floats) -> Floats:
@@ -160,13 +165,11 @@ class AsrModel:
         needed = math.ceil((samples / SAMPLE_RATE_HZ + self._margin_s) * MEL_FRAMES_PER_S)
         return min(max(self.context_frames, needed), LONGEST_FRAMES) // 2 * 2
 
-    def _choose_language(self, states: Any) -> str:  # noqa: ANN401 - a ctranslate2.StorageView
-        if not self._model.is_multilingual:
-            return "en"
-        if self._language != "auto":
-            return self._language
-        token, _ = self._model.detect_language(states)[0][0]
-        return str(token).strip("<|>")
+    def _choose_language(self, states: Any) -> tuple[str, float]:  # noqa: ANN401 - a ctranslate2.StorageView
+        if self._language != AUTO:
+            return self._language, 1.0
+        token, probability = self._model.detect_language(states)[0][0]
+        return str(token).strip("<|>"), float(probability)
 
     def _tokenizer(self, language: str) -> Any:  # noqa: ANN401 - a faster_whisper Tokenizer
         from faster_whisper.tokenizer import Tokenizer  # noqa: PLC0415 - heavy
@@ -279,13 +282,28 @@ def pick_compute_type(name: str, device: str, number: int) -> str:
     return "float16" if "float16" in ctranslate2.get_supported_compute_types(device, number) else "float32"
 
 
+def _check_language(whisper: Any, config: AsrConfig) -> None:  # noqa: ANN401 - a faster_whisper.WhisperModel
+    """See that a model knows the language that is asked for: it would hear English in any other, without a word."""
+    language = config.language
+    if language == "en":
+        return
+    known = whisper.model.is_multilingual
+    if known and (language == AUTO or whisper.hf_tokenizer.token_to_id(f"<|{language}|>") is not None):
+        return
+    wanted = "any language" if language == AUTO else LANGUAGES[language]
+    raise ModelError(
+        f"speech model {config.hears_with!r} does not know {wanted} (asr.language {language}): name base, or the folder"
+        " of a multilingual CTranslate2 Whisper model"
+    )
+
+
 def _load(config: AsrConfig) -> Any:  # noqa: ANN401 - a faster_whisper.WhisperModel
     from faster_whisper import WhisperModel  # noqa: PLC0415 - heavy
 
     device, number = pick_device(config.device)
     try:
         return WhisperModel(
-            str(find(config.model)),
+            str(find(config.hears_with)),
             device=device,
             device_index=number,
             compute_type=pick_compute_type(config.compute_type, device, number),
@@ -295,8 +313,8 @@ def _load(config: AsrConfig) -> Any:  # noqa: ANN401 - a faster_whisper.WhisperM
     except (OSError, RuntimeError, ValueError) as error:
         problem = " ".join(str(error).split())
         raise ModelError(
-            f"speech model {config.model!r} does not load ({problem}); give tiny.en, a folder of a CTranslate2 Whisper "
-            "model, or a hub name with a network"
+            f"speech model {config.hears_with!r} does not load ({problem}); give tiny.en, base, a folder of a "
+            "CTranslate2 Whisper model, or a hub name with a network"
         ) from error
 
 
