@@ -24,6 +24,8 @@ MODALITIES: tuple[Modality, ...] = ("text", "voice", "face")
 Opinion = Literal["listening", "partial", "final"]
 """How much of an utterance is known: nothing yet, a part, all of it."""
 ModalityState = Literal["ok", "noisy", "stale", "lost", "off"]
+Reason = Literal["hop", "word"]
+"""Why a window was closed: its time had come, or an opinion word between two hops."""
 EventKind = Literal[
     "started", "lost", "stalled", "frozen", "slow", "recovered", "overload", "paused", "resumed", "ended"
 ]
@@ -244,7 +246,8 @@ class WindowView:
     so far; `capture_ms` from a sample to its hand-over by the device; `extract_ms` from there to its features (the
     slowest modality's newest). `opinion` says how much of the present utterance is known, `ended` are those before it.
     `context` is the mean of what was said before, None for nothing, `expected` what it lets expect of silence. `read`
-    are the words as a second reading has them, where the window holds the whole utterance; else empty.
+    are the words as a second reading has them, where the window holds the whole utterance; else empty. `reason` is why
+    it was closed.
     """
 
     stream: str
@@ -263,6 +266,7 @@ class WindowView:
     context: float | None = None
     expected: float = 0.0
     read: tuple[Word, ...] = ()
+    reason: Reason = "hop"
 
 
 def item_end_ns(item: Any) -> int:  # noqa: ANN401 - any of the frozen values of types.py
