@@ -10,6 +10,7 @@ mic     --Chunk--> voice -----------VoiceFeatures-> window --WindowView--> fusio
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from realtime.runtime.channel import Policy
@@ -71,8 +72,15 @@ def connect(
     speech_waiting = max(1, int(config.microphone.buffer_s * SAMPLE_RATE_HZ / SPEECH_STEP))
 
     seen = window.add_face if rate is None else fan_out(window.add_face, rate.seen)
-    face = run.stage("face", parts.face, seen, Policy.LATEST)
-    voice = run.stage("voice", parts.voice, window.add_voice, Policy.DROP_OLDEST, chunks_waiting)
+    face = run.stage("face", parts.face, seen, Policy.LATEST, done=partial(window.worked_off, "face"))
+    voice = run.stage(
+        "voice",
+        parts.voice,
+        window.add_voice,
+        Policy.DROP_OLDEST,
+        chunks_waiting,
+        done=partial(window.worked_off, "voice"),
+    )
     heard: list[Callable[[Any], None]] = [window.add_speech]
     if rate is not None:
         heard.append(rate.heard)
@@ -91,7 +99,14 @@ def connect(
             # A second reading may be lost: what was heard first stays.
             ended = run.stage("reading", lambda: parts.reader_again(clock), text, Policy.DROP_OLDEST, UTTERANCES_WAIT)
         heard.append(run.stage("transcribe", transcriber, text, Policy.DROP_OLDEST, speech_waiting, coalesce=True))
-    speech = run.stage("speech", parts.speech, fan_out(*heard), Policy.DROP_OLDEST, chunks_waiting)
+    speech = run.stage(
+        "speech",
+        parts.speech,
+        fan_out(*heard),
+        Policy.DROP_OLDEST,
+        chunks_waiting,
+        done=partial(window.worked_off, "speech"),
+    )
     return Inlets(
         video=fan_out(_seen(window, video), face),
         audio=fan_out(_seen(window, audio), voice, speech),

@@ -24,6 +24,8 @@ MODALITIES: tuple[Modality, ...] = ("text", "voice", "face")
 Opinion = Literal["listening", "partial", "final"]
 """How much of an utterance is known: nothing yet, a part, all of it."""
 ModalityState = Literal["ok", "noisy", "stale", "lost", "off"]
+Reason = Literal["hop", "word"]
+"""Why a window was closed: its time had come, or an opinion word between two hops."""
 EventKind = Literal[
     "started", "lost", "stalled", "frozen", "slow", "recovered", "overload", "paused", "resumed", "ended"
 ]
@@ -251,7 +253,7 @@ class WindowView:
     slowest modality's newest). `opinion` says how much of the present utterance is known, `ended` are those before it.
     `context` is the mean of what was said before, None for nothing, `expected` what it lets expect of silence. `read`
     are the words as a second reading has them, where the window holds the whole utterance; else empty. `language` is
-    that of the words, None as long as it isn't known.
+    that of the words, None as long as it isn't known. `reason` is why it was closed.
     """
 
     stream: str
@@ -271,6 +273,7 @@ class WindowView:
     expected: float = 0.0
     read: tuple[Word, ...] = ()
     language: str | None = None
+    reason: Reason = "hop"
 
 
 def item_end_ns(item: Any) -> int:  # noqa: ANN401 - any of the frozen values of types.py

@@ -25,7 +25,7 @@ VERSION = "1.0.0"
 WORDS = {"status": "online", "command": "pause"}
 """Messages that are a bare word."""
 ABOUT = {
-    "sentiment": "The sentiment of one window, every hop: score, interval, gates, states, latencies.",
+    "sentiment": "A window's sentiment, every hop and for an opinion word: score, interval, gates, states, latencies.",
     "health": "Rates, drops, restarts, memory, once a second.",
     "event": "What was lost, recovered, paused: each once, with a cause.",
     "status": "online or offline; the broker says offline itself (last will) when the program dies.",

@@ -28,7 +28,7 @@ BEGIN_NS = 100 * NS_PER_S
 SECONDS = 9.0
 TOLERANCE = 0.01
 """So far may a number that isn't whole be from the kept one: what another machine's arithmetic makes of a score."""
-SAID = [(100.6, "this was a really lovely film", 2.0), (103.2, "but I hated the end", -2.0), (107.3, "well yes", 0.5)]
+SAID = [(100.6, "this was a really lovely film", 2.0), (103.2, "but I hated the end", -2.0), (107.3, "well good", 1.4)]
 MASK = "masked"
 
 
@@ -48,7 +48,7 @@ def session() -> list[Message]:
         made.cameras["desk"].plugged = True
         _at(clock, 5.53)
         made.live.pause("desk")
-        _at(clock, 6.57)
+        _at(clock, 6.47)
         made.live.resume("desk")
         _at(clock, SECONDS)
         made.close()

@@ -77,6 +77,8 @@ def test_rows_of_scores_follow_each_other_without_overlap(made):
     assert table["begin_s"][0] == 0
     assert table["begin_s"][1:].tolist() == table["end_s"][:-1].tolist()
     assert (table["window_begin_s"] <= table["begin_s"]).all()
+    assert table["end_s"][table["reason"] == "word"].tolist() == [1.44]
+    assert ((table["end_s"][table["reason"] == "hop"] / 0.25) % 1 == 0).all()
 
 
 def test_words_sit_at_their_times_and_appear_once(made):

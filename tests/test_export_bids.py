@@ -58,7 +58,8 @@ def test_the_signals_are_those_that_were_published_on_their_grid(made):
     assert all({"Description", "Units"} <= about[name].keys() for name in about["Columns"])
     rows = gzip.decompress((made[0] / "bids" / f"{NAME}_physio.tsv.gz").read_bytes()).decode().splitlines()
     values = [dict(zip(about["Columns"], row.split("\t"), strict=True)) for row in rows]
-    messages = [message for message in made[1] if isinstance(message, Sentiment)]
+    messages = [message for message in made[1] if isinstance(message, Sentiment) and message.reason == "hop"]
+    assert len(rows) == len(messages) == len([each for each in made[1] if isinstance(each, Sentiment)]) - 1
     assert about["StartTime"] == messages[0].window.end_s
     for message in messages:
         row = values[round((message.window.end_s - about["StartTime"]) * about["SamplingFrequency"])]
@@ -80,6 +81,7 @@ def test_a_missing_window_is_a_row_without_values():
     bids = Bids(0.25)
     for number in (4, 5, 8):
         row = dict.fromkeys((column.name for column in SENTIMENT), None) | {"end_s": number * 0.25, "score": number / 8}
+        row["reason"] = "hop"
         bids.take("sentiment", list(row.values()))
     files = {kind: Sink() for kind in ("physio.tsv.gz", "physio.json", "events.tsv", "events.json")}
     bids.write(files)

@@ -25,6 +25,7 @@ def test_what_is_kept_holds_every_kind_of_message_and_state(kept):
     assert {message["schema"] for message in kept} == {"agfn.sentiment/1", "agfn.health/1", "agfn.event/1"}
     assert {message["state"] for message in kept if "seq" in message} == {"ok", "degraded", "no_signal", "paused"}
     assert {message["opinion"] for message in kept if "seq" in message} == {"listening", "partial", "final"}
+    assert {message["reason"] for message in kept if "seq" in message} == {"hop", "word"}
     kinds = {message["kind"] for message in kept if "kind" in message}
     assert kinds == {"started", "lost", "recovered", "paused", "resumed", "ended"}
     assert {message["utc"] for message in kept} == {MASK}
@@ -47,7 +48,8 @@ def test_the_first_difference_is_named(kept):
     assert changed(lambda now: now[at].update(more=1)) == f"{name}: more is new"
     assert changed(lambda now: now[at].pop("faces")) == f"{name}: faces is gone"
     assert changed(lambda now: now[at]["interval"].pop()).startswith(f"{name}: interval: kept [")
-    assert changed(lambda now: now[at]["latency_ms"].update(window=151)) == (
-        f"{name}: latency_ms.window: kept 150, now 151"
+    took_ms = kept[at]["latency_ms"]["window"]
+    assert changed(lambda now: now[at]["latency_ms"].update(window=took_ms + 1)) == (
+        f"{name}: latency_ms.window: kept {took_ms}, now {took_ms + 1}"
     )
     assert changed(lambda now: now.pop()).startswith(f"{len(kept)} messages kept, {len(kept) - 1} now; ")

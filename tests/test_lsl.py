@@ -75,13 +75,15 @@ def test_an_independent_inlet_reads_numbers_with_units_and_markers_at_the_end_of
     first = spoken("so far", latency_ms=late)
     second = silent(seq=2, window=first.window.model_copy(update={"start_s": 99.25, "end_s": 103.25}))
     before_s = pylsl.local_clock()
-    heard = heard_of(outlet, [first, second, spoken("far so good", seq=3), event()])
+    word = spoken("far so good", seq=3, reason="word")
+    heard = heard_of(outlet, [first, second, word, spoken("far so good", seq=4), event()])
     after_s = pylsl.local_clock()
 
     assert heard["labels"] == [column.label for column in COLUMNS]
     assert dict(zip(heard["labels"], heard["units"], strict=True))["latency"] == "milliseconds"
     assert "" not in heard["units"]
     assert heard["rate"] == 4.0
+    assert len(heard["samples"]) == 3, "a message between two hops would break the rate"
     assert abs(heard["correction"]) < 0.5  # one machine, one clock
     values = [dict(zip(heard["labels"], row, strict=True)) for row, _ in heard["samples"]]
     assert [row["score"] for row in values[::2]] == pytest.approx([1.24, 1.24])

@@ -107,7 +107,7 @@ def test_sentiment_has_the_keys_of_the_contract():
     assert list(said) == [
         *("schema", "stream", "seq", "utc", "window", "state", "score", "raw", "label", "interval", "confidence"),
         *("modalities", "latency_ms", "faces", "context", "p_positive", "band", "opinion", "epoch", "host"),
-        *("language", "unsupported"),
+        *("language", "unsupported", "reason"),
     ]
     assert said["schema"] == "agfn.sentiment/1"
     assert said["utc"] == "2026-11-23T12:00:00.250Z"

@@ -94,6 +94,7 @@ def test_features_come_back_bit_for_bit(topic, item):
     ("topic", "item"),
     [
         ("tick", 3),
+        ("word", 3),
         ("begin", 4),
         ("paused", True),
         ("reset", None),
@@ -133,7 +134,7 @@ def test_a_recording_of_an_older_version_is_refused_in_words():
 
 
 @given(
-    st.sampled_from(["face", "voice", "speech", "text", "tick", "seen", "lost", "begin", "paused", "odd"]),
+    st.sampled_from(["face", "voice", "speech", "text", "tick", "word", "seen", "lost", "begin", "paused", "odd"]),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
         lambda inner: (

@@ -18,12 +18,15 @@ from realtime.extract.schema import schema_hash
 from realtime.fuse.worker import WEIGHTS, Fuser
 from realtime.publish.messages import Sentiment
 from realtime.publish.outlet import Outlet
-from realtime.recording import writer
+from realtime.recording import codec, writer
 from realtime.recording.journal import Entry
 from realtime.recording.reader import open_recordings
 from realtime.recording.writer import Recorder
 from realtime.run import main
 from realtime.session.playback import RecordingReplay, recorded_settings
+from realtime.types import NS_PER_S
+from scripts.harness.mock_clock import MockClock
+from scripts.harness.mock_session import BLOCK, MockSession, script_of
 from scripts.harness.session import session
 
 WALL_CLOCK = {"utc", "id"}
@@ -63,10 +66,36 @@ def judged(messages, without=("utc",)):
 def test_a_replay_publishes_the_same_bytes(recorded, fuser):
     folder, sent = recorded
     first = judged(sent, ("utc", "text"))
-    assert len(first) == 23
+    assert len(first) == 24
     assert {json.loads(each)["state"] for each in first} == {"ok", "degraded", "no_signal", "paused"}
     assert judged(play(folder, fuser), ("utc", "text")) == first
     assert judged(play(folder, fuser)) == judged(play(folder, fuser))
+
+
+def test_a_live_session_is_replayed_with_its_windows_closed_as_early_as_they_were(fuser, tmp_path, monkeypatch):
+    monkeypatch.setattr(codec, "SPEECH_SAMPLES", BLOCK)  # the steps of a mock detector are longer than the real one's
+    clock = MockClock(100 * NS_PER_S)
+    said = [(101.0, "what a lovely film", 2.5), (103.2, "but I hated the end", -2.5)]
+    settings = {"record": {"folder": str(tmp_path / "session"), "text": True}, "fusion": {"backend": "torch"}}
+    session = MockSession(clock, script=script_of(said), settings=settings)
+    session.start()
+    clock.advance_s(2.05)
+    session.cameras["desk"].plugged = False
+    clock.advance_s(1.6)
+    session.cameras["desk"].plugged = True
+    clock.advance_s(3)
+    session.close()
+    published = judged(session.windows(), ("utc", "latency_ms"))
+    assert {json.loads(each)["reason"] for each in published} == {"hop", "word"}
+    [recording] = open_recordings(tmp_path / "session")
+    closed = [
+        (entry.topic, entry.at_ns - entry.item) for entry in recording.entries() if entry.topic in {"tick", "word"}
+    ]
+    assert {wait_ns // 1_000_000 for topic, wait_ns in closed if topic == "word"} == {0}
+    assert {0, 50} <= {wait_ns // 1_000_000 for topic, wait_ns in closed if topic == "tick"}
+    again = play(tmp_path / "session", fuser)
+    assert judged(again, ("utc", "latency_ms")) == published
+    assert judged(play(tmp_path / "session", fuser)) == judged(again)
 
 
 def test_with_consent_the_words_come_back_too(fuser, tmp_path):

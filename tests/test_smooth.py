@@ -21,6 +21,16 @@ def test_a_committed_word_moves_the_score_within_half_a_second():
     assert after[int(EVENT_S / 0.25) - 1] > 1.5
 
 
+def test_with_a_word_the_score_goes_as_far_at_once_as_it_would_have_by_the_next_hop():
+    by_hop, at_once = Smoother(1.0), Smoother(1.0)
+    for smoother in (by_hop, at_once):
+        play(smoother, [-2.0] * 12)
+    wanted = play(by_hop, [2.0], ["new"], start=12)[0]
+    soon = at_once.feed(12 * HOP_NS + 10_000_000, 2.0, "new", "partial")
+    assert soon == pytest.approx(wanted)
+    assert wanted < at_once.feed(13 * HOP_NS, 2.0, "new", "partial") < 2.0
+
+
 def test_without_an_event_it_moves_calmly():
     smoother = Smoother(1.0)
     play(smoother, [1.0] * 12)

@@ -118,6 +118,21 @@ def test_all_windows_of_a_tick_lie_on_one_grid(clock, start):
     assert set(sofa) <= {at for name, at in ends_ns if name == "desk"}
 
 
+def test_windows_for_words_count_in_the_numbers_of_a_stream_that_goes_on_and_not_in_its_time(clock, start):
+    session = start(("desk", "sofa"), script=script_of([(101.0, "really great", 2.5)]))
+    clock.advance_s(3.1)
+    state = in_thread(clock, lambda: session.live.remove("sofa"))
+    before = session.windows("sofa")
+    assert [message.reason for message in before].count("word") == state.words == 2
+    clock.advance_s(2)
+    in_thread(clock, lambda: session.live.add(session.plug("sofa"), StreamState.from_json(state.to_json()).leased(7)))
+    clock.advance_s(2)
+    after = session.windows("sofa")[len(before) :]
+    assert after[0].seq - before[-1].seq - 1 == pytest.approx(2 / 0.25, abs=2)
+    for message in after:
+        assert message.window.end_s == pytest.approx(0.25 * (message.seq + 1 - 2))
+
+
 def test_a_stream_that_is_taken_up_again_counts_the_windows_that_nobody_made(clock, start):
     session = start(("desk", "sofa"))
     clock.advance_s(2.1)

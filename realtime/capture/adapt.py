@@ -18,6 +18,8 @@ from realtime.capture.thin import RateLimit
 from realtime.types import NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from realtime.clock import Clock
     from realtime.config.schema import CameraConfig
     from realtime.types import FaceFeatures, Floats, SpeechFrame
@@ -55,6 +57,8 @@ class AnalysisRate:
         self._late = self._in_time = 0
         self._judged_ns: int | None = None
         self._camera_lag_ns = 0
+        self.passes_over: Callable[[int], None] = lambda _: None
+        """Told the time of each picture that is not looked at, after those before it that are."""
 
     def comes_late(self, lag_ns: int) -> None:
         """Take how late pictures come by themselves, for which this machine is not to blame."""
@@ -65,7 +69,10 @@ class AnalysisRate:
         if self._lively_ns is None:
             self._lively_ns = t_ns  # nothing is known yet: look closely
         self._limit.set(self.fps(t_ns))
-        return self._limit.admits(t_ns)
+        if self._limit.admits(t_ns):
+            return True
+        self.passes_over(t_ns)
+        return False
 
     def fps(self, t_ns: int) -> float:
         """Pictures a second that are looked at now."""

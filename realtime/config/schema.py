@@ -28,7 +28,7 @@ class WindowConfig(Section):
     hop_s: float = Field(0.25, ge=0.05, le=10)
     """A window closes, and a message goes out, every hop."""
     lateness_s: float = Field(0.15, ge=0, le=5)
-    """How long after its end a window waits for what is on its way."""
+    """How long after its end a window waits at most for what is on its way; without, it closes at once."""
 
 
 class CameraConfig(Section):
@@ -146,6 +146,8 @@ class TextConfig(Section):
 
     reader: Literal["mpnet", "minilm"] = "mpnet"
     """mpnet reads better; minilm, distilled from it, is a fifth of the download and of the work."""
+    at_once: bool = True
+    """Whether a word that turns what was said has a message of its own, once a hop at most, before the next hop's."""
 
 
 class FusionConfig(Section):

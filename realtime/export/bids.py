@@ -63,7 +63,7 @@ class Bids:
         """Take a row of the tables sentiment, events and words."""
         if table == "sentiment":
             named = {column.name: value for column, value in zip(SENTIMENT, row, strict=True)}
-            if named["end_s"] is not None:
+            if named["end_s"] is not None and named["reason"] == "hop":  # the signals have a rate
                 self._samples[round(named["end_s"] / self._hop_s)] = [named[column.name] for column in SIGNALS]
         elif table == "events":
             named = {column.name: value for column, value in zip(EVENTS, row, strict=True)}

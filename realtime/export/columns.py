@@ -91,13 +91,14 @@ def _latency(key: str, meaning: str) -> Column:
 
 
 SENTIMENT = (
-    Column("begin_s", "float", "end_s minus one hop: rows follow each other without overlap (for ELAN)"),
+    Column("begin_s", "float", "end of the row before, a hop before end_s at most: rows do not overlap (for ELAN)"),
     Column("end_s", "float", "end of the window, in seconds since the session began", ("window", "end_s")),
     Column(
         "window_begin_s", "float", "begin of the window, which reaches back over several rows", ("window", "start_s")
     ),
     UTC,
     Column("seq", "int", "number of the window; a gap is a lost message"),
+    Column("reason", "text", "why there is a row: hop, or word for an opinion word between two hops"),
     Column("state", "text", "ok, degraded, no_signal or paused"),
     Column("score", "float", "smoothed sentiment, -3 to 3; empty with no_signal and paused"),
     Column("raw", "float", "the same without smoothing"),
@@ -186,7 +187,7 @@ TABLES: Mapping[Table, tuple[Column, ...]] = {
     "voice": VOICE,
 }
 ROWS: Mapping[Table, str] = {
-    "sentiment": "a row a window (every hop)",
+    "sentiment": "a row a window (every hop, and for an opinion word)",
     "events": "a row an event",
     "health": "a row a second, of live sessions",
     "components": "a row a component and second, of live sessions",

@@ -35,6 +35,7 @@ class Tables:
         self._t0_ns = 0
         self._words: dict[tuple[int, int], tuple[Word, float]] = {}
         self._tentative: list[tuple[Word, float]] = []
+        self._last_end_s = 0.0
         try:
             self.hop_s = WindowConfig.model_validate(recording.about["window"]).hop_s
         except (KeyError, ValueError):
@@ -66,7 +67,8 @@ class Tables:
             body = self._recording.message(topic, data)
             if topic == "sentiment" and "sentiment" in self._wanted:
                 end_s = SENTIMENT[1].value(body)
-                begin_s = None if end_s is None else max(0.0, round(end_s - self.hop_s, 3))
+                begin_s = None if end_s is None else max(0.0, round(end_s - self.hop_s, 3), self._last_end_s)
+                self._last_end_s = end_s or 0.0
                 yield "sentiment", [begin_s, *(column.value(body) for column in SENTIMENT[1:])]
             elif topic == "event" and "events" in self._wanted:
                 yield "events", [column.value(body) for column in EVENTS]

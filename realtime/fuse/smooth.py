@@ -20,6 +20,8 @@ EVENT_TAU_S = 0.12
 """Time constant after an event: within half a second nearly all of the way."""
 EVENT_S = 0.5
 """How long an event is followed so fast."""
+EVENT_STEP_S = 0.25
+"""With the event itself the score goes as far as in such a time, however soon after the last window it comes."""
 QUIET = 0.5
 """While nothing is said no score is stronger than this,"""
 QUIET_S = 1.0
@@ -118,6 +120,7 @@ class Smoother:
         fresh = self._score is None or gap_s > self._forget_s
         if event != self._event:
             self._event, self._event_ns = event, t_ns
+            gap_s = max(gap_s, EVENT_STEP_S)
         self._t_ns = t_ns
         if self._score is None or fresh:
             self._score = target

@@ -14,6 +14,8 @@ import numpy as np
 
 from realtime.config.languages import MEASURED
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
+from realtime.fuse.due import Due
+from realtime.fuse.opinion_word import OpinionWord
 from realtime.fuse.reliability import (
     LOST_AFTER_S,
     Delivery,
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
     from realtime.clock import Clock
     from realtime.config.schema import WindowConfig
-    from realtime.types import FaceFeatures, Floats, SpeechFrame, TextFeatures, VoiceFeatures, Word
+    from realtime.fuse.due import StageName
+    from realtime.types import FaceFeatures, Floats, Reason, SpeechFrame, TextFeatures, VoiceFeatures, Word
 
 T = TypeVar("T", "FaceFeatures", "VoiceFeatures", "SpeechFrame")
 STEADY_S = 0.8 * LOST_AFTER_S
@@ -56,6 +59,10 @@ class Window:
         config: length, hop and lateness.
         devices: name of the device behind each modality, for the causes; a modality that isn't named is off.
         clock: of the process.
+
+    Attributes:
+        on_whole: called, once, when the window that `awaits` was asked about is whole; from any thread, must not wait.
+        on_word: called, once until the next window is closed, when an opinion word is committed; likewise.
     """
 
     def __init__(self, stream: str, config: WindowConfig, devices: Mapping[Modality, str], clock: Clock) -> None:
@@ -66,6 +73,12 @@ class Window:
         self._lock = threading.Lock()
         self._seq = 0
         self._paused = False
+        self._due = Due(devices)
+        self._opinion = OpinionWord()
+        self._awaited_ns: int | None = None
+        self._news = False
+        self.on_whole: Callable[[], None] = _nobody
+        self.on_word: Callable[[], None] = _nobody
         self.reset()
 
     def reset(self) -> None:
@@ -83,6 +96,9 @@ class Window:
             self._extract_ms: dict[Modality, float] = {}
             self._newest_word_ns = 0
             self._text_lag_ms: int | None = None
+            self._due.reset()
+            self._opinion.reset()
+            self._tell_if_whole()
 
     def pause(self) -> None:
         """Forget all that was seen and take nothing in until resumed."""
@@ -109,6 +125,21 @@ class Window:
         """Leave a modality out from now on."""
         with self._lock:
             self._devices.pop(modality, None)
+            self._due = Due(self._devices)
+
+    def awaits(self, end_ns: int) -> bool:
+        """Whether something that belongs to the window that ends then is on its way; `on_whole` tells when no more."""
+        with self._lock:
+            waits = not self._paused and not self._due.nothing(end_ns)
+            self._awaited_ns = end_ns if waits else None
+            return waits
+
+    def worked_off(self, stage: StageName, t_ns: int) -> None:
+        """Note that a stage has worked off its input up to this time, and has handed on what came of it."""
+        with self._lock:
+            if not self._paused:
+                self._due.worked_off(stage, t_ns)
+                self._tell_if_whole()
 
     def saw(self, device: str, t_ns: int) -> None:
         """Note that a device delivered a sample, before anything is computed from it; it isn't lost any more."""
@@ -124,11 +155,22 @@ class Window:
             self._seen_ns[device] = max(t_ns, self._seen_ns.get(device, t_ns))
             self._causes.pop(device, None)
             self._capture_ms[device] = (self._clock.now_ns() - t_ns) / 1e6
+            self._due.saw(device, t_ns)
+            self._tell_if_whole()
+
+    def passed_over(self, device: str, t_ns: int) -> None:
+        """Note that a picture of this moment is not looked at; those before it that are have been seen."""
+        with self._lock:
+            if not self._paused:
+                self._due.passed_over(device, t_ns)
+                self._tell_if_whole()
 
     def lost(self, device: str, cause: str) -> None:
         """Note that a device is lost, and why; it stays so until it delivers again."""
         with self._lock:
             self._causes[device] = cause
+            self._due.lost(device)
+            self._tell_if_whole()
 
     def add_face(self, features: FaceFeatures) -> None:
         """Add the features of a frame."""
@@ -161,10 +203,15 @@ class Window:
             if features.words and (end_ns := features.words[-1].end_ns) > self._newest_word_ns:
                 self._newest_word_ns = end_ns
                 self._text_lag_ms = round((self._clock.now_ns() - end_ns) / 1e6)
+            if not self._news and self._opinion.is_news(features):
+                self._news = True
+                self.on_word()
 
-    def close(self, end_ns: int) -> WindowView:
+    def close(self, end_ns: int, reason: Reason = "hop") -> WindowView:
         """Close the window that ends at `end_ns` with whatever has arrived."""
         with self._lock:
+            self._awaited_ns, self._news = None, False
+            self._opinion.told(self._text)
             start_ns = end_ns - self._length_ns
             self._forget_before(start_ns)
             faces = [face for face in self._faces if face.t_ns <= end_ns]
@@ -223,6 +270,7 @@ class Window:
                 text_lag_ms=self._text_lag_ms if words else None,
                 capture_ms=max(self._capture_ms.values(), default=0.0),
                 extract_ms=max(self._extract_ms.values(), default=0.0),
+                reason=reason,
             )
             self._seq += 1
             return view
@@ -260,6 +308,11 @@ class Window:
         )
         return judge(delivery)
 
+    def _tell_if_whole(self) -> None:
+        if self._awaited_ns is not None and (self._paused or self._due.nothing(self._awaited_ns)):
+            self._awaited_ns = None
+            self.on_whole()
+
     def _sparse(self, device: str) -> str | None:
         apart_s = self._sparse_s.get(device)
         return None if apart_s is None else f"{device}: delivers only every {apart_s:.1f} s"
@@ -272,6 +325,10 @@ class Window:
         _trim(self._faces, start_ns)
         _trim(self._voices, start_ns)
         _trim(self._speech, start_ns)
+
+
+def _nobody() -> None:
+    """Tell nobody."""
 
 
 def _trim(items: deque[T], start_ns: int) -> None:

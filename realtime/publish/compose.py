@@ -84,6 +84,7 @@ def sentiment(
         context=view.context if shown else None,
         epoch=origin.epoch,
         host=origin.host,
+        reason=view.reason,
         text=_words(view),
     )
 

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic.json_schema import models_json_schema
 
 from realtime.errors import UsageError
-from realtime.types import MODALITIES, EventKind, Modality, ModalityState, Opinion
+from realtime.types import MODALITIES, EventKind, Modality, ModalityState, Opinion, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,7 +141,7 @@ class Latency(Message):
     text_lag: Count | None = None
     """From the end of the newest word to its appearance; null without words."""
     window: Count | None = None
-    """From the end of the window to the message; the lateness that the window waits for late samples is in it."""
+    """From the end of the window to the message; the wait for what belongs to the window is in it."""
 
 
 class Words(Message):
@@ -156,12 +156,12 @@ class Words(Message):
 
 
 class Sentiment(Message):
-    """The sentiment of one window, published every hop."""
+    """The sentiment of one window, published every hop, and at once when an opinion word is committed."""
 
     schema_: Literal["agfn.sentiment/1"] = Field("agfn.sentiment/1", alias="schema")
     stream: str
     seq: Count
-    """Grows by one each hop; a gap is a lost message."""
+    """Grows by one each message; a gap is a lost one."""
     utc: Utc
     """Wall-clock time of publication."""
     window: WindowSpan
@@ -197,6 +197,8 @@ class Sentiment(Message):
     """Code of the language that is spoken, as set or as detected; null as long as it isn't known, or nobody spoke."""
     unsupported: tuple[Modality, ...] = ()
     """Modalities that hold what no measured model can judge, as words of another language; they are off."""
+    reason: Reason = "hop"
+    """hop: a window of the grid, one every hop; word: one between two of these, at once for an opinion word."""
     text: Words | None = Field(None, exclude_if=lambda words: words is None)
     """There with consent only (privacy.publish_text)."""
 

@@ -271,6 +271,7 @@ TEXT_ITEM = Item(
 ITEMS: dict[str, Item] = {
     "begin": _alone("t0_ns", TIME.about("the time that the seconds of the messages count from")),
     "tick": _alone("end_ns", TIME.about("a window that ends there was closed now")),
+    "word": _alone("end_ns", TIME.about("the same between two hops, for an opinion word")),
     "paused": _alone("paused", FLAG),
     "reset": Item((), lambda _: None),
     "gap": _alone(

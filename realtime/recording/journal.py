@@ -16,8 +16,9 @@ from realtime.recording.contract import load_json
 from realtime.system.logs import printable
 
 VERSION = "agfn.recording/1"
-Topic = Literal["begin", "seen", "lost", "reset", "face", "voice", "speech", "text", "tick", "paused", "gap"]
-"""What the window took, but for `gap`: so many entries and messages before this one did not reach the disk."""
+Topic = Literal["begin", "seen", "lost", "reset", "face", "voice", "speech", "text", "tick", "word", "paused", "gap"]
+"""What the window took, in its order. It was closed at `tick`, and for a word at `word`: a replay closes it there, too.
+Not of the window is `gap`: so many entries and messages before it did not reach the disk."""
 TOPICS: tuple[Topic, ...] = get_args(Topic)
 MESSAGES = ("sentiment", "event", "health")
 """Topics that hold the published messages as they went out."""

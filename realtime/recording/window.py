@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config.schema import WindowConfig
     from realtime.recording.journal import Topic
-    from realtime.types import FaceFeatures, Modality, SpeechFrame, TextFeatures, VoiceFeatures, WindowView
+    from realtime.types import FaceFeatures, Modality, Reason, SpeechFrame, TextFeatures, VoiceFeatures, WindowView
 
 
 class RecordedWindow(Window):
@@ -40,7 +40,7 @@ class RecordedWindow(Window):
         self._open = True
 
     def _note(self, topic: Topic, item: Any) -> None:  # noqa: ANN401 - of any topic
-        if self._open and (not self._paused or topic in {"tick", "reset", "lost"}):
+        if self._open and (not self._paused or topic in {"tick", "word", "reset", "lost"}):
             self._note_entry(Entry(self._clock.now_ns(), topic, item))
 
     def reset(self) -> None:
@@ -95,8 +95,8 @@ class RecordedWindow(Window):
             self._note("text", features)
             super().add_text(features)
 
-    def close(self, end_ns: int) -> WindowView:
+    def close(self, end_ns: int, reason: Reason = "hop") -> WindowView:
         """See Window."""
         with self._order:
-            self._note("tick", end_ns)
-            return super().close(end_ns)
+            self._note("tick" if reason == "hop" else "word", end_ns)
+            return super().close(end_ns, reason)

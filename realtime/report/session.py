@@ -66,13 +66,15 @@ def read(recording: Recording) -> Session:
     gates: dict[str, Counter[str]] = {name: Counter() for name in MODALITIES}
     missing, last_seq = 0, None
     for message in recording.messages("sentiment"):
+        missing += 0 if last_seq is None else max(0, message["seq"] - last_seq - 1)
+        last_seq = message["seq"]
+        if message["reason"] != "hop":  # shares of the time are counted in hops
+            continue
         for name, value in _values(message).items():
             columns[name].append(np.nan if value is None else value)
         states[message["state"]] += 1
         for name in MODALITIES:
             gates[name][message["modalities"][name]["state"]] += 1
-        missing += 0 if last_seq is None else max(0, message["seq"] - last_seq - 1)
-        last_seq = message["seq"]
     truncated = recording.truncated
     made = {name: np.array(values, np.float64) for name, values in columns.items()}
     empty = np.zeros(0)

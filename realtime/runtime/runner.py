@@ -11,6 +11,7 @@ from realtime.clock import wait_for_s
 from realtime.runtime.source import SourceWorker
 from realtime.runtime.stage import StageWorker, channel_for
 from realtime.runtime.worker import Watchdog, Worker
+from realtime.types import item_end_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +45,12 @@ class Runner(Protocol):
         capacity: int = 1,
         *,
         coalesce: bool = False,
+        done: Callable[[int], None] = lambda _: None,
     ) -> Callable[[Any], None]:
-        """Wire a stage to the sink of what comes after it; return its own sink."""
+        """Wire a stage to the sink of what comes after it; return its own sink.
+
+        `done` is told, after what came of an item, the time up to which the stage has worked off its input.
+        """
         ...
 
 
@@ -64,6 +69,7 @@ class InlineRunner:
         capacity: int = 1,  # noqa: ARG002
         *,
         coalesce: bool = False,  # noqa: ARG002
+        done: Callable[[int], None] = lambda _: None,
     ) -> Callable[[Any], None]:
         """Build the stage and return what feeds it."""
         stages: list[Stage[Any, Any]] = []  # built when first needed: a file without picture needs no face
@@ -74,6 +80,7 @@ class InlineRunner:
                 stages.append(make())
             for output in stages[0].feed(item):
                 sink(output)
+            done(item_end_ns(item))
 
         return feed
 
@@ -114,11 +121,13 @@ class ThreadedRunner:
         capacity: int = 1,
         *,
         coalesce: bool = False,
+        done: Callable[[int], None] = lambda _: None,
     ) -> Callable[[Any], None]:
         """Add a worker for the stage and return what feeds it."""
         worker = StageWorker(
             name, make, sink, channel_for(policy, capacity, self._clock), self._clock, self._on_event, coalesce=coalesce
         )
+        worker.done = done
         self._stages.append(worker)
         return worker.push
 

@@ -49,6 +49,9 @@ class StageWorker(Worker):
         on_event: called with each event.
         hang_s: how long one item may take.
         coalesce: hand all that waits to `feed_batch` at once instead of one by one to `feed`.
+
+    Attributes:
+        done: told, after what came of an item, the time up to which the stage has worked off its input.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class StageWorker(Worker):
     ) -> None:
         super().__init__(name, clock, on_event, hang_s)
         self._make, self._sink, self._coalesce = make, sink, coalesce
+        self.done: Callable[[int], None] = lambda _: None
         self._channel = channel
         self._lost_samples = 0
         self._epoch = 0
@@ -142,6 +146,8 @@ class StageWorker(Worker):
                 else:
                     given = self._give(generation, epoch, stage.feed(items[0]))
                 if self._current(generation):
+                    if epoch == self._epoch:
+                        self.done(item_end_ns(items[-1]))
                     self._leave()
                     worked_s = (self._clock.now_ns() - begun_ns) / 1e9
                     self._delivered(item_end_ns(items[-1]), proven=given > 0 or worked_s > PROVEN_AFTER_S)

@@ -1,4 +1,4 @@
-"""The inbox of commands: any thread, key or signal puts one in, one owner takes them out."""
+"""The inbox of the tick: any thread, key or signal puts an order in, one owner takes them out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Something to be done with a stream; None means all of them."""
+    """Something to be done with a stream; None means all of them.
 
-    action: Literal["pause", "resume", "toggle"]
+    `look`: its window is whole; `word`: an opinion word was committed.
+    """
+
+    action: Literal["pause", "resume", "toggle", "look", "word"]
     stream: str | None = None
 
 

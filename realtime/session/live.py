@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from realtime.capture.adapt import AnalysisRate
@@ -76,6 +77,8 @@ class Common:
     outlet: Outlet
     connection: Callable[[str], PublisherHealth | None]
     devices: Devices
+    order: Callable[[Order], None]
+    """Hands an order to the tick."""
 
 
 class LiveStream:
@@ -103,6 +106,12 @@ class LiveStream:
         self.over = False
         """Whether it had its last window before it was removed."""
         self.begun_ns = 0
+        window, name = self.stream.window, stream.name
+        window.on_whole = lambda: common.order(Order("look", name))
+        if config.text.at_once:
+            window.on_word = lambda: common.order(Order("word", name))
+        self._open_ns: tuple[int, int] | None = None
+        """From the end of the last window of the grid to that of the next, while a word may be said between them."""
         self.ended = threading.Event()
         self.last_ns: int | None = None
         self.last_seq: int | None = None
@@ -135,6 +144,9 @@ class LiveStream:
             self.stream.origin,
         )
         self._unsubscribe = outlet.subscribe(self.health.saw, Sentiment, stream=stream.name)
+        if self.stream.video is not None and not (stream.camera and is_url(stream.camera)):
+            # A network camera decides ahead of what it delivers.
+            rate.passes_over = partial(window.passed_over, self.stream.video)
         if media is not None:
             note_missing(self.stream, media)
             self._player = FilePlayer(
@@ -250,6 +262,20 @@ class LiveStream:
             self._final_ns = end_ns
         return self._final_ns if self.ended.is_set() else None
 
+    def closed(self, end_ns: int, next_ns: int) -> None:
+        """Note that a window of the grid was closed, when it ended, and when the next one ends."""
+        self._open_ns = end_ns, next_ns
+
+    def may_say_word(self, now_ns: int) -> bool:
+        """Whether a window may be closed for a word now: one between two of the grid, while none of these waits."""
+        if self._open_ns is None or self.last_ns is not None or self.stream.paused.is_set():
+            return False
+        begin_ns, end_ns = self._open_ns
+        if not begin_ns < now_ns < end_ns:
+            return False
+        self._open_ns = None
+        return True
+
     def gauges(self) -> dict[str, WorkerStats]:
         """Counts of each component by name."""
         return ({} if self._player is None else self._player.gauges()) | self.runner.gauges()
@@ -305,7 +331,8 @@ class Live:
         stays: bool = False,
     ) -> None:
         self._config, self._clock, self._outlet, self._stays = config, clock, outlet, stays
-        self._common = Common(config, parts, clock, outlet, connection, devices)
+        self._inbox: Inbox[Order | Change] = Inbox()
+        self._common = Common(config, parts, clock, outlet, connection, devices, self._inbox.put)
         self.streams = {stream.name: LiveStream(self._common, stream) for stream in config.streams}
         self._running = dict(self.streams)
         """Those that have a next window; of the tick alone."""
@@ -324,8 +351,9 @@ class Live:
         )
         self._fusion.serve(len(self.streams))
         self._ticks: Ticks | None = None
-        self._inbox: Inbox[Order | Change] = Inbox()
         self._told_ns: dict[tuple[str, str], int] = {}
+        self._whole: set[str] = set()
+        """Streams whose window has ended, with nothing of it on its way any more."""
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
         """Tick until stopped, for `duration_s` seconds, or until all files have ended."""
@@ -470,6 +498,7 @@ class Live:
         with self._names:
             self.streams = {**self.streams, live.stream.name: live}
         self._running[live.stream.name] = live
+        self._whole.add(live.stream.name)  # of the window that is closed just now it has nothing
         self._fusion.serve(len(self._running))
 
     def _let_go(self, live: LiveStream) -> None:
@@ -495,37 +524,51 @@ class Live:
         self._ticks = ticks = Ticks(t0_ns, self._config)
         running, health_ns = self._running, t0_ns
         while (running or self._stays) and (duration_s is None or ticks.end_ns <= t0_ns + duration_s * NS_PER_S):
-            if not self._obey_until(ticks.due_ns, stop):
+            if not self._close_windows(ticks, stop):
                 return
-            late_ns = self._clock.now_ns() - ticks.due_ns
-            late = late_ns > ticks.hop_ns
-            if late_ns > max(STOOD_STILL_S * NS_PER_S, ticks.hop_ns):
-                self._stood_still(running, late_ns, ticks.skip_to(self._clock.now_ns()))
             end_ns = ticks.next()
-            self._close_windows(end_ns, late=late)
             if end_ns - health_ns >= HEALTH_EVERY_S * NS_PER_S:
                 health_ns = end_ns
                 self._report(running)
 
-    def _close_windows(self, end_ns: int, *, late: bool) -> None:
-        for name, live in list(self._running.items()):
-            with self._alone(name, "a window"):
-                if late:
-                    live.health.late()
-                if self._tick(live, end_ns):
-                    del self._running[name]
-            if not live.told and end_ns - live.begun_ns >= NOTHING_AFTER_S * NS_PER_S:
-                live.told = True
-                with self._alone(name, "a notice"):
-                    _tell_nothing(name, live)
+    def _close_windows(self, ticks: Ticks, stop: threading.Event) -> bool:
+        """Close the next window of every stream, each as soon as it is whole, or due; False when it is time to stop."""
+        running, closed = self._running, set[str]()
+        if not self._obey_until(ticks.end_ns, stop):
+            return False
+        self._whole = {name for name, live in running.items() if not live.stream.window.awaits(ticks.end_ns)}
+        while not closed.issuperset(running):
+            if not self._obey_until(ticks.due_ns, stop, lambda: bool(self._whole)):
+                return False
+            late_ns = self._clock.now_ns() - ticks.due_ns
+            if late_ns > max(STOOD_STILL_S * NS_PER_S, ticks.hop_ns):
+                self._stood_still(running, late_ns, ticks.skip_to(self._clock.now_ns()))
+                closed.clear()
+            for name in [name for name in running if name not in closed and (late_ns >= 0 or name in self._whole)]:
+                closed.add(name)
+                self._close_window(running[name], ticks, late=late_ns > ticks.hop_ns)
+            self._whole.clear()
+        return True
 
-    def _obey_until(self, due_ns: int, stop: threading.Event) -> bool:
-        """Do what is ordered until the next tick; False when it is time to stop."""
+    def _close_window(self, live: LiveStream, ticks: Ticks, *, late: bool) -> None:
+        name = live.stream.name
+        with self._alone(name, "a window"):
+            if late:
+                live.health.late()
+            if self._tick(live, ticks):
+                del self._running[name]
+        if not live.told and ticks.end_ns - live.begun_ns >= NOTHING_AFTER_S * NS_PER_S:
+            live.told = True
+            with self._alone(name, "a notice"):
+                _tell_nothing(name, live)
+
+    def _obey_until(self, due_ns: int, stop: threading.Event, sooner: Callable[[], bool] = lambda: False) -> bool:
+        """Do what is ordered until a time, or until something has come of it sooner; False when it is time to stop."""
         while not stop.is_set():
             now_ns = self._clock.now_ns()
             if (order := self._inbox.take()) is not None:
                 order.run() if isinstance(order, Change) else self._obey(order)
-            elif now_ns >= due_ns:
+            elif now_ns >= due_ns or sooner():
                 return True
             else:
                 self._clock.wait(self._inbox, min(due_ns, now_ns + STOP_LOOK_NS))
@@ -536,9 +579,25 @@ class Live:
         action = order.action
         if action == "toggle":
             action = "resume" if all(live.stream.paused.is_set() for live in chosen) else "pause"
+        acts: dict[str, Callable[[LiveStream], None]] = {
+            "pause": LiveStream.pause,
+            "resume": LiveStream.resume,
+            "look": self._look,
+            "word": self._say_word,
+        }
         for live in chosen:
             with self._alone(live.stream.name, action):
-                (live.pause if action == "pause" else live.resume)()
+                acts[action](live)
+
+    def _look(self, live: LiveStream) -> None:
+        """Note that the window which ended is whole."""
+        self._whole.add(live.stream.name)
+
+    def _say_word(self, live: LiveStream) -> None:
+        """Close a window for an opinion word, unless one of the grid, which is on its way, will say it as soon."""
+        now_ns = self._clock.now_ns()
+        if live.may_say_word(now_ns):
+            self._fusion.submit(live.stream.close_window(now_ns, "word"))
 
     def _publish(self, view: WindowView, estimate: Estimate) -> None:
         if (live := self.streams.get(view.stream)) is None:
@@ -566,12 +625,13 @@ class Live:
             with self._alone(name, "a health message"):
                 self._outlet.send(live.health.report(live.gauges() | {"fusion": self._fusion.gauge()}))
 
-    def _tick(self, live: LiveStream, end_ns: int) -> bool:
+    def _tick(self, live: LiveStream, ticks: Ticks) -> bool:
         """Close a window of a stream; True when it was the last."""
-        if (closing_ns := live.closes(end_ns)) is None:
+        if (closing_ns := live.closes(ticks.end_ns)) is None:
             return False
         over = live.ended.is_set() and live.last_ns is not None and closing_ns >= live.last_ns
         view = live.stream.close_window(closing_ns)
+        live.closed(ticks.end_ns, ticks.end_ns + ticks.hop_ns)
         if over:
             live.last_seq = view.seq
         self._fusion.submit(view)

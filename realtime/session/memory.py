@@ -101,11 +101,12 @@ class Memories:
         capacity: int = 1,
         *,
         coalesce: bool = False,
+        done: Callable[[int], None] = lambda _: None,
     ) -> Callable[[Any], None]:
         """See Runner."""
         keeper = self._keepers.get(name)
         build = make if keeper is None else lambda: keeper.build(make)
-        return self._run.stage(name, build, sink, policy, capacity, coalesce=coalesce)
+        return self._run.stage(name, build, sink, policy, capacity, coalesce=coalesce, done=done)
 
     def forget(self) -> None:
         """Keep nothing from before a pause."""

@@ -84,7 +84,7 @@ class RecordingReplay:
             passed_s = (entry.at_ns - begin_ns) / NS_PER_S
             if duration_s is not None and passed_s > duration_s:
                 break
-            if not self._fast and entry.topic == "tick":
+            if not self._fast and entry.topic in {"tick", "word"}:
                 stop.wait(max(0.0, passed_s - (time.monotonic() - begin_s)))
             if stop.is_set():
                 break
@@ -110,8 +110,8 @@ class RecordingReplay:
         window = self._stream.window
         if entry.topic == "begin":
             self._stream.begin(entry.item)
-        elif entry.topic == "tick":
-            view = self._stream.close_window(entry.item)
+        elif entry.topic in {"tick", "word"}:
+            view = self._stream.close_window(entry.item, "hop" if entry.topic == "tick" else "word")
             self._stream.publish(view, self._fuser.fuse([view])[0])
         elif entry.topic == "paused":
             (self._stream.pause if entry.item else self._stream.resume)()

@@ -42,10 +42,12 @@ class StreamState(Section):
     epoch: int = Field(0, ge=0, le=2**53)
     """Of the lease under which it goes on; who gives it to another holder makes it larger (`leased`)."""
     started: Started
-    """When it began: the grid of its windows, which `seq` counts, goes on from there."""
+    """When it began: the grid of its windows goes on from there."""
     hop_s: float = Field(gt=0, le=10)
     seq: int = Field(ge=0, le=2**40)
     """Number of the next window; whoever goes on later has a larger one."""
+    words: int = Field(0, ge=0, le=2**40)
+    """How many of these were closed for a word between two of the grid."""
     events: int = Field(0, ge=0, le=2**40)
     """Events so far."""
     paused: bool = False
@@ -57,6 +59,11 @@ class StreamState(Section):
     """Whom the camera follows, and what this face looks like at rest."""
     voice: VoiceState | None = None
     """Usual level and pitch of the voice."""
+
+    @property
+    def hops(self) -> int:
+        """Windows of the grid so far."""
+        return max(0, self.seq - self.words)
 
     def leased(self, epoch: int) -> StreamState:
         """Return the state for the holder of a newer lease.

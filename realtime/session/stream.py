@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from realtime.fuse.worker import Estimate
     from realtime.publish.outlet import Outlet
     from realtime.recording.writer import Recorder
-    from realtime.types import Opinion, WindowView
+    from realtime.types import Opinion, Reason, WindowView
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,8 @@ class Stream:
         self._t0_ns = clock.now_ns()  # a device may fail before the stream begins
         self._started = utc_now() if state is None else state.started
         self._events = 0 if state is None else state.events
+        self._words = 0 if state is None else state.words
+        """Windows between two of the grid so far: their numbers count, their places do not."""
         self._uncounted = False
         """Whether the number of the next window follows from its place on the grid."""
         self._closed_ns: dict[int, tuple[int, int]] = {}
@@ -133,7 +135,7 @@ class Stream:
         if (state := self._state) is not None:
             until_s = (end_ns - self._clock.now_ns()) / NS_PER_S
             elapsed_s = (utc_now() - state.started).total_seconds() + until_s
-            passed = max(state.seq + 1, round(elapsed_s * NS_PER_S / step_ns))
+            passed = max(state.hops + 1, round(elapsed_s * NS_PER_S / step_ns))
         return end_ns - passed * step_ns
 
     @property
@@ -154,6 +156,7 @@ class Stream:
                 started=by_now if was_set else self._started,
                 hop_s=self._config.window.hop_s,
                 seq=self.window.seq,
+                words=self._words,
                 events=self._events,
                 paused=self.paused.is_set(),
                 face_id=self._face_id,
@@ -161,12 +164,13 @@ class Stream:
                 context=self._before.snapshot(self._t0_ns),
             )
 
-    def close_window(self, end_ns: int) -> WindowView:
+    def close_window(self, end_ns: int, reason: Reason = "hop") -> WindowView:
         """Close the window that ends at `end_ns`."""
         if self._uncounted:
             self._uncounted = False
-            self.window.go_on_at(round((end_ns - self._t0_ns) / hop_ns(self._config)) - 1)
-        view = self._before.lean(self.window.close(end_ns))
+            self.window.go_on_at(round((end_ns - self._t0_ns) / hop_ns(self._config)) - 1 + self._words)
+        view = self._before.lean(self.window.close(end_ns, reason))
+        self._words += reason == "word"
         self._closed_ns[view.seq] = self._clock.now_ns(), self._stretch
         if len(self._closed_ns) > MOST_OPEN:
             del self._closed_ns[min(self._closed_ns)]

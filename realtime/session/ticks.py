@@ -1,4 +1,4 @@
-"""The grid of windows: when each ends, and when it is closed."""
+"""The grid of windows: when each ends, and when it is closed at the latest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def hop_ns(config: Config) -> int:
 
 
 class Ticks:
-    """The grid of windows: every hop one ends, and is closed `lateness` later."""
+    """The grid of windows: every hop one ends, and is closed `lateness` later at the latest."""
 
     def __init__(self, t0_ns: int, config: Config) -> None:
         self.hop_ns = hop_ns(config)
@@ -25,7 +25,7 @@ class Ticks:
 
     @property
     def due_ns(self) -> int:
-        """When the next window is to be closed."""
+        """When the next window is closed with whatever has come."""
         return self.end_ns + self._lateness_ns
 
     def skip_to(self, now_ns: int) -> int:

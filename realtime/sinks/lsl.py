@@ -167,11 +167,12 @@ class _Stream:
         self._markers = lsl.StreamOutlet(_info(lsl, name, "Markers", 1, lsl.IRREGULAR_RATE, "string"))
 
     def sentiment(self, message: Sentiment, now_s: float) -> None:
-        """Push the numbers of a window at the time of its end."""
+        """Push the numbers of a window of the grid at the time of its end, and what is new with any as markers."""
         end_s = now_s - (message.latency_ms.window or 0) / 1000
         self._begin_s = end_s - message.window.end_s
-        values = [column.value(message) for column in COLUMNS]
-        self._numbers.push_sample([NAN if value is None else float(value) for value in values], end_s)
+        if message.reason == "hop":  # the numbers have a rate: one between two hops would break it
+            values = [column.value(message) for column in COLUMNS]
+            self._numbers.push_sample([NAN if value is None else float(value) for value in values], end_s)
         if message.state != self._state:
             self._state = message.state
             self._mark({"marker": "state", "state": message.state}, end_s)

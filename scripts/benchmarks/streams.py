@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from realtime.config.schema import Config
-from scripts.benchmarks.pipeline import SETTLE_S, av_latency_ms, parse
+from scripts.benchmarks.pipeline import SETTLE_S, av_latency_ms, grid, parse
 from scripts.benchmarks.program import Program, median, quantiles, talk
 
 if TYPE_CHECKING:
@@ -42,9 +41,8 @@ def measure(clip: Path, count: int, length_s: float, *, words: bool) -> dict[str
         program.wait(length_s + 120)
         sentiments = program.sentiments()
         start_s = sentiments[0].at_s - sentiments[0].body["window"]["end_s"]
-        steady = [heard for heard in sentiments if SETTLE_S < heard.body["window"]["end_s"] < length_s]
-        lateness_ms = Config().window.lateness_s * 1000
-        latency = [value for heard in steady if (value := av_latency_ms(heard, lateness_ms)) is not None]
+        steady = grid(sentiments, SETTLE_S, length_s)
+        latency = [value for heard in steady if (value := av_latency_ms(heard)) is not None]
         lags = [lag for heard in steady if (lag := heard.body["latency_ms"]["text_lag"]) is not None]
         last = {heard.stream: heard.body for heard in program.heard if heard.kind == "health"}
         channels = [

@@ -28,6 +28,7 @@ def entries() -> list[tuple[str, bytes]]:
     items = {
         "begin": AT_NS,
         "tick": AT_NS,
+        "word": AT_NS,
         "paused": True,
         "reset": None,
         "gap": 3,

@@ -182,14 +182,25 @@ def faults_of(body: dict[str, Any]) -> list[str]:
     return found
 
 
+def of_grid(body: dict[str, Any]) -> bool:
+    """Whether a sentiment message is one of those that come every hop, not one for a word between two."""
+    return bool(body.get("reason", "hop") == "hop")
+
+
 def breaks_in(bodies: Sequence[dict[str, Any]]) -> list[str]:
-    """What a row of sentiment messages breaks: sequence numbers by one, windows by a hop."""
+    """What a row of sentiment messages breaks: numbers by one, windows of the grid by a hop, at most one in between."""
     found = []
+    last_s: float | None = None
     for early, late in itertools.pairwise(bodies):
+        if of_grid(early):
+            last_s = early["window"]["end_s"]
         if late["seq"] != early["seq"] + 1:
             found.append(f"seq {early['seq']} then {late['seq']}")
-        elif abs(late["window"]["end_s"] - early["window"]["end_s"] - HOP_S) > 0.002:
-            found.append(f"windows end at {early['window']['end_s']} then {late['window']['end_s']}")
+            last_s = None
+        elif not of_grid(early) and not of_grid(late):
+            found.append(f"two words between two hops: seq {late['seq']}")
+        elif of_grid(late) and last_s is not None and abs(late["window"]["end_s"] - last_s - HOP_S) > 0.002:
+            found.append(f"windows end at {last_s} then {late['window']['end_s']}")
     return found
 
 

@@ -52,7 +52,10 @@ def text_of(rng: np.random.Generator, begin_ns: int, count: int, now_ns: int) ->
 def session(
     folder: Path, fuser: Fuser, seconds: float = 6.0, *, words: bool = False, name: str = "desk"
 ) -> list[Message]:
-    """Record a session and return what was published; the camera is lost at 2 s and back at 3 s, a pause at 4.5 s."""
+    """Record a session and return what was published.
+
+    A window is closed for a word at 1.4 s; the camera is lost at 2 s and back at 3 s, a pause at 4.5 s.
+    """
     rng = np.random.default_rng(5)
     config, clock = settings(folder, words=words, name=name), VirtualClock()
     sent: list[Message] = []
@@ -76,6 +79,9 @@ def session(
         _sound(stream, rng, now_ns, step)
         if not 2 <= second < 3:
             _picture(stream, rng, now_ns)
+        if step == 45:  # between the windows that end at 1.25 and 1.5 s
+            view = stream.close_window(now_ns, "word")
+            stream.publish(view, fuser.fuse([view])[0])
         if step == 63:
             stream.event(Event(now_ns, "camera", "lost", f"{CAMERA}: nothing for 0.5 s"))
         if step % 16 == 15 and second > 1 and said < len(SAID):

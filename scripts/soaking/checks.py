@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scripts.harness.live_program import HOP_S
+from scripts.harness.live_program import HOP_S, of_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ def unexplained(breaks: Sequence[str], bodies: Sequence[dict[str, Any]], events:
     """The breaks in a row of sentiment messages that are not windows which an event says were left out."""
     told = [int(match[2]) for event in events if event["cause"] and (match := STILL.search(event["cause"]))]
     explained = set()
-    for early, late in itertools.pairwise(body["window"]["end_s"] for body in bodies):
+    for early, late in itertools.pairwise(body["window"]["end_s"] for body in bodies if of_grid(body)):
         left_out = round((late - early) / HOP_S) - 1
         if left_out > 0 and left_out in told and abs(late - early - (left_out + 1) * HOP_S) < 0.002:
             told.remove(left_out)

@@ -41,6 +41,9 @@ class FeatureTrack:
         """Note features."""
         self.items.append((self._clock.now_ns(), item))
 
+    def worked_off(self, stage: str, t_ns: int) -> None:
+        """Nothing waits for a track."""
+
     add_face = add_voice = add_speech = add_text = add
 
     def save(self, path: Path) -> None:
