@@ -58,11 +58,11 @@ class VoiceState(Section):
 class OwnVoice:
     """What is usual for one voice: a mean that starts from a prior and forgets.
 
-    `usual` (3,) is its level in dB, its pitch in octaves (log2 of Hz), and of how many voiced seconds these are known.
+    `usual` (4,) is its level in dB, its pitch in octaves (log2 of Hz), and over how many voiced seconds each was taken.
     """
 
     def __init__(self) -> None:
-        self.usual: Floats = np.array([LEVEL_PRIOR_DB, PITCH_PRIOR_OCT, PRIOR_S], np.float32)
+        self.usual: Floats = np.array([LEVEL_PRIOR_DB, PITCH_PRIOR_OCT, PRIOR_S, PRIOR_S], np.float32)
 
     def snapshot(self, _t0_ns: int = 0) -> VoiceState:
         """Return what it remembers, from any thread: all of it is exchanged at once."""

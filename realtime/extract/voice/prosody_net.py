@@ -63,11 +63,11 @@ class ProsodyNet(nn.Module):
         self.register_buffer("ramp", ramp / (ramp @ ramp))
 
     def forward(self, samples: Tensor, usual: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a vector for each block, (B, VOICE_DIM), and what is usual for each voice after it, (B, 3).
+        """Return a vector for each block, (B, VOICE_DIM), and what is usual for each voice after it, (B, 4).
 
         Args:
             samples: (B, PAST + BLOCK).
-            usual: (B, 3) as `prosody.OwnVoice.usual`.
+            usual: (B, 4) as `prosody.OwnVoice.usual`.
         """
         frames = samples[:, PAST + HOP - FRAME :].unfold(1, FRAME, HOP)  # (B, F, FRAME)
         level_db = 10 * torch.log10(frames.square().mean(-1) + _FLOOR * 0.01)  # (B, F)
