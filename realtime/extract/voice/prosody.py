@@ -68,7 +68,10 @@ class OwnVoice:
         """Return what it remembers, from any thread: all of it is exchanged at once."""
         level_db, pitch_oct, level_s, pitch_s = self.usual.tolist()
         return VoiceState(
-            level_db=round(level_db, 3), level_s=round(level_s, 2), pitch_oct=round(pitch_oct, 4), pitch_s=round(pitch_s, 2)
+            level_db=round(level_db, 3),
+            level_s=round(level_s, 2),
+            pitch_oct=round(pitch_oct, 4),
+            pitch_s=round(pitch_s, 2),
         )
 
     def restore(self, state: VoiceState, _t0_ns: int = 0) -> None:
