@@ -97,9 +97,9 @@ def child() -> None:
     return_freed()
     process, kept = psutil.Process(), []
     for name, take in steps():
-        before, before_own, begin_s = process.memory_info().rss, anonymous_mb(), time.perf_counter()
+        before, before_own, begin_s = process.memory_info().rss, anonymous_mb(), time.process_time()
         kept.append(take())
-        spent_s, after_own = time.perf_counter() - begin_s, anonymous_mb()
+        spent_s, after_own = time.process_time() - begin_s, anonymous_mb()
         rss_mb = (process.memory_info().rss - before) / 2**20
         own = None if before_own is None or after_own is None else round(after_own - before_own, 1)
         print(json.dumps([name, round(rss_mb, 1), own, round(spent_s, 2)]), flush=True)
