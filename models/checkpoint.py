@@ -1,7 +1,4 @@
-"""The weights file: safetensors with the configuration, the schema of the features and the calibration in its header.
-
-Loading trusts nothing: sizes are bounded before anything is read, and the header must fit the network it describes.
-"""
+"""AGFN with what belongs to its weights, and the file of both (`models.weightsfile`)."""
 
 from __future__ import annotations
 
@@ -11,16 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from models import manifest
-from models.agfn import AgfnConfig
-from models.calibrate import Calibration
 from models.context import Context
 from models.live import build
-from models.uncertainty import Uncertainty
+from models.weightsfile import FORMAT, MAX_BYTES, MODEL, CheckpointError, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,20 +21,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.agfn import AGFN
+    from models.calibrate import Calibration
+    from models.uncertainty import Uncertainty
+    from models.weightsfile import WeightsFile
 
-FORMAT = "agfn/1"
-MAX_BYTES = 8_000_000
-MAX_HEADER_BYTES = 200_000
-MAX_WIDTH = 4096
-"""No dimension of a configuration may exceed this: a header must not be able to ask for any amount of memory."""
 EXTRA = "extra."
-MODEL = "model."
 ON_DISK = {"prior_spread": "blank"}
 """Tensors of the network that have another name in the file."""
-
-
-class CheckpointError(Exception):
-    """A weights file that is missing, damaged, too large, or made for other features; one line says which."""
 
 
 @dataclass(frozen=True)
@@ -90,43 +76,32 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path | str, expected_schema_hash: str) -> Checkpoint:
-    """Read a weights file; the model is in eval mode on the CPU.
+    """Read a weights file and build its network, in eval mode on the CPU.
 
     Raises:
         CheckpointError: see the class.
     """
-    content = _read(Path(path))
-    if problem := manifest.problem(
-        Path(path), content, listed=Path(path).parent.resolve() == manifest.SHIPPED.resolve()
-    ):
-        raise CheckpointError(f"{path}: {problem}; install the program again, or use weights of your own from a folder")
-    header = header_of(path, content)
-    if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
-    if header.get("schema_hash") != expected_schema_hash:
-        raise CheckpointError(
-            f"{path}: made for features {header.get('schema_hash')!r}, this program computes {expected_schema_hash!r}; "
-            "train again with scripts/train.py"
-        )
+    return assemble(read(path, expected_schema_hash))
+
+
+def assemble(file: WeightsFile) -> Checkpoint:
+    """Build the network of a weights file that was read, in eval mode on the CPU.
+
+    Raises:
+        CheckpointError: the weights do not fit the network that the header describes.
+    """
     try:
-        config = _bounded(AgfnConfig.from_json(header["config"]))
-        tensors = load_tensors(content)
-        _check_size(config, tensors)
-        model = build(config).eval()
-        calibration = Calibration.from_dict(json.loads(header["calibration"]))
-        context = Context.from_dict(json.loads(header.get("context", "{}")))
-        sure = Uncertainty.from_dict(json.loads(header["uncertainty"])) if "uncertainty" in header else None
-        metadata = json.loads(header["training"])
-    except (KeyError, ValueError, TypeError, RuntimeError, RecursionError, OverflowError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: damaged: {error}") from None
+        model = build(file.config).eval()
+        # torch.tensor copies: what safetensors gave is not writable.
+        tensors = {name: torch.tensor(value) for name, value in file.tensors.items()}
+    except (KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise CheckpointError(f"{file.path}: damaged: {error}") from None
     state = state_of(tensors)
     extra = {name.removeprefix(EXTRA): value for name, value in tensors.items() if name.startswith(EXTRA)}
-    if len(calibration.doubt) != len(model.config.inputs) or len(state) + len(extra) != len(tensors):
-        raise CheckpointError(f"{path}: damaged: the parts do not fit each other")
-    _fill(path, model, state)
-    if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-        raise CheckpointError(f"{path}: damaged: a weight is not a finite number")
-    return Checkpoint(model, expected_schema_hash, calibration, metadata, extra, context, sure)
+    if len(state) + len(extra) != len(tensors):
+        raise CheckpointError(f"{file.path}: damaged: the parts do not fit each other")
+    _fill(file.path, model, state)
+    return Checkpoint(model, file.schema_hash, file.calibration, file.metadata, extra, file.context, file.uncertainty)
 
 
 def state_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -134,49 +109,6 @@ def state_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     names = {old: new for new, old in ON_DISK.items()}
     kept = {name.removeprefix(MODEL): value for name, value in tensors.items() if name.startswith(MODEL)}
     return {names.get(name, name): value for name, value in kept.items()}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CheckpointError(f"{path}: {path.stat().st_size} bytes, at most {MAX_BYTES} are read")
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}; train with python -m scripts.train") from None
-
-
-def header_of(path: Path | str, content: bytes, of: str = "AGFN weights") -> Mapping[str, str]:
-    """Return the metadata in the header of a safetensors file.
-
-    Raises:
-        CheckpointError: there is none, or it is too large; `of` says of what.
-    """
-    size = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or size > min(MAX_HEADER_BYTES, len(content) - 8):
-        raise CheckpointError(f"{path}: no safetensors file, or a header of more than {MAX_HEADER_BYTES} bytes")
-    try:
-        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise CheckpointError(f"{path}: no metadata of {of}") from None
-    if not isinstance(metadata, dict):
-        raise CheckpointError(f"{path}: no metadata of {of}")
-    return metadata
-
-
-def _bounded(config: AgfnConfig) -> AgfnConfig:
-    sizes = [config.width, config.heads, config.layers, *config.inputs.values()]
-    if not all(isinstance(size, int) and 0 < size <= MAX_WIDTH for size in sizes) or config.layers > 8:
-        raise ValueError("a size out of bounds")
-    if len(config.inputs) > 16 or config.width > 512 or config.width % config.heads:
-        raise ValueError("a size out of bounds")
-    return config
-
-
-def _check_size(config: AgfnConfig, tensors: Mapping[str, Tensor]) -> None:
-    """Compare what the configuration asks for with what the file holds, before any memory is taken for it."""
-    there = sum(value.numel() for name, value in tensors.items() if name.startswith(MODEL))
-    if config.width * (sum(config.inputs.values()) + config.layers * config.width) > 4 * there:
-        raise ValueError("the network would be larger than its weights")
 
 
 def _fill(path: Path | str, model: AGFN, state: Mapping[str, Tensor]) -> None:

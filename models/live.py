@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.agfn import AGFN, LIMIT, SPREAD_RANGE, AgfnConfig, AgfnOutput, squash
+from models.agfn import AGFN, LIMIT, SPREAD_RANGE, AgfnOutput, squash
 from models.encoders import SequenceEncoder, masked_softmax
 from models.gates import laplace_entropy, log_trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from models.agfn_config import AgfnConfig
 
 LOCATION, LOG_SCALE = 0, 1
 """Columns of a modality that brings its distribution along."""

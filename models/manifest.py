@@ -33,14 +33,24 @@ def problem(path: Path, content: bytes, *, listed: bool) -> str | None:
     wanted = expected(path)
     if wanted is None:
         return f"is not listed in {NAME} beside it" if listed else None
-    return None if hashlib.sha256(content).hexdigest() == wanted else f"is not what {NAME} beside it lists"
+    return None if digest(content) == wanted else f"is not what {NAME} beside it lists"
+
+
+def digest(content: bytes) -> str:
+    """Return the sha256 of a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def shipped(*digests: str) -> bool:
+    """Whether all of these are files that we ship, wherever copies of them lie."""
+    return set(digests) <= set(_read(SHIPPED).values())
 
 
 def note(path: Path, content: bytes) -> None:
     """List a file that was just written, in place of what was listed under its name."""
-    lines = _read(path.parent) | {path.name: hashlib.sha256(content).hexdigest()}
+    lines = _read(path.parent) | {path.name: digest(content)}
     part = path.with_name(f"{NAME}.part")
-    part.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(lines.items())), encoding="utf-8")
+    part.write_text("".join(f"{listed}  {name}\n" for name, listed in sorted(lines.items())), encoding="utf-8")
     part.replace(path.with_name(NAME))
 
 

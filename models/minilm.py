@@ -17,7 +17,9 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from models import lora
 from models.deep_encoder import DeepEncoder
 from models.lora import Linear
-from models.wordpieces import Ends, Tokens, read_tokenizer, tokenize
+from models.tokens import Tokens, tokenize
+from models.wordpieces import ENDS as ALL_ENDS
+from models.wordpieces import read_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +41,7 @@ HIDDEN = 1536
 VOCABULARY = 30522
 POSITIONS = 512
 EPS = 1e-12
-ENDS = Ends(first=101, last=102, padding=0)
+ENDS = ALL_ENDS["text"]
 
 
 class Layer(nn.Module):

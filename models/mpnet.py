@@ -18,7 +18,9 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from models import lora
 from models.deep_encoder import DeepEncoder
 from models.lora import Linear
-from models.wordpieces import Ends, Tokens, read_tokenizer, tokenize
+from models.tokens import Tokens, tokenize
+from models.wordpieces import ENDS as ALL_ENDS
+from models.wordpieces import read_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +43,7 @@ EPS = 1e-5
 BUCKETS = 32
 FARTHEST = 128
 """Tokens farther apart than this share one bias."""
-ENDS = Ends(first=0, last=2, padding=1)
+ENDS = ALL_ENDS["text-mpnet"]
 FIRST_POSITION = 2
 _REACH = POSITIONS - FIRST_POSITION
 

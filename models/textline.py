@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from models.text_graph import GraphError, TextGraph, build, find, put_away
-from models.text_net import ENCODERS, TextWeights, so_far
-from models.wordpieces import read_tokenizer, tokenize
+from models.graphs import GraphError
+from models.text_graph import TextGraph, find, make
+from models.text_weights import TextWeights
+from models.wordpieces import ENDS, cut, read_tokenizer, so_far
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-    from models.text_net import TextNet
-    from models.wordpieces import Ends, Tokens
+    from models.wordpieces import Ends, Pieces
 
 BASE = "text-mpnet"
 """Name in `models.catalogue` of the encoder that the weights adapt."""
@@ -44,26 +43,35 @@ class TextLine:
 
     Args:
         tokenizer: the encoder's.
-        run: maps the tokens of one text to its readings.
+        run: maps the pieces of one text to its readings.
         engine: `onnx` or `torch`, whichever runs it.
         ends: the encoder's tokens around a text.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, run: Callable[[Tokens], NDArray[np.float32]], engine: str, ends: Ends
+        self, tokenizer: Tokenizer, run: Callable[[Pieces], NDArray[np.float32]], engine: str, ends: Ends
     ) -> None:
         self._tokenizer, self._run, self._ends = tokenizer, run, ends
         self.engine = engine
 
     @classmethod
-    def load(cls, folder: Path, weights: Path = WEIGHTS, *, graphs: Path | None = None) -> TextLine:
+    def load(
+        cls,
+        folder: Path,
+        weights: Path = WEIGHTS,
+        *,
+        graphs: Path | None = None,
+        verify: Callable[[], object] = lambda: None,
+    ) -> TextLine:
         """Load the encoder of `folder` (`models.zoo.path(BASE)`) with the weights of a file.
 
         Args:
-            folder: of the encoder.
+            folder: of the encoder; of a graph that is there nothing but `tokenizer.json` is read.
             weights: what training learned.
             graphs: where the 8-bit graph is kept, and made when it is missing, which takes about half a minute; runs
-                three times as fast as PyTorch, which is used without this, and where no graph can be made.
+                three times as fast as PyTorch, which is used (and imported) without this, and where none can be made.
+
+            verify: called before another file of the encoder is read; may raise.
 
         Raises:
             CheckpointError: the weights file is missing or damaged.
@@ -71,15 +79,15 @@ class TextLine:
             ValueError: the encoder or the weights are of another model.
         """
         learned = TextWeights.load(weights)
-        ends = ENCODERS[learned.encoder].ends
+        ends = ENDS[learned.encoder]
         if graphs is not None:
             try:
-                graph = _graph(folder, learned, graphs)
+                graph = _graph(folder, weights, learned.name, graphs, verify)
                 return cls(read_tokenizer(folder / "tokenizer.json"), graph.run, "onnx", ends)
             except (GraphError, OSError) as error:
                 _log.warning("the text runs on PyTorch, slower: %s", error)
-        net = learned.network(folder)
-        return cls(net.encoder.tokenizer, _by_torch(net), "torch", ends)
+        verify()
+        return cls(read_tokenizer(folder / "tokenizer.json"), _by_torch(learned, folder), "torch", ends)
 
     def read(self, words: Sequence[str]) -> NDArray[np.float32]:
         """Read the words of one text.
@@ -91,24 +99,35 @@ class TextLine:
             (n, 2): location in [-3, 3] and log scale in `models.text_net`'s bounds, of the words up to and including
             each. Row -1 is the reading of the whole; no words, no rows.
         """
-        return self._run(tokenize(self._tokenizer, [words], self._ends)) if words else np.zeros((0, 2), np.float32)
+        return self._run(cut(self._tokenizer, [words], self._ends)) if words else np.zeros((0, 2), np.float32)
 
 
-def _graph(folder: Path, learned: TextWeights, graphs: Path) -> TextGraph:
-    """Open the graph of these weights, made first when there is none."""
-    if found := find(graphs, learned.name):
+def _graph(encoder: Path, weights: Path, name: str, graphs: Path, verify: Callable[[], object]) -> TextGraph:
+    """Open the graph of the weights of a name, made first when there is none."""
+    if found := find(graphs, name):
         try:
-            return TextGraph(found, learned.name)
+            return TextGraph(found, name)
         except GraphError as error:
             _log.warning("%s; it is made anew", error)
     graphs.mkdir(parents=True, exist_ok=True)
-    return TextGraph(put_away(build(learned.network(folder), graphs, learned.name), learned.name), learned.name)
+    verify()
+    make(encoder, weights, graphs)
+    if (found := find(graphs, name)) is None:
+        raise GraphError(f"no graph can be kept in {graphs}")
+    return TextGraph(found, name)
 
 
-def _by_torch(net: TextNet) -> Callable[[Tokens], NDArray[np.float32]]:
+def _by_torch(learned: TextWeights, folder: Path) -> Callable[[Pieces], NDArray[np.float32]]:
+    import torch  # noqa: PLC0415 - half a gigabyte that a graph does not need
+
+    from models.text_net import network  # noqa: PLC0415 - as above
+
+    net = network(learned, folder)
+
     @torch.inference_mode()
-    def run(tokens: Tokens) -> NDArray[np.float32]:
-        made: NDArray[np.float32] = net(tokens.ids, tokens.mask, *so_far(tokens))[0].numpy()
+    def run(pieces: Pieces) -> NDArray[np.float32]:
+        tensors = map(torch.from_numpy, (pieces.ids, pieces.mask, *so_far(pieces.words)))
+        made: NDArray[np.float32] = net(*tensors)[0].numpy()
         return made
 
     return run

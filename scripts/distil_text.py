@@ -29,7 +29,8 @@ from models import zoo
 from models.catalogue import CATALOGUE
 from models.minilm import FROZEN, MiniLM
 from models.mpnet import MPNet
-from models.text_net import TextHead, TextWeights
+from models.text_net import TextHead, arrays
+from models.text_weights import TextWeights
 from models.textline import BASE, SMALL_BASE, SMALL_WEIGHTS
 from scripts.train_text import EVERYONE, FOLDS, SAID, Trainer, figures_of, say
 from scripts.training.distil import Follow, read, tune_head
@@ -138,7 +139,7 @@ class Distiller:
             head.load_state_dict(first[1])
             tune_head(head, shown, vectors, course)
             name, told = ("everyone", {}) if fold == EVERYONE else (f"fold{fold}", {"fold": fold})
-            kept = TextWeights(_base(), first[0], dict(head.state_dict()), told, encoder=SMALL_BASE)
+            kept = TextWeights(_base(), arrays(first[0]), arrays(head.state_dict()), told, encoder=SMALL_BASE)
             kept.save(self.work / f"{name}.safetensors")
             if fold != EVERYONE:
                 self.judge(fold, head, vectors)

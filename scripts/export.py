@@ -18,18 +18,21 @@ import numpy as np
 import torch
 
 from models import manifest
-from models.checkpoint import CheckpointError, load
-from models.export import beside, digest, example, to_onnx
+from models.agfn_graph import beside, digest, example
+from models.checkpoint import load
+from models.export import to_onnx
+from models.weightsfile import CheckpointError
 from realtime.extract.schema import schema_hash
 from realtime.fuse.collate import MAX_STEPS, Batch
-from realtime.fuse.engine import OnnxEngine, TorchEngine
+from realtime.fuse.engine import OnnxEngine
+from realtime.fuse.torch_engine import TorchEngine
 from realtime.fuse.worker import WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from models.agfn import AGFN
-    from realtime.fuse.engine import Engine
+    from realtime.fuse.scores import Engine
 
 TOLERANCE = 1e-4
 BATCHES = (1, 8, 32, 128)
@@ -44,13 +47,17 @@ def write(weights: Path) -> tuple[AGFN, Path]:
     """
     model = load(weights, schema_hash()).model
     content = to_onnx(model, {"weights": digest(weights), "schema_hash": schema_hash()})
-    target = beside(weights)
+    manifest.note(weights, weights.read_bytes())
+    return model, put(beside(weights), content)
+
+
+def put(target: Path, content: bytes) -> Path:
+    """Write a graph, whole or not at all, and list it; returns its file."""
     part = target.with_name(target.name + ".part")
     part.write_bytes(content)
     part.replace(target)
-    manifest.note(weights, weights.read_bytes())
     manifest.note(target, content)
-    return model, target
+    return target
 
 
 def difference(engines: Sequence[Engine], sizes: Mapping[str, int]) -> float:

@@ -29,7 +29,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from models import zoo
-from models.agfn import Ablation, AgfnConfig
+from models.agfn_config import Ablation, AgfnConfig
 from models.calibrate import Calibration
 from models.checkpoint import EXTRA, Checkpoint, save, state_of
 from models.live import LiveAGFN, build

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from models import zoo
 from models.checkpoint import load
 from models.live import LiveAGFN
-from models.text_net import TextWeights
+from models.text_weights import TextWeights
 from models.textline import SMALL_BASE, SMALL_WEIGHTS, TextLine
 from models.uncertainty import cross, fit
 from realtime.extract.schema import schema_hash

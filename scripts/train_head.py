@@ -27,9 +27,11 @@ from tqdm import tqdm
 from models import zoo
 from models.metrics import all_metrics
 from models.mpnet import ENDS, MPNet
-from models.text_net import TextHead, TextWeights, so_far
+from models.text_net import TextHead, arrays, so_far
+from models.text_weights import TextWeights
 from models.textline import BASE, WEIGHTS
-from models.wordpieces import MAX_WORDS, tokenize
+from models.tokens import tokenize
+from models.wordpieces import MAX_WORDS
 from realtime.types import Transcript
 from scripts.training import corpora
 from scripts.training.adapt import sentence
@@ -183,10 +185,12 @@ def main() -> None:
     held = []
     for number in range(FOLDS):
         head = train([item for item in items if fold[item.speaker] != number], states)
-        TextWeights(base, {}, dict(head.state_dict()), {"fold": number}).save(args.folds / f"fold{number}.safetensors")
+        TextWeights(base, {}, arrays(head.state_dict()), {"fold": number}).save(
+            args.folds / f"fold{number}.safetensors"
+        )
         held += [(item, read(head, states[item.words])[-1]) for item in items if fold[item.speaker] == number]
     found = {"command": " ".join(["python", "scripts/train_head.py", *sys.argv[1:]]), "metrics": figures(held)}
-    TextWeights(base, {}, dict(train(items, states).state_dict()), found).save(args.out)
+    TextWeights(base, {}, arrays(train(items, states).state_dict()), found).save(args.out)
     print(json.dumps(found))
 
 

@@ -19,7 +19,7 @@ import sys
 import time
 import zlib
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -277,10 +277,9 @@ def merge(trainer: Trainer, out: Path) -> dict[str, Any]:
 
 def save_with(file: Path, metadata: Mapping[str, Any], out: Path) -> None:
     """Write weights again with what is said about them."""
-    from models.text_net import TextWeights  # noqa: PLC0415
+    from models.text_weights import TextWeights  # noqa: PLC0415
 
-    kept = TextWeights.load(file)
-    weights((kept.adapter, kept.head), kept.base, metadata).save(out)
+    replace(TextWeights.load(file), metadata=dict(metadata)).save(out)
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.agfn import AGFN, FULL, Ablation, AgfnConfig
+from models.agfn import AGFN
+from models.agfn_config import FULL, Ablation, AgfnConfig
 from models.encoders import masked_softmax
 from models.gates import CrossModal, EntropyGate, feature_entropy
 from models.losses import LossWeights, agfn_loss

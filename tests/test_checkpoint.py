@@ -3,12 +3,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save as pack
 
-from models import checkpoint
-from models.agfn import AGFN, FULL, AgfnConfig
+from models import checkpoint, weightsfile
+from models.agfn import AGFN
+from models.agfn_config import FULL, AgfnConfig
 from models.calibrate import Calibration
-from models.checkpoint import Checkpoint, CheckpointError, load, save
+from models.checkpoint import Checkpoint, load, save
+from models.weightsfile import CheckpointError, header_of
 
 CALIBRATION = Calibration("reliability", 1.5, 0.1, 1.0, (0.2, 0.1), 2.5)
 
@@ -31,15 +34,15 @@ def repack(path, tensors=lambda t: t, header=lambda h: h):
     content = path.read_bytes()
     size = int.from_bytes(content[:8], "little")
     found = json.loads(content[8 : 8 + size])["__metadata__"]
-    path.write_bytes(pack(tensors(checkpoint.load_tensors(content)), header(found)))
+    path.write_bytes(pack(tensors(load_tensors(content)), header(found)))
 
 
 def test_files_keep_the_names_that_they_always_had(made, weights):
     content = weights.read_bytes()
-    tensors = checkpoint.load_tensors(content)
+    tensors = load_tensors(content)
     assert tensors["model.blank"] == 1.5
     assert "model.prior_spread" not in tensors
-    assert json.loads(checkpoint.header_of(weights, content)["config"])["worth"] is True
+    assert json.loads(header_of(weights, content)["config"])["worth"] is True
     assert load(weights, "abc").model.prior_spread == made.model.prior_spread
 
 
@@ -82,7 +85,7 @@ def test_a_truncated_file_is_refused(weights, keep):
 
 
 def test_a_file_that_is_too_large_is_not_read(monkeypatch, weights):
-    monkeypatch.setattr(checkpoint, "MAX_BYTES", 100)
+    monkeypatch.setattr(weightsfile, "MAX_BYTES", 100)
     with pytest.raises(CheckpointError, match="at most 100"):
         load(weights, "abc")
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.agfn import FULL, Ablation, AgfnConfig
-from models.export import flat, input_names, to_onnx
+from models.agfn_config import FULL, Ablation, AgfnConfig
+from models.agfn_graph import flat, input_names
+from models.export import to_onnx
 from models.live import LiveAGFN, build
 
 INPUTS = {"text": 2, "voice": 5, "face": 4}

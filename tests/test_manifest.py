@@ -12,15 +12,17 @@ import pytest
 import torch
 from safetensors.torch import save as save_tensors
 
-from models import checkpoint, manifest
-from models.agfn import Ablation
+from models import checkpoint, manifest, weightsfile
+from models.agfn_config import Ablation
+from models.agfn_graph import beside, digest
 from models.calibrate import Calibration
-from models.checkpoint import CheckpointError, load
+from models.checkpoint import load
 from models.context import Context
-from models.export import beside, digest, to_onnx
+from models.export import to_onnx
 from models.live import build
-from models.text_net import TextWeights
+from models.text_weights import TextWeights
 from models.textline import LINES
+from models.weightsfile import CheckpointError
 from realtime.clock import VirtualClock
 from realtime.errors import ModelError
 from realtime.extract.schema import schema_hash
@@ -133,7 +135,7 @@ def test_weights_that_are_not_what_the_list_says_are_refused_before_they_are_par
     content = bytearray(copy.read_bytes())
     content[-1] ^= 1
     copy.write_bytes(content)
-    monkeypatch.setattr(checkpoint, "load_tensors", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr(weightsfile, "load_tensors", lambda _: pytest.fail("parsed"))
     with pytest.raises(CheckpointError, match=manifest.NAME):
         load(copy, schema_hash())
 
@@ -161,7 +163,8 @@ def test_a_damaged_list_lists_nothing(tmp_path, text):
 HUNGRY = """
 import resource, sys
 import torch
-from models.checkpoint import CheckpointError, load
+from models.checkpoint import load
+from models.weightsfile import CheckpointError
 from realtime.extract.schema import schema_hash
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -180,7 +183,7 @@ def test_a_header_that_asks_for_a_gigabyte_gets_none(weights, tmp_path):
         ablation=Ablation(),
     )
     header = {
-        "format": checkpoint.FORMAT,
+        "format": weightsfile.FORMAT,
         "schema_hash": schema_hash(),
         "config": config.to_json(),
         "calibration": json.dumps(weights.calibration.to_dict()),

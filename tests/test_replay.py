@@ -116,7 +116,7 @@ def test_without_consent_nothing_of_the_words_is_on_the_disk(recorded):
 def other(fuser, path, change):
     """A weights file that differs."""
     torch.manual_seed(1)
-    kept = fuser.checkpoint
+    kept = checkpoint.assemble(fuser.checkpoint)
     checkpoint.save(path, replace(kept, model=change(kept.model)))
     return Fuser(path, "cpu", VirtualClock())
 

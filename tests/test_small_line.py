@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models import lora, text_graph, zoo
-from models.checkpoint import CheckpointError
 from models.context import Context
 from models.minilm import FROZEN, STATES, MiniLM
-from models.text_net import FORMAT, TextHead, TextNet, TextWeights, so_far
+from models.text_net import TextHead, TextNet, so_far
+from models.text_weights import FORMAT, TextWeights
 from models.textline import SMALL_BASE, SMALL_WEIGHTS, TextLine
+from models.weightsfile import CheckpointError
 from realtime.clock import VirtualClock
 from realtime.config.schema import Config
 from realtime.fuse.worker import WEIGHTS, fuser_of

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.mpnet import DIM, ENDS
-from models.wordpieces import Tokens
+from models.tokens import Tokens
 from scripts.training.misheard import Misheard, sound
 from scripts.training.sentences import goemotions, plain, sst
 from scripts.training.textline import States, folds_of, judged, loss_of

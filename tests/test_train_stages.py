@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.agfn import FULL, AgfnConfig
+from models.agfn_config import FULL, AgfnConfig
 from realtime.types import NS_PER_S, Segment, WindowView
 from scripts.training.fusion import Recipe, Sample, predict, train
 from scripts.training.windows import DIMS, absent

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.agfn import AgfnConfig
+from models.agfn_config import AgfnConfig
+from models.checkpoint import assemble
 from models.context import Context
 from models.live import build
 from realtime.clock import VirtualClock
@@ -151,7 +152,7 @@ def test_a_tape_gives_the_windows_of_the_live_pipeline_back(clip, tmp_path):
     assert any(view.read for view in live), "an utterance was read a second time"
 
     checkpoint = parts.fuser.checkpoint
-    said = told(checkpoint.model, Heard(example, "clean", tuple(again)), Context(), checkpoint.uncertainty)
+    said = told(assemble(checkpoint).model, Heard(example, "clean", tuple(again)), Context(), checkpoint.uncertainty)
     published = [message for message in sent if isinstance(message, Sentiment)]
     rows = [(m.score, *m.interval, m.p_positive) if m.score is not None else (np.nan,) * 4 for m in published]
     judged = np.stack([said.score, said.low, said.high, said.p_positive], 1)

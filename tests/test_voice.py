@@ -1,16 +1,24 @@
 """The voice: the same vectors in any chunking, no analysis across a gap, little effect of the microphone's gain."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchaudio.transforms import MelSpectrogram
 
-from realtime.extract.schema import VOICE_COLUMNS, VOICE_DIM
+from models import manifest
+from realtime.errors import ModelError
+from realtime.extract.schema import MELS, VOICE_COLUMNS, VOICE_DIM
+from realtime.extract.voice.dft import Dft
 from realtime.extract.voice.extractor import VoiceExtractor
 from realtime.extract.voice.pitch import PitchTracker
-from realtime.extract.voice.prosody import BLOCK, PAST, Block, OwnVoice, alone, prosody
+from realtime.extract.voice.prosody import BLOCK, GRAPH, PAST, Block, OwnVoice, Prosody, alone, prosody
+from realtime.extract.voice.prosody_net import ProsodyNet
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk
+from scripts import export_voice
 
 
 def ns(samples):
@@ -139,7 +147,62 @@ def test_voices_analysed_together_get_what_each_gets_alone():
     found = prosody()([Block(sound, own) for sound, own in zip(sounds, together, strict=True)])
     for sound, own, other, values in zip(sounds, apart, together, found, strict=True):
         np.testing.assert_allclose(values, alone(Block(sound, own)), atol=1e-5)
-        assert own.level_db.value == pytest.approx(other.level_db.value, abs=1e-4)
-        assert own.pitch_oct.value == pytest.approx(other.pitch_oct.value, abs=1e-5)
-    assert together[0].level_db.value != together[1].level_db.value
-    assert together[-1].level_db.value == OwnVoice().level_db.value  # silence teaches nothing
+        np.testing.assert_allclose(own.usual, other.usual, atol=1e-4)
+    assert together[0].usual[0] != together[1].usual[0]
+    assert together[-1].usual.tolist() == OwnVoice().usual.tolist()  # silence teaches nothing
+
+
+NET = ProsodyNet().eval()
+
+
+@pytest.mark.parametrize("count", [1, 8, 33])
+def test_the_graph_computes_what_pytorch_and_torchaudio_do(count):
+    assert export_voice.difference(NET, prosody(), count) < 1e-4
+
+
+def test_over_a_whole_sentence_the_graph_stays_with_pytorch(speech):
+    blocks = np.lib.stride_tricks.sliding_window_view(speech, PAST + BLOCK)[::BLOCK]
+    own, usual = OwnVoice(), OwnVoice().usual[None]
+    for block in blocks:
+        wanted, usual = export_voice.by_torch(NET, block[None].copy(), usual)
+        np.testing.assert_allclose(alone(Block(block, own)), wanted[0], atol=1e-4)
+    np.testing.assert_allclose(own.usual, usual[0], atol=1e-4)
+    assert own.usual[2] > 4.5, "it was voiced"
+
+
+def test_the_bands_are_those_of_torchaudios_own_transform():
+    spectrum = MelSpectrogram(
+        SAMPLE_RATE_HZ, n_fft=512, win_length=400, hop_length=160, f_min=40.0, n_mels=MELS, center=False
+    )
+    block = SOUND[: PAST + BLOCK]
+    # torchaudio lays the window of 400 samples into the middle of its frame of 512.
+    padded = torch.from_numpy(np.pad(block, (0, 56)))[PAST + 160 - 400 - 56 :]
+    own = OwnVoice()
+    found = alone(Block(block, own))[:MELS]
+    gain = 10 ** (-float(own.usual[0]) / 10)
+    wanted = torch.log10(spectrum(padded) / 400 * gain + 1e-5).mean(1)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(("length", "given", "bins"), [(512, 400, 257), (1024, 640, 513), (2048, 513, 429), (8, 8, 5)])
+def test_the_transform_by_two_products_is_a_fourier_transform(length, given, bins):
+    samples = torch.from_numpy(np.random.default_rng(0).standard_normal((3, given)).astype(np.float32))
+    wanted = torch.fft.rfft(samples, length)[:, :bins]
+    transform = Dft(length, given, bins)
+    real, imaginary = transform(samples)
+    torch.testing.assert_close(torch.complex(real, imaginary), wanted, atol=2e-4, rtol=0)
+    torch.testing.assert_close(transform.real(samples), wanted.real, atol=2e-4, rtol=0)
+    torch.testing.assert_close(transform.power(samples), wanted.abs().square(), atol=1e-3, rtol=1e-4)
+
+
+def test_a_graph_of_the_voice_that_is_not_the_shipped_one_is_refused(tmp_path):
+    for name in (GRAPH.name, manifest.NAME):
+        shutil.copy(GRAPH.with_name(name), tmp_path)
+    assert Prosody(tmp_path / GRAPH.name)
+    content = bytearray(GRAPH.read_bytes())
+    content[-1] ^= 1
+    (tmp_path / GRAPH.name).write_bytes(content)
+    with pytest.raises(ModelError, match=f"is not what {manifest.NAME} beside it lists; install"):
+        Prosody(tmp_path / GRAPH.name)
+    with pytest.raises(ModelError, match="No such file"):
+        Prosody(tmp_path / "gone.onnx")

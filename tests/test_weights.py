@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.agfn import Ablation
+from models.agfn_config import Ablation
 from models.checkpoint import MAX_BYTES, load, save
 from realtime.clock import VirtualClock
 from realtime.config.schema import Config, WindowConfig

@@ -63,13 +63,13 @@ def find_landmarks(image: Image, model: Path) -> NDArray[np.float64]:
     Raises:
         ValueError: no face is found.
     """
-    from mediapipe import Image as MpImage  # noqa: PLC0415 - takes a second to import
-    from mediapipe import ImageFormat  # noqa: PLC0415
-    from mediapipe.tasks.python import BaseOptions, vision  # noqa: PLC0415
+    from realtime.system.mediapipe import BaseOptions, mediapipe, vision  # noqa: PLC0415 - takes a while to import
 
     options = vision.FaceLandmarkerOptions(base_options=BaseOptions(model_asset_path=str(model)))
     with vision.FaceLandmarker.create_from_options(options) as landmarker:
-        found = landmarker.detect(MpImage(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(image)))
+        found = landmarker.detect(
+            mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+        )
     if not found.face_landmarks:
         raise ValueError("no face found in the portrait")
     height, width = image.shape[:2]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import deque
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -71,18 +72,30 @@ class TextExtractor:
     """Follows the words of one stream and reads those of the present utterance, committed and tentative.
 
     Args:
-        reader: shared by all streams.
+        reader: shared by all streams; perhaps still on its way, and until it is there nothing comes out.
     """
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader | Future[Reader]) -> None:
+        self._pending: Future[Reader] | None = None
+        if isinstance(reader, Future):
+            self._pending = reader
+        else:
+            self._reader: Reader = reader
         self._utterances = Utterances()
         self._read: dict[tuple[str, ...], Floats] = {}
         self._ended: deque[Ended] = deque(maxlen=MAX_ENDED)
         self._newest: Transcript | None = None
 
     def feed(self, item: Transcript | Reading, /) -> Iterable[TextFeatures]:
-        """Take a transcript, or a second reading, and return the words of the present utterance with what they say."""
+        """Take a transcript, or a second reading, and return the words of the present utterance with what they say.
+
+        Raises:
+            Exception: what kept the reader from coming.
+        """
+        if self._pending is not None:
+            if not self._pending.done():
+                return ()
+            self._reader, self._pending = self._pending.result(), None
         if not isinstance(item, Reading):
             self._newest = item
             return (self._features(self._utterances.feed(item), item.decode_s),)

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from models.checkpoint import CheckpointError, load
-from models.text_net import TextWeights
+from models.text_weights import TextWeights
 from models.textline import LINES
 from models.uncertainty import Uncertainty
+from models.weightsfile import CheckpointError, read
 from realtime.errors import ModelError
 from realtime.extract.schema import schema_hash
 from realtime.fuse.collate import collate
-from realtime.fuse.engine import engine_of
+from realtime.fuse.engine import engine_of, pick_device
 from realtime.runtime.channel import Channel, ClosedError, Policy
 from realtime.runtime.worker import Watchdog, Worker
 from realtime.types import MODALITIES
@@ -63,19 +62,6 @@ WHOLE_WORDS = 4
 NOTHING = Estimate(None, None, None, 0.0, dict.fromkeys(MODALITIES, 0.0))
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the device of a name: auto takes CUDA where there is one.
-
-    Raises:
-        ModelError: CUDA is asked for and not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"fusion.device {name}: no CUDA device here; use auto or cpu")
-    return torch.device(name)
-
-
 class Fuser:
     """AGFN with its weights and calibration on one device.
 
@@ -92,13 +78,11 @@ class Fuser:
 
     def __init__(self, weights: Path, device: str, clock: Clock, threads: int = 1, backend: str = "auto") -> None:
         self.device = pick_device(device)
-        if self.device.type == "cpu":
-            torch.set_num_threads(threads)
         try:
-            self.checkpoint = load(weights, schema_hash())
+            self.checkpoint = read(weights, schema_hash())
+            self.engine = engine_of(self.checkpoint, self.device, backend, threads)
         except CheckpointError as error:
             raise ModelError(str(error)) from None
-        self.engine = engine_of(self.checkpoint.model, weights, self.device, backend, threads)
         self._sure = self.checkpoint.uncertainty or Uncertainty.of(self.checkpoint.calibration)
         self._clock = clock
 
@@ -117,7 +101,7 @@ class Fuser:
         kept = [view for view, use in zip(views, usable, strict=True) if use]
         batch = collate(kept)
         score, spread, weights = self.engine.run(batch)
-        sure = self._sure.judge([state_of(view) for view in kept], spread, batch.reliability.numpy())
+        sure = self._sure.judge([state_of(view) for view in kept], spread, batch.reliability)
         fuse_s = (self._clock.now_ns() - begin_ns) / 1e9
         made = iter(
             Estimate(

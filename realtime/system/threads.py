@@ -68,10 +68,19 @@ def starting_low(make: Callable[[], T]) -> Future[T]:
 
     The end of the process does not wait for it.
     """
+
+    def low() -> T:
+        lower_priority()
+        return make()
+
+    return starting_beside(low)
+
+
+def starting_beside(make: Callable[[], T]) -> Future[T]:
+    """Begin to build something beside what goes on. The end of the process does not wait for it."""
     made: Future[T] = Future()
 
     def build() -> None:
-        lower_priority()
         try:
             made.set_result(make())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait for the result

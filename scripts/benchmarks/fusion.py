@@ -21,6 +21,7 @@ from realtime.clock import MonotonicClock
 from realtime.config.load import load
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
 from realtime.fuse.collate import collate
+from realtime.fuse.torch_engine import tensors
 from realtime.fuse.worker import fuser_of
 from realtime.types import MODALITIES, Segment, WindowView
 from scripts.evaluation.baselines import Lmf, Misa, Tfn
@@ -117,14 +118,14 @@ def rivals() -> dict[str, Callable[[Sequence[WindowView]], Any]]:
     vectors = {"TFN": Tfn(widths, 32, 0.0), "LMF": Lmf(widths, 32, 0.0), "MISA": Misa(widths, 32, 0.0)}
 
     def by_sequence(views: Sequence[WindowView]) -> Tensor:
-        batch = collate(views)
-        found: Tensor = mult(batch.values, batch.mask)
+        values, _, mask, _ = tensors(collate(views))
+        found: Tensor = mult(values, mask)
         return found
 
     def by_vector(model: nn.Module) -> Callable[[Sequence[WindowView]], Any]:
         def score(views: Sequence[WindowView]) -> Any:  # noqa: ANN401 - the tuple of a peer
-            batch = collate(views)
-            return model({name: value.mean(1) for name, value in batch.values.items()}, batch.reliability)
+            values, _, _, reliability = tensors(collate(views))
+            return model({name: value.mean(1) for name, value in values.items()}, reliability)
 
         return score
 

@@ -1,5 +1,6 @@
-"""Memory over hours, simulated as fast as the machine can: a minute that talks and is silent, again and again.
+"""What a run takes, import by import and model by model; then memory over hours, simulated as fast as the machine can.
 
+The first is memory_parts.py. The hours are a minute that talks and is silent, again and again:
 The program's own replay with all extractors, words, fusion and messages, at 3 pictures a second, on a virtual clock.
 The slope is that of a line through the second half: caches and baselines have filled up by then.
 """
@@ -27,6 +28,7 @@ from realtime.publish.outlet import Outlet
 from realtime.session.models import SharedModels
 from realtime.session.replay import OfflineRun
 from realtime.types import NS_PER_S
+from scripts.benchmarks import memory_parts
 from scripts.benchmarks.program import talk
 
 if TYPE_CHECKING:
@@ -91,7 +93,13 @@ def main(options: Sequence[str]) -> dict[str, Any]:
     cli.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
     cli.add_argument("--hours", type=float, default=4.0, help="simulated (default 4)")
     cli.add_argument("--quick", action="store_true", help="two simulated minutes: to see that it works")
+    cli.add_argument("--parts", action="store_true", help="the first part alone: some minutes")
+    cli.add_argument("--runs", type=int, default=5, help="of the first part (default 5)")
     args, _ = cli.parse_known_args(options)
+    costs = memory_parts.measure(1, 12.0) if args.quick else memory_parts.measure(args.runs)
+    if args.parts:
+        print(json.dumps(costs))
+        return costs
     hours = 2 / 60 if args.quick else args.hours
     config = load(None, [f"camera.max_fps={FPS}", f"camera.idle_fps={FPS}"])[0]
     clock, watch = VirtualClock(), Watch()
@@ -103,7 +111,7 @@ def main(options: Sequence[str]) -> dict[str, Any]:
         OfflineRun(
             config, SharedModels(config, clock), clock, Outlet.into(watch.take), Loop(clip, config.camera, hours)
         ).run(threading.Event())
-    result = {
+    result = costs | {
         "memory_hours": round(watch.hours[-1], 3),
         "memory_rss_mb": [round(float(np.percentile(watch.rss_mb, share))) for share in (0, 50, 100)],
         "memory_slope_mb_per_h": round(watch.slope_mb_per_h(), 3),

@@ -7,6 +7,8 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from scripts.benchmarks import memory_parts
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -60,6 +62,9 @@ BUDGET = (
     Row("windows a second at 32, over those at 1 (PyTorch)", "", _key("fusion_speedup_batch32"), 10, most=False),
     Row("time over MulT's on the same windows, worst of 1 to 512 windows", "", _worst_mult, 1),
     Row("growth of memory", "MB/h", _key("memory_slope_mb_per_h"), 2),
+    Row("memory of one stream with words, on the CPU", "MB", _key("memory_mb_one_stream"), 700),
+    Row("memory of a further stream", "MB", _key("memory_mb_further_stream"), 60),
+    Row("from the command to the first message", "s", _key("first_message_s"), 3.5),
 )
 STAGES = (
     Row("capture: from the sample to the program", "ms", _stage("capture"), 10),
@@ -93,6 +98,8 @@ def tables(found: Mapping[str, Any]) -> str:
             parts.append(f"| {row.what} | {f'{sign} {row.bar:g} {row.unit}'.strip()} | {shown} | {kept} |")
         parts.append("")
     parts += _growth(found)
+    if "memory_parts" in found:
+        parts.append(memory_parts.table(found["memory_parts"]))
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.agfn import AGFN, FULL, AgfnConfig, squash
+from models.agfn import AGFN, squash
+from models.agfn_config import FULL, AgfnConfig
 from models.encoders import SequenceEncoder
 from models.gates import log_trust
 from models.live import fuse

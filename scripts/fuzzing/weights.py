@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from models.agfn import AgfnConfig
+from models.agfn_config import AgfnConfig
 from models.calibrate import Calibration
-from models.checkpoint import Checkpoint, CheckpointError, load, save
+from models.checkpoint import Checkpoint, load, save
 from models.live import build
+from models.weightsfile import CheckpointError
 from scripts.fuzzing.checks import expect_one_line, scratch
 
 SCHEMA = "abc"

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import torch
 
-from models.agfn import AGFN, AgfnConfig
+from models.agfn import AGFN
 from models.losses import LossWeights, agfn_loss
-from realtime.fuse.collate import Batch, collate
+from realtime.fuse.collate import collate
+from realtime.fuse.torch_engine import tensors
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from models.agfn_config import AgfnConfig
     from models.encoders import SequenceEncoder
     from realtime.types import WindowView
 
@@ -203,12 +205,12 @@ def _deviation(label: np.ndarray, weight: np.ndarray) -> float:
 
 
 def _loss(model: AGFN, part: Sequence[Sample], recipe: Recipe, rng: np.random.Generator) -> torch.Tensor:
-    batch = collate([view for sample in part for view in sample.views])
+    values, times, mask, reliability = tensors(collate([view for sample in part for view in sample.views]))
     owner = torch.tensor([number for number, sample in enumerate(part) for _ in sample.views])
     label = torch.tensor([sample.label for sample in part])
     count = torch.bincount(owner, minlength=len(part)).float()
     keep = torch.from_numpy(rng.random((len(part), len(MODALITIES))) >= recipe.drop)[owner]
-    out = model(batch.values, batch.times, batch.mask, dropped(batch.reliability, keep))
+    out = model(values, times, mask, dropped(reliability, keep))
     terms = LossWeights(vat=recipe.vat, spread=recipe.spread, own=recipe.own)
     # A clip counts the same however many windows of it are shown.
     single = agfn_loss(model, out, label[owner], terms, 1.0 / count[owner])
@@ -227,8 +229,8 @@ def predict(model: AGFN, views: Sequence[WindowView], batch: int = 256) -> dict[
     """Raw scores (N,), spreads (N,), weights, own scores and reliabilities (N, 3), and presence (N,) of windows."""
     parts: list[dict[str, np.ndarray]] = []
     for begin in range(0, len(views), batch):
-        inputs: Batch = collate(views[begin : begin + batch])
-        out = model(inputs.values, inputs.times, inputs.mask, inputs.reliability)
+        inputs = collate(views[begin : begin + batch])
+        out = model(*tensors(inputs))
         parts.append(
             {
                 "score": out.score.numpy(),
@@ -236,7 +238,7 @@ def predict(model: AGFN, views: Sequence[WindowView], batch: int = 256) -> dict[
                 "weights": out.weights.numpy(),
                 "own": out.own_score.numpy(),
                 "present": out.present.numpy(),
-                "reliability": inputs.reliability.numpy(),
+                "reliability": inputs.reliability,
             }
         )
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

@@ -13,6 +13,7 @@ from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
 from realtime.fuse.collate import collate
 from realtime.fuse.context import SpeakerContext
+from realtime.fuse.torch_engine import tensors
 from realtime.fuse.worker import state_of
 from realtime.types import MODALITIES, FaceFeatures, Reading
 from scripts.training.feature_track import load as load_tape
@@ -128,8 +129,8 @@ def streams(model: LiveAGFN, views: Sequence[WindowView], batch: int = 256) -> t
     parts = []
     for begin in range(0, len(views), batch):
         inputs = collate(views[begin : begin + batch])
-        out = model(inputs.values, inputs.times, inputs.mask, inputs.reliability)
-        parts.append((out.own_score.numpy(), out.own_spread.log().numpy(), (inputs.reliability * out.used).numpy()))
+        out = model(*tensors(inputs))
+        parts.append((out.own_score.numpy(), out.own_spread.log().numpy(), inputs.reliability * out.used.numpy()))
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 

@@ -15,7 +15,8 @@ from scipy.stats import spearmanr
 from torch import distributed
 
 from models import lora
-from models.text_net import TextHead, TextNet, TextWeights, so_far
+from models.text_net import TextHead, TextNet, arrays, so_far
+from models.text_weights import TextWeights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -356,4 +357,4 @@ def folds_of(videos: Iterable[str], first: Collection[str], folds: int) -> dict[
 
 def weights(learned: Learned, base: str, metadata: Mapping[str, object]) -> TextWeights:
     """Pack what was learned for saving."""
-    return TextWeights(base, *learned, dict(metadata))
+    return TextWeights(base, arrays(learned[0]), arrays(learned[1]), dict(metadata))

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from models import zoo
-from models.agfn import AGFN, AgfnConfig
+from models.agfn_config import AgfnConfig
 from models.sentence import SentenceLine
 from realtime.config.schema import Config
 from realtime.extract.text import TextExtractor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from models.agfn import AGFN
     from models.sentence import SentenceEncoder
     from realtime.types import Modality, WindowView
 

@@ -9,15 +9,15 @@ import zipfile
 from typing import TYPE_CHECKING, Any, Final
 
 import cv2
-import mediapipe as mp
 import numpy as np
-from mediapipe.tasks.python import vision
 
 from realtime.extract.face.mediapipe_options import LocalOptions
 from realtime.extract.face.memory import FaceMemory
 from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES
 from realtime.extract.face.tracker import Box
 from realtime.extract.schema import BLENDSHAPES, FACE_DIM
+from realtime.system.mediapipe import mediapipe as mp
+from realtime.system.mediapipe import vision
 from realtime.system.stderr import native_lines_to_log
 from realtime.types import FaceFeatures
 

@@ -12,7 +12,7 @@ import logging
 import os
 from typing import Any
 
-from mediapipe.tasks.python import BaseOptions
+from realtime.system.mediapipe import BaseOptions
 
 log = logging.getLogger(__name__)
 NOWHERE = "agfn-refuses://reports"

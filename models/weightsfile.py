@@ -1,0 +1,139 @@
+"""The file of AGFN's weights as it lies there: what its header says, and its tensors as arrays; without PyTorch.
+
+It is safetensors with the configuration, the schema of the features and the calibration in its header. Reading trusts
+nothing: sizes are bounded before anything is read, and the tensors must be as many as the configuration asks for.
+`models.checkpoint` makes the network of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+
+from models import manifest
+from models.agfn_config import AgfnConfig
+from models.calibrate import Calibration
+from models.context import Context
+from models.uncertainty import Uncertainty
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+FORMAT = "agfn/1"
+MAX_BYTES = 8_000_000
+MAX_HEADER_BYTES = 200_000
+MAX_WIDTH = 4096
+"""No dimension of a configuration may exceed this: a header must not be able to ask for any amount of memory."""
+MODEL = "model."
+
+
+class CheckpointError(Exception):
+    """A weights file that is missing, damaged, too large, or made for other features; one line says which."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a weights file says. `metadata` is what training wrote: data, command, commit, metrics."""
+
+    path: Path
+    config: AgfnConfig
+    tensors: Mapping[str, NDArray[Any]]
+    """As the file names them."""
+    schema_hash: str
+    calibration: Calibration
+    metadata: dict[str, Any]
+    context: Context
+    """How far what was said before counts; without one nothing is remembered."""
+    uncertainty: Uncertainty | None
+    """What intervals and probabilities go by; without one the calibration does for all states."""
+    digest: str
+    """The sha256 of the file."""
+
+
+def read(path: Path | str, expected_schema_hash: str) -> WeightsFile:
+    """Read a weights file.
+
+    Raises:
+        CheckpointError: see the class; whether the tensors fit the network is seen when it is built.
+    """
+    path = Path(path)
+    content = _read(path)
+    if problem := manifest.problem(path, content, listed=path.parent.resolve() == manifest.SHIPPED.resolve()):
+        raise CheckpointError(f"{path}: {problem}; install the program again, or use weights of your own from a folder")
+    header = header_of(path, content)
+    if header.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
+    if header.get("schema_hash") != expected_schema_hash:
+        raise CheckpointError(
+            f"{path}: made for features {header.get('schema_hash')!r}, this program computes {expected_schema_hash!r}; "
+            "train again with scripts/train.py"
+        )
+    try:
+        config = _bounded(AgfnConfig.from_json(header["config"]))
+        tensors = load_tensors(content)
+        _check_size(config, tensors)
+        calibration = Calibration.from_dict(json.loads(header["calibration"]))
+        context = Context.from_dict(json.loads(header.get("context", "{}")))
+        sure = Uncertainty.from_dict(json.loads(header["uncertainty"])) if "uncertainty" in header else None
+        metadata = json.loads(header["training"])
+        sound = all(bool(np.isfinite(value).all()) for value in tensors.values())
+    except (KeyError, ValueError, TypeError, RecursionError, OverflowError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from None
+    if len(calibration.doubt) != len(config.inputs):
+        raise CheckpointError(f"{path}: damaged: the parts do not fit each other")
+    if not sound:
+        raise CheckpointError(f"{path}: damaged: a weight is not a finite number")
+    digest = hashlib.sha256(content).hexdigest()
+    return WeightsFile(path, config, tensors, expected_schema_hash, calibration, metadata, context, sure, digest)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"{path}: {path.stat().st_size} bytes, at most {MAX_BYTES} are read")
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}; train with python -m scripts.train") from None
+
+
+def header_of(path: Path | str, content: bytes, of: str = "AGFN weights") -> Mapping[str, str]:
+    """Return the metadata in the header of a safetensors file.
+
+    Raises:
+        CheckpointError: there is none, or it is too large; `of` says of what.
+    """
+    size = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or size > min(MAX_HEADER_BYTES, len(content) - 8):
+        raise CheckpointError(f"{path}: no safetensors file, or a header of more than {MAX_HEADER_BYTES} bytes")
+    try:
+        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CheckpointError(f"{path}: no metadata of {of}") from None
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path}: no metadata of {of}")
+    return metadata
+
+
+def _bounded(config: AgfnConfig) -> AgfnConfig:
+    sizes = [config.width, config.heads, config.layers, *config.inputs.values()]
+    if not all(isinstance(size, int) and 0 < size <= MAX_WIDTH for size in sizes) or config.layers > 8:
+        raise ValueError("a size out of bounds")
+    if len(config.inputs) > 16 or config.width > 512 or config.width % config.heads:
+        raise ValueError("a size out of bounds")
+    return config
+
+
+def _check_size(config: AgfnConfig, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Compare what the configuration asks for with what the file holds, before any memory is taken for it."""
+    there = sum(value.size for name, value in tensors.items() if name.startswith(MODEL))
+    if config.width * (sum(config.inputs.values()) + config.layers * config.width) > 4 * there:
+        raise ValueError("the network would be larger than its weights")
