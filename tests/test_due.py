@@ -1,5 +1,7 @@
 """Windows that close early: as soon as nothing is on its way to them, and never with less than at their last moment."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -271,6 +273,9 @@ def test_an_opinion_word_is_told_once_when_it_is_committed_and_again_only_after_
     assert told == [0], "what was said is what the last message said"
     window.add_text(said(0.1, 0.2, 2.0, -1.0, -1.4, -1.6, committed=6))
     assert told == [0, 1]
+    window.close(1250 * MS)
+    window.add_text(replace(said(-1.0, 2.0, committed=2), language="de"))
+    assert told == [0, 1], "it is not judged"
 
 
 def test_a_new_utterance_begins_at_nothing_said():

@@ -3,12 +3,14 @@
 The text line reads what the words up to and including each say. A word is an opinion word if, with it, what the
 committed words of the utterance say is LEAST or more from what the last message had of them; an utterance begins at 0.
 So is the end of an utterance, or its second reading, if it turns what was said as far. Tentative words never are: the
-next decode may take them back.
+next decode may take them back. Nor are words of a language that is not judged.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from realtime.config.languages import MEASURED
 
 if TYPE_CHECKING:
     from realtime.types import TextFeatures
@@ -44,6 +46,6 @@ class OpinionWord:
 def _said(text: TextFeatures | None) -> tuple[int, float] | None:
     """Which utterance it is, by the time of its first word, and what its committed words say."""
     committed = 0 if text is None else sum(word.committed for word in text.words)
-    if text is None or not committed:
+    if text is None or not committed or text.language not in MEASURED:
         return None
     return text.words[0].start_ns, float(text.values[committed - 1, 0])
