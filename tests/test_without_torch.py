@@ -33,15 +33,17 @@ print(code, sorted({"torch", "torchaudio", "matplotlib"} & set(sys.modules)), "c
 
 
 @pytest.mark.models
-def test_a_live_run_with_words_imports_neither_torch_nor_torchaudio(clip, tmp_path):
-    options = ["--source", str(clip), "--duration", "5", "--mqtt", "off", "--no-view", "--output", "out.jsonl"]
+@pytest.mark.parametrize("pace", ["realtime", "fast"])
+def test_a_run_with_words_imports_neither_torch_nor_torchaudio(clip, tmp_path, pace):
+    options = ["--source", str(clip), "--pace", pace, "--mqtt", "off", "--no-view", "--output", "out.jsonl"]
     options += ["--set", "fusion.device=auto" if not cuda.devices() else "fusion.device=cpu"]
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}){RUN}", *options]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=150)
     assert done.stdout == "0 [] True\n", done.stderr
     said = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     weights = [one["modalities"] for one in said if one["schema"] == "agfn.sentiment/1" and one["score"] is not None]
-    assert any(one["text"]["weight"] and one["voice"]["weight"] for one in weights), "words and voice were analysed"
+    if pace == "fast":  # at real pace a busy machine may be late with both
+        assert any(one["text"]["weight"] and one["voice"]["weight"] for one in weights), "words and voice were analysed"
 
 
 def test_the_shipped_graph_computes_what_the_weights_do():
