@@ -91,7 +91,7 @@ class ArousalReader:
             raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
         try:
             metadata, arrays = json.loads(header["training"]), load_arrays(content)
-            made = cls(*(arrays[name] for name in ("mean", "scale", "weight", "bias")), metadata)
+            made = cls(arrays["mean"], arrays["scale"], arrays["weight"], arrays["bias"], metadata)
         except (KeyError, ValueError, TypeError, RecursionError, SafetensorError) as error:
             raise CheckpointError(f"{path}: damaged: {' '.join(str(error).split())[:200]}") from None
         shapes = [value.shape for value in (made.mean, made.scale, made.weight, made.bias)]

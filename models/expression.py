@@ -8,11 +8,12 @@ The weights file is safetensors in half precision. Loading trusts nothing: sizes
 
 from __future__ import annotations
 
-import io
 import json
 import logging
+import tempfile
 import warnings
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import torch
@@ -28,8 +29,6 @@ from models.affect import EXPRESSIONS
 from models.checkpoint import CheckpointError, header_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
     from typing_extensions import Self
 
@@ -153,12 +152,14 @@ def fused(net: ExpressionNet) -> ExpressionNet:
         pairs = (
             [("first", "first_norm"), ("second", "second_norm")] if isinstance(part, _Residual) else [("conv", "norm")]
         )
-        for conv, norm in pairs:
-            setattr(part, conv, fuse_conv_bn_eval(getattr(part, conv), getattr(part, norm)))
-            setattr(part, norm, nn.Identity())
+        for first, second in pairs:
+            setattr(part, first, fuse_conv_bn_eval(getattr(part, first), getattr(part, second)))
+            setattr(part, second, nn.Identity())
     same = net.picture.same
-    net.picture.same = nn.Sequential(fuse_conv_bn_eval(same[0], same[1]), nn.ReLU())
-    return net.requires_grad_(requires_grad=False)
+    conv, norm = cast("nn.Conv2d", same[0]), cast("nn.BatchNorm2d", same[1])
+    net.picture.same = nn.Sequential(fuse_conv_bn_eval(conv, norm), nn.ReLU())
+    net.requires_grad_(requires_grad=False)
+    return net
 
 
 class _Likely(nn.Module):
@@ -169,7 +170,8 @@ class _Likely(nn.Module):
         self.net = net
 
     def forward(self, pictures: Tensor, shapes: Tensor) -> Tensor:
-        return self.net(pictures, shapes).softmax(-1)
+        likely: Tensor = self.net(pictures, shapes).softmax(-1)
+        return likely
 
 
 class ExpressionReader:
@@ -188,13 +190,13 @@ class ExpressionReader:
         """Return the probabilities (7,) of an aligned picture (48, 48) and its shapes (54,)."""
         found: NDArray[np.float32]
         if self._session is not None:
-            found = self._session.run(None, {"pictures": picture[None].astype(np.float32), "shapes": shapes[None]})[0]
+            given = {"pictures": picture[None].astype(np.float32), "shapes": shapes[None]}
+            found = self._session.run(None, given)[0][0]
         else:
             with torch.inference_mode():
-                found = _Likely(self.net)(
-                    torch.from_numpy(picture[None]).float(), torch.from_numpy(shapes[None])
-                ).numpy()
-        return found[0]
+                given_tensors = torch.from_numpy(picture[None]).float(), torch.from_numpy(shapes[None])
+                found = _Likely(self.net).eval()(*given_tensors)[0].numpy()
+        return found
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> Self:
@@ -221,16 +223,18 @@ class ExpressionReader:
 
 def _session(net: ExpressionNet) -> Any:  # noqa: ANN401 - onnxruntime has no types
     """Return the graph of a network, made here and compared with it; None where it can't be had."""
-    pictures, shapes = 255 * torch.rand(1, SIDE, SIDE), torch.rand(1, SHAPES)
-    graph = io.BytesIO()
+    random = torch.Generator().manual_seed(0)
+    pictures, shapes = 255 * torch.rand(1, SIDE, SIDE, generator=random), torch.rand(1, SHAPES, generator=random)
+    likely = _Likely(net).eval()  # or the exporter would leave the network in training
     try:
         import onnx  # noqa: F401, PLC0415 - PyTorch's exporter needs it
         import onnxruntime  # noqa: PLC0415 - half a second that PyTorch alone does not need
 
-        with warnings.catch_warnings():
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            graph = Path(folder) / "expression.onnx"
             warnings.simplefilter("ignore")  # it says that it is the old exporter
             torch.onnx.export(
-                _Likely(net),
+                likely,
                 (pictures, shapes),
                 graph,
                 input_names=["pictures", "shapes"],
@@ -238,16 +242,17 @@ def _session(net: ExpressionNet) -> Any:  # noqa: ANN401 - onnxruntime has no ty
                 opset_version=OPSET,
                 dynamo=False,
             )
+            content = graph.read_bytes()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         made = session.run(None, {"pictures": pictures.numpy(), "shapes": shapes.numpy()})[0]
     except Exception as error:  # noqa: BLE001 - neither package's exceptions have another base
         _log.warning("PyTorch reads expressions, at three times the cost: %s", " ".join(str(error).split())[:200])
         return None
     with torch.inference_mode():
-        stray = float((torch.from_numpy(made) - _Likely(net)(pictures, shapes)).abs().max())
+        stray = float((torch.from_numpy(made) - likely(pictures, shapes)).abs().max())
     if stray > TOLERANCE:
         _log.warning("PyTorch reads expressions, at three times the cost: the graph strays by %.3f", stray)
         return None

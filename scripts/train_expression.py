@@ -14,7 +14,6 @@ import copy
 import json
 import math
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,8 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from models import zoo
-from models.expression import SIDE, WEIGHTS, ExpressionNet, PictureReader, ShapesReader, save
-from scripts.evaluation.expression import figures
+from models.expression import SHAPES, SIDE, WEIGHTS, ExpressionNet, PictureReader, ShapesReader, save
+from scripts.evaluation.expression import figures, judged, probabilities
 from scripts.training.expression import Faces, augmented, look, read
 
 if TYPE_CHECKING:
@@ -169,10 +168,13 @@ def fit(faces: Faces, cache: Path, out: Path) -> dict[str, Any]:
     logits = read_all(net.picture, torch.from_numpy(faces.pictures[dev]))
     fit_mixture(net, logits.clone(), torch.from_numpy(shapes[dev]), label[dev])
     net.requires_grad_(requires_grad=False)
-    held = faces.part("held")[looked[faces.part("held")]]
+    third = faces.part("held")
+    held = third[looked[third]]
+    alone = probabilities(net, torch.from_numpy(faces.pictures[third]).float(), np.full((len(third), SHAPES), np.nan))
     found = figures(net, faces.pictures[held], faces.label[held], shapes[held], points[held])
+    found["whole_third_by_picture"] = judged(alone, faces.label[third])
     about = {
-        "command": " ".join(["python -m scripts.train_expression", *sys.argv[1:]]),
+        "command": "python -m scripts.train_expression fit",
         "data": "FER2013 without byte-identical copies: research use",
         "pictures": {name: len(faces.part(name)) for name in ("train", "dev", "held")},
         "with_shapes": len(rows),

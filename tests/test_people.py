@@ -161,12 +161,16 @@ def test_who_leaves_is_not_there_any_more_and_a_pause_forgets_everyone():
 
 
 def test_the_voice_is_given_to_the_lips_that_move_with_it_and_to_nobody_in_silence():
+    def voice(t_s):
+        return 0.5 + 0.5 * np.sin(2 * np.pi * 0.9 * t_s)
+
     def loudness(t_s):
-        return -25.0 + 15 * np.sin(2 * np.pi * 2.1 * t_s) if t_s < 9 else -80.0
+        return -35.0 + 20 * voice(t_s) if t_s < 9 else -80.0
 
     def people(t_s):
-        speaks, chews = 0.2 + 0.1 * np.sin(2 * np.pi * 2.1 * t_s), 0.2 + 0.1 * np.sin(2 * np.pi * 1.3 * t_s)
-        return person(1, mouth=chews), person(2, mouth=speaks, left=0.6)
+        talks = 0.2 + 0.15 * voice(t_s + 0.15) * np.sin(2 * np.pi * 4.3 * t_s)
+        chews = 0.2 + 0.15 * np.sin(2 * np.pi * 4.3 * t_s)
+        return person(1, mouth=chews), person(2, mouth=talks, left=0.6)
 
     made = window(people=True)
     show(made, people, 0, 12, loudness)

@@ -1,7 +1,7 @@
-"""Whose voice it is: the lips of who speaks move with the loudness of the voice.
+"""Whose voice it is: the lips of who speaks move while the voice is loud.
 
-For every person the opening of the lips is correlated with the level of the sound over a window, and kept as evidence
-that fades; it counts only while somebody speaks. The numbers were fitted by `python -m scripts.evaluate speaking`.
+For every person the motion of the lips is correlated with the level of the sound over a window, and kept as evidence
+that fades; it counts only while somebody speaks. `python -m scripts.evaluate people` says how often it is right.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 STEP_S: Final = 0.05
 """Lips and level are compared at such steps."""
 LEAST_S: Final = 1.5
-LEAD_S: Final = 0.05
-"""Lips open so much before the sound."""
+LEAD_S: Final = 0.15
+"""Lips move so much before the sound is loud."""
 SMOOTH_STEPS: Final = 3
-FADE_S: Final = 6.0
+QUIET_DB: Final = -60.0
+"""Levels below it are alike."""
+FADE_S: Final = 3.0
 """Time constant of the evidence."""
-WEIGHT: Final = 6.0
-"""Log odds of speaking that a correlation of 1 is worth."""
-OFFSCREEN: Final = 1.0
+WEIGHT: Final = 4.4
+"""Log odds of speaking that a correlation of 1 is worth: the gap between who speaks and others over their variance."""
+OFFSCREEN: Final = 0.0
 """Log odds at which the voice is somebody's whom the camera does not see."""
 VOICE_S: Final = 0.5
 """Whether somebody speaks is told by so much of the newest sound."""
@@ -65,25 +67,27 @@ class Speaking:
 
 
 def together(mouth: Lips, speech: Sequence[SpeechFrame]) -> float | None:
-    """Correlation of the opening of a mouth with the level of the sound; None where there is too little of both."""
+    """Correlation of the motion of a mouth with the level of the sound; None where there is too little of both."""
     begin_ns = max(mouth[0][0], speech[0].t_ns)
     end_ns = min(mouth[-1][0], speech[-1].t_ns)
     steps = int((end_ns - begin_ns) / NS_PER_S / STEP_S)
     if steps * STEP_S < LEAST_S:
         return None
     at_s = np.arange(steps) * STEP_S
-    opening = _at(at_s, [((at - begin_ns) / NS_PER_S, value) for at, value in mouth])
-    level = _at(at_s + LEAD_S, [((frame.t_ns - begin_ns) / NS_PER_S, max(-60.0, frame.level_db)) for frame in speech])
-    spreads = float(opening.std()), float(level.std())
+    known_s, opening = np.array([((at - begin_ns) / NS_PER_S, value) for at, value in mouth]).T
+    motion = _smooth(np.abs(np.gradient(np.interp(at_s, known_s, opening))))
+    heard_s, loud = np.array(
+        [((frame.t_ns - begin_ns) / NS_PER_S, max(QUIET_DB, frame.level_db)) for frame in speech]
+    ).T
+    level = _smooth(np.interp(at_s + LEAD_S, heard_s, loud))
+    spreads = float(motion.std()), float(level.std())
     if min(spreads) < 1e-6:
         return 0.0
-    return float(((opening - opening.mean()) * (level - level.mean())).mean() / (spreads[0] * spreads[1]))
+    return float(((motion - motion.mean()) * (level - level.mean())).mean() / (spreads[0] * spreads[1]))
 
 
-def _at(times_s: np.ndarray, pairs: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Values between samples, smoothed."""
-    known_s, values = np.array(pairs).T
-    wide = np.pad(np.interp(times_s, known_s, values), SMOOTH_STEPS // 2, mode="edge")
+def _smooth(values: np.ndarray) -> np.ndarray:
+    wide = np.pad(values, SMOOTH_STEPS // 2, mode="edge")
     return np.convolve(wide, np.ones(SMOOTH_STEPS) / SMOOTH_STEPS, "valid")
 
 

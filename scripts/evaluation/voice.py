@@ -19,13 +19,13 @@ import torch
 import yaml
 from tqdm import tqdm
 
+from models.arousal import VOICED
 from models.metrics import mae, pearson
 from realtime.config.schema import AsrConfig
 from realtime.extract.asr.whisper import AsrModel
 from realtime.extract.schema import VOICE_COLUMNS
-from realtime.extract.voice.extractor import VoiceExtractor
-from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Chunk
-from scripts.train_arousal import PAUSE_S, arousal_of
+from realtime.types import SAMPLE_RATE_HZ
+from scripts.train_arousal import arousal_of, heard
 from scripts.training import corpora
 
 if TYPE_CHECKING:
@@ -42,20 +42,11 @@ PENALTIES: Final = {"states": 1000.0, "columns": 30.0, "both": 1000.0}
 def clips(data: Path, corpus: str, model: AsrModel, emotions: dict[str, float]) -> dict[str, np.ndarray]:
     """Features and labels of a corpus, a row a clip, in the shuffled order."""
     examples = list(getattr(corpora, corpus)(data, emotions))
-    order = np.random.default_rng(0).permutation(len(examples))
-    voices: dict[str, VoiceExtractor] = {}
-    clock_s: dict[str, float] = {}
+    chosen = [examples[index] for index in np.random.default_rng(0).permutation(len(examples))]
     rows: dict[str, list[Any]] = {name: [] for name in ("states", "columns", "valence", "arousal", "speaker")}
-    for index in tqdm(order, desc=corpus, mininterval=10):
-        example = examples[index]
-        samples, rate_hz = soundfile.read(str(example.path), dtype="float32")
-        if rate_hz != SAMPLE_RATE_HZ or samples.ndim > 1:
-            raise ValueError(f"{example.path}: {rate_hz} Hz, {samples.ndim} channels")
-        voice = voices.setdefault(example.speaker, VoiceExtractor())
-        begin_s = clock_s.get(example.speaker, 0.0)
-        clock_s[example.speaker] = begin_s + len(samples) / SAMPLE_RATE_HZ + PAUSE_S
-        blocks = np.stack([block.values for block in voice.feed(Chunk(int(begin_s * NS_PER_S), samples))])
-        kept = blocks[blocks[:, VOICE_COLUMNS.index("voiced_share")] > 0.3]
+    for example, blocks in zip(tqdm(chosen, desc=corpus, mininterval=10), heard(chosen), strict=True):
+        samples = soundfile.read(str(example.path), dtype="float32")[0]
+        kept = blocks[blocks[:, VOICE_COLUMNS.index("voiced_share")] > VOICED]
         kept = kept if len(kept) else blocks
         rows["states"].append(summary(model.states(samples[: 28 * SAMPLE_RATE_HZ]), samples))
         rows["columns"].append(np.concatenate((kept.mean(0), kept.std(0))))
@@ -111,12 +102,12 @@ def main(options: Sequence[str]) -> None:
     model = AsrModel(AsrConfig(model=args.model, reading_model="none"))
     found: dict[str, Any] = {"model": args.model}
     for corpus in ("ravdess", "emodb"):
-        heard = clips(args.data, corpus, model, emotions)
-        states = minus_before(heard["states"], heard["speaker"])
-        kinds = {"states": states, "columns": heard["columns"], "both": np.hstack((states, heard["columns"]))}
+        given = clips(args.data, corpus, model, emotions)
+        states = minus_before(given["states"], given["speaker"])
+        kinds = {"states": states, "columns": given["columns"], "both": np.hstack((states, given["columns"]))}
         found[corpus] = {
             target: {
-                kind: cross_validated(rows, heard[target], heard["speaker"], PENALTIES[kind])
+                kind: cross_validated(rows, heard[target], given["speaker"], PENALTIES[kind])
                 for kind, rows in kinds.items()
             }
             for target in ("valence", "arousal")

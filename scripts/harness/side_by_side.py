@@ -10,7 +10,7 @@ import numpy as np
 
 from realtime.capture.media import MediaFile
 from realtime.config.schema import CameraConfig
-from realtime.types import NS_PER_S, Chunk, Frame
+from realtime.types import NS_PER_S, Chunk, Frame, item_end_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,7 +78,8 @@ class SideBySide:
         ]
         last_ns = int(self.seconds * NS_PER_S)
         sound = [Chunk(start_ns + c.t_ns, c.samples, c.lost_samples) for c in self._sound if c.end_ns <= last_ns]
-        yield from sorted([*pictures, *sound], key=lambda item: item.end_ns if isinstance(item, Chunk) else item.t_ns)
+        items: list[Frame | Chunk] = [*pictures, *sound]
+        yield from sorted(items, key=item_end_ns)
 
     def _compose(self, number: int) -> Image:
         canvas = np.full((*CANVAS, 3), 96, np.uint8)

@@ -17,7 +17,7 @@ FINER: Final = 2
 """The picture is cut at a multiple of its size first, and averaged: a large face sampled sparsely is all grain."""
 ANCHORS: Final = ((33, 133), (362, 263), (61, 291))
 """Landmarks whose means are both eyes and the mouth."""
-TEMPLATE: Final = np.array([[14.9, 19.5], [32.9, 19.5], [23.9, 36.4]], np.float32)
+TEMPLATE: Final = np.array([[15.5, 18.8], [32.3, 18.7], [24.1, 36.7]], np.float32)
 """Where they lie on average in FER2013, which was trained on: `python -m scripts.train_expression look` says it."""
 
 
