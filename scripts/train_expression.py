@@ -24,7 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from models import zoo
-from models.expression import SHAPES, SIDE, WEIGHTS, ExpressionNet, PictureReader, ShapesReader, save
+from models.expression import SHAPES, SIDE
+from models.expression_net import WEIGHTS, ExpressionNet, PictureReader, ShapesReader, export, save
 from scripts.evaluation.expression import figures, judged, probabilities
 from scripts.training.expression import Faces, augmented, look, read
 
@@ -182,6 +183,7 @@ def fit(faces: Faces, cache: Path, out: Path) -> dict[str, Any]:
         "metrics": found,
     }
     save(out, net, about)
+    export(out)
     return about
 
 

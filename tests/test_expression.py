@@ -9,10 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from models import zoo
+from models import expression_net, zoo
 from models.affect import EXPRESSIONS, VALENCE
-from models.checkpoint import CheckpointError
-from models.expression import MAX_BYTES, WEIGHTS, ExpressionReader
+from models.expression import GRAPH, ExpressionReader
+from models.expression_net import MAX_BYTES, WEIGHTS
+from models.graphs import GraphError
+from models.weightsfile import CheckpointError
 from realtime.config.schema import FaceConfig
 from realtime.extract.face.aligned import SIDE_PX, TEMPLATE, aligned
 from realtime.types import Frame
@@ -24,7 +26,7 @@ HAPPY = EXPRESSIONS.index("happy")
 
 @pytest.fixture(scope="module")
 def reader():
-    return ExpressionReader.load()
+    return ExpressionReader()
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +45,13 @@ def test_the_file_is_small_and_says_how_it_was_made_and_how_good_it_is(reader):
 
 
 def test_the_graph_says_what_the_network_does(reader):
-    assert reader._session is not None
+    net, _ = expression_net.load()
     random = np.random.default_rng(0)
     for _ in range(4):
         picture = random.integers(0, 256, (SIDE_PX, SIDE_PX)).astype(np.uint8)
         shapes = random.uniform(-0.3, 0.8, 54).astype(np.float32)
         with torch.inference_mode():
-            wanted = reader.net(torch.from_numpy(picture[None]).float(), torch.from_numpy(shapes[None])).softmax(-1)[0]
+            wanted = net(torch.from_numpy(picture[None]).float(), torch.from_numpy(shapes[None])).softmax(-1)[0]
         found = reader.read(picture, shapes)
         np.testing.assert_allclose(found, wanted.numpy(), atol=1e-3)
         assert found.sum() == pytest.approx(1, abs=1e-5)
@@ -107,21 +109,33 @@ def changed(path, header=None, change=None):
 
 def test_a_file_that_is_not_what_it_should_be_is_refused(tmp_path):
     file = tmp_path / "own.safetensors"
-    assert ExpressionReader.load(changed(file)).metadata, "weights of one's own are read"
+    assert expression_net.load(changed(file))[1], "weights of one's own are read"
     with pytest.raises(CheckpointError, match=r"format 'agfn\.text/1'"):
-        ExpressionReader.load(changed(file, {"format": "agfn.text/1"}))
+        expression_net.load(changed(file, {"format": "agfn.text/1"}))
     name = "picture.out.bias"
     with pytest.raises(CheckpointError, match="not a finite number"):
-        ExpressionReader.load(changed(file, change=lambda tensors: tensors[name].fill_(float("nan"))))
+        expression_net.load(changed(file, change=lambda tensors: tensors[name].fill_(float("nan"))))
     with pytest.raises(CheckpointError, match=r"missing or unknown weights picture\.out\.bias"):
-        ExpressionReader.load(changed(file, change=lambda tensors: tensors.pop(name)))
+        expression_net.load(changed(file, change=lambda tensors: tensors.pop(name)))
     with pytest.raises(CheckpointError, match="damaged"):
-        ExpressionReader.load(changed(file, change=lambda tensors: tensors.update({name: torch.zeros(9)})))
+        expression_net.load(changed(file, change=lambda tensors: tensors.update({name: torch.zeros(9)})))
     file.write_bytes(bytes(MAX_BYTES + 1))
     with pytest.raises(CheckpointError, match="at most"):
-        ExpressionReader.load(file)
+        expression_net.load(file)
     with pytest.raises(CheckpointError, match="No such file"):
-        ExpressionReader.load(tmp_path / "none.safetensors")
+        expression_net.load(tmp_path / "none.safetensors")
+
+
+def test_a_graph_that_is_not_the_shipped_one_is_refused(tmp_path):
+    file = tmp_path / "own.onnx"
+    with pytest.raises(GraphError, match="No such file"):
+        ExpressionReader(file)
+    file.write_bytes(GRAPH.read_bytes()[:-100])
+    with pytest.raises(GraphError, match=r"own\.onnx"):
+        ExpressionReader(file)
+    file.write_bytes((WEIGHTS.parent / "agfn.onnx").read_bytes())
+    with pytest.raises(GraphError, match="format"):
+        ExpressionReader(file)
 
 
 def test_no_picture_is_in_two_parts_nor_twice(tmp_path):
@@ -164,11 +178,13 @@ def test_figures_of_a_guess_and_of_the_truth():
 
 
 @pytest.mark.corpus
-def test_faces_of_strangers_are_read_by_their_pictures_alone(reader, data_dir):
+def test_faces_of_strangers_are_read_by_their_pictures_alone(data_dir):
     """A twelfth of FER2013's held-out third; all of it by scripts/evaluation/expression.py."""
     faces = read(data_dir)
     held = faces.part("held")[::12]
     pictures = torch.from_numpy(faces.pictures[held]).float()
-    found = judged(probabilities(reader.net, pictures, np.full((len(held), 54), np.nan)), faces.label[held])
+    found = judged(
+        probabilities(expression_net.load()[0], pictures, np.full((len(held), 54), np.nan)), faces.label[held]
+    )
     assert found["auc"] > 0.89
     assert found["accuracy"] > 0.48

@@ -213,7 +213,7 @@ def test_two_faces_have_ids_and_readings_and_what_the_fusion_gets_is_the_same_as
 
     film = SideBySide([clip, clip], seconds=2.0, mirrored=True)
     frames = [item for item in film.items(0) if isinstance(item, Frame)]
-    reader, model = ExpressionReader.load(), zoo.path("face")
+    reader, model = ExpressionReader(), zoo.path("face")
     with_people = FaceExtractor(FaceConfig(people=True), model, reader)
     without = FaceExtractor(FaceConfig(), model)
     told = []

@@ -111,6 +111,6 @@ def _expressions(config: Config) -> ExpressionReader | None:
     if not (config.face.people or config.channels.enabled):
         return None
     try:
-        return ExpressionReader.load()
+        return ExpressionReader()
     except GraphError as error:
         raise ModelError(str(error)) from None

@@ -38,7 +38,7 @@ def main(options: Sequence[str]) -> dict[str, Any]:
     cli.add_argument("--quick", action="store_true", help="one clip: to see that it works")
     args, _ = cli.parse_known_args(options)
     clips = sorted((args.data / "mosi_clips").glob("*.mp4"))[: 1 if args.quick else 6]
-    model, reader = zoo.path("face"), ExpressionReader.load()
+    model, reader = zoo.path("face"), ExpressionReader()
     ways = {
         "ours": FaceExtractor(FaceConfig(), model),
         "with channels": FaceExtractor(FaceConfig(), model, reader),

@@ -17,7 +17,7 @@ import torch
 
 from models.affect import EXPRESSIONS
 from models.affect import VALENCE as OF
-from models.expression import WEIGHTS, ExpressionNet, ExpressionReader
+from models.expression_net import WEIGHTS, ExpressionNet, load
 from models.metrics import auc
 from realtime.extract.face.aligned import aligned
 from scripts.neutral_face import BORDER_PX, FACE_PX
@@ -96,7 +96,7 @@ def main(options: Sequence[str]) -> None:
     cli.add_argument("--every", type=int, default=1, help="only every so many pictures of the held-out third")
     args = cli.parse_args(options)
     torch.set_num_threads(1)
-    net = ExpressionReader.load(args.weights).net
+    net, _ = load(args.weights)
     faces = read(args.data)
     held = faces.part("held")[:: args.every]
     print(json.dumps(figures(net, faces.pictures[held], faces.label[held], *look(faces, held.tolist()))))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 import torch
-from mediapipe.tasks.python import vision
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -23,6 +22,8 @@ from realtime.extract.face.extractor import head_pose
 from realtime.extract.face.mediapipe_options import LocalOptions
 from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES
 from realtime.extract.schema import BLENDSHAPES, FACE_DIM
+from realtime.system.mediapipe import mediapipe as mp
+from realtime.system.mediapipe import vision
 from scripts.neutral_face import BORDER_PX, FACE_PX
 from scripts.training import corpora
 
@@ -116,8 +117,6 @@ def framed(grey: Image) -> Image:
 
 
 def _picture(image: Image) -> Any:  # noqa: ANN401 - mediapipe has no types
-    import mediapipe as mp  # noqa: PLC0415 - beside its use
-
     return mp.Image(mp.ImageFormat.SRGB, np.ascontiguousarray(image[..., ::-1]))
 
 
