@@ -43,7 +43,7 @@ class ExpressionReader:
         try:
             self._session, self.metadata = _opened(graph)
             found = self.read(np.zeros((SIDE, SIDE), np.uint8), np.zeros(SHAPES, np.float32))
-        except (graphs.GraphError, KeyError, ValueError, TypeError, *graphs.errors()) as error:
+        except _damage() as error:
             raise graphs.GraphError(f"{graph}: {' '.join(str(error).split())[:200]}") from None
         if found.shape != (len(EXPRESSIONS),) or not np.isfinite(found).all():
             raise graphs.GraphError(f"{graph}: damaged: it does not give {len(EXPRESSIONS)} probabilities")
@@ -64,3 +64,7 @@ def _opened(graph: Path) -> tuple[Any, dict[str, Any]]:
     if about.get("format") != FORMAT:
         raise graphs.GraphError(f"format {about.get('format')!r}, this program reads {FORMAT!r}")
     return session, json.loads(about["training"])
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    return (graphs.GraphError, KeyError, ValueError, TypeError, *graphs.errors())

@@ -202,8 +202,15 @@ def export(weights: Path = WEIGHTS) -> Path:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that it is the old exporter
         file = Path(folder) / target.name
-        names = {"input_names": ["pictures", "shapes"], "output_names": ["likely"]}
-        torch.onnx.export(likely, (pictures, shapes), file, opset_version=OPSET, dynamo=False, **names)
+        torch.onnx.export(
+            likely,
+            (pictures, shapes),
+            file,
+            input_names=["pictures", "shapes"],
+            output_names=["likely"],
+            opset_version=OPSET,
+            dynamo=False,
+        )
         graph = onnx.load(file)
     onnx.helper.set_model_props(graph, {"format": GRAPH_FORMAT, "training": json.dumps(metadata, sort_keys=True)})
     content = bytes(graph.SerializeToString())

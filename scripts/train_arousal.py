@@ -107,7 +107,8 @@ def fitted(found: np.ndarray, label: np.ndarray, about: dict[str, Any]) -> Arous
     inner = standard - centre
     weight = np.linalg.solve(inner.T @ inner + PENALTY * np.eye(inner.shape[1]), inner.T @ (label - label.mean()))
     bias = np.array([label.mean() - centre @ weight])
-    return ArousalReader(*(value.astype(np.float32) for value in (mean, scale, weight, bias)), about)
+    mean, scale, weight, bias = (value.astype(np.float32) for value in (mean, scale, weight, bias))
+    return ArousalReader(mean, scale, weight, bias, about)
 
 
 def main(options: Sequence[str] | None = None) -> None:

@@ -62,7 +62,7 @@ def train_picture(faces: Faces, epochs: float, minutes: float, keep: Path, *, go
     net = PictureReader()
     if go_on:
         net.load_state_dict(load_file(keep))
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # of a module it is there
+    net = net.to(memory_format=torch.channels_last)
     mean = copy.deepcopy(net).eval()
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
     begin_s, step, per_epoch = time.monotonic(), 0, len(rows) // BATCH

@@ -65,12 +65,11 @@ def test_any_picture_gives_probabilities(reader):
 
 
 @pytest.mark.models
-def test_a_smiling_portrait_is_happy_small_turned_dark_or_blurred(reader, portrait):
+def test_a_smiling_portrait_is_happy_turned_dark_or_blurred(reader, portrait):
     from realtime.extract.face.extractor import FaceExtractor  # noqa: PLC0415 - MediaPipe only where it is used
 
     pictures = {
         "plain": portrait,
-        "small": cv2.copyMakeBorder(cv2.resize(portrait, (320, 240)), 120, 120, 160, 160, cv2.BORDER_REPLICATE),
         "turned": cv2.warpAffine(portrait, cv2.getRotationMatrix2D((320, 140), 20, 1), (640, 480)),
         "dark": (portrait * 0.2).astype(np.uint8),
         "blurred": cv2.GaussianBlur(portrait, (0, 0), 3),

@@ -44,7 +44,9 @@ def figures(net: ExpressionNet, pictures: Image, label: np.ndarray, shapes: Floa
         "found": round(float(known.mean()), 4),
         "all": judged(probabilities(net, plain, shapes), label),
         "picture_alone": judged(probabilities(net, plain, np.full_like(shapes, np.nan)), label),
-        "where_found": judged(probabilities(net, plain[known], shapes[known]), label[known]),
+        "where_found": judged(
+            probabilities(net, plain[torch.from_numpy(np.flatnonzero(known))], shapes[known]), label[known]
+        ),
         "as_cut_live": judged(probabilities(net, cut(pictures[known], points[known]), shapes[known]), label[known]),
     }
     alone = np.full_like(shapes, np.nan)

@@ -12,6 +12,7 @@ import argparse
 import itertools
 import json
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,6 @@ def play(config: Config, parts: SharedModels, clock: VirtualClock, film: SideByS
     sent: list[Sentiment] = []
     outlet = Outlet()
     outlet.subscribe(sent.append, Sentiment)
-    import threading  # noqa: PLC0415
-
     OfflineRun(config, parts, clock, outlet, film).run(threading.Event())
     return sent
 
@@ -103,7 +102,7 @@ def main(options: Sequence[str]) -> None:
     shares: list[float] = []
     for number in tqdm(range(args.pairs), mininterval=10):
         one, other = couples[number * 7 % len(couples)]
-        clips = [Path(random.choice(sorted(by_speaker[name], key=str))) for name in (one, other)]
+        clips = [by_speaker[name][int(random.integers(len(by_speaker[name])))] for name in (one, other)]
         film = SideBySide(clips, seconds=CROSSING_S, crossing=True)
         counted = crossing(play(config, parts, VirtualClock(), film), film)
         found["crossings"] += 1

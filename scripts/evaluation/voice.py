@@ -107,7 +107,7 @@ def main(options: Sequence[str]) -> None:
         kinds = {"states": states, "columns": given["columns"], "both": np.hstack((states, given["columns"]))}
         found[corpus] = {
             target: {
-                kind: cross_validated(rows, heard[target], given["speaker"], PENALTIES[kind])
+                kind: cross_validated(rows, given[target], given["speaker"], PENALTIES[kind])
                 for kind, rows in kinds.items()
             }
             for target in ("valence", "arousal")

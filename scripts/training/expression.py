@@ -69,11 +69,13 @@ def read(data: Path) -> Faces:
     chosen = [examples[index] for index in order]
     with zipfile.ZipFile(str(chosen[0].path)) as archive:
         pictures = [
-            cv2.imdecode(np.frombuffer(archive.read(example.member), np.uint8), cv2.IMREAD_GRAYSCALE)
+            np.asarray(
+                cv2.imdecode(np.frombuffer(archive.read(example.member), np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8
+            )
             for example in chosen
         ]
     label = [EXPRESSIONS.index(example.member.split("/")[-2]) for example in chosen]
-    return Faces(np.stack(pictures).astype(np.uint8), np.array(label), np.array([example.id for example in chosen]))
+    return Faces(np.stack(pictures), np.array(label), np.array([example.id for example in chosen]))
 
 
 def look(faces: Faces, rows: Sequence[int], minutes: float = math.inf) -> tuple[Floats, Floats]:
