@@ -159,7 +159,13 @@ class App:
     def _start_lsl(self, config: Config, names: list[str]) -> None:
         from realtime.sinks.lsl import LslSink  # noqa: PLC0415 - imported where asked for
 
-        sink = LslSink(config.lsl, names, config.window.hop_s, words=config.privacy.publish_text)
+        sink = LslSink(
+            config.lsl,
+            names,
+            config.window.hop_s,
+            words=config.privacy.publish_text,
+            channels=config.channels.enabled,
+        )
         sink.subscribe(self._outlet)
         self._parts.append(sink)
 

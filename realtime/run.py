@@ -82,6 +82,10 @@ def parser() -> argparse.ArgumentParser:
         "--mqtt", metavar="URL", help="embedded (default), off, mqtt://host[:port] or mqtts://[user@]host[:port]"
     )
     out.add_argument("--output", metavar="FILE|-", help="write every message as a JSON line")
+    out.add_argument("--people", action="store_true", help="tell everyone in the picture, not the main face alone")
+    out.add_argument(
+        "--channels", action="store_true", help="add valence, arousal, expressions, pitch ... for research"
+    )
     out.add_argument("--publish-text", action="store_true", help="let the words leave the process with the messages")
     out.add_argument("--record", metavar="DIR", help="record the session into a new folder (numbers, no words)")
     out.add_argument("--record-text", action="store_true", help="record the words too")
@@ -277,6 +281,8 @@ def _services(args: argparse.Namespace) -> dict[str, Any]:
     dashboard = {**(args.dashboard or {}), "broker": args.dashboard_broker}
     return {
         **({"dashboard": kept} if (kept := {k: v for k, v in dashboard.items() if v is not None}) else {}),
+        **({"face": {"people": True}} if args.people else {}),
+        **({"channels": {"enabled": True}} if args.channels else {}),
         **({"homeassistant": {"enabled": True}} if args.homeassistant else {}),
         **({"metrics": {"port": args.metrics}} if args.metrics is not None else {}),
         **({"lsl": {"enabled": True}} if args.lsl else {}),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 SAMPLE_RATE_HZ = 16_000
@@ -82,6 +82,25 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """One of the faces of a picture, asked for by `face.people`.
+
+    `id` counts the people seen so far and stays with one who is away for a moment. `box` is left, top, right and bottom
+    in shares of the picture. `likely` is (7,) float32, the probabilities of EXPRESSIONS, None where this picture was
+    not read for them; `mouth` the opening of the lips in distances from the eyes to the mouth; the others as in
+    FaceFeatures.
+    """
+
+    id: int
+    main: bool
+    box: tuple[float, float, float, float]
+    mouth: float
+    sharpness: float
+    brightness: float
+    likely: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FaceFeatures:
     """What one frame says about the main face.
 
@@ -89,7 +108,8 @@ class FaceFeatures:
     `found` is false. `score` is the detector's in [0, 1]; `sharpness` the variance of the Laplacian on a 112 px crop;
     `brightness` the mean of the crop in [0, 1]; `motion` the mean absolute difference to the previous frame in [0, 1]
     (0 exactly: the same picture again). `face_id` counts the persons followed so far: a new number is another face, or
-    one that was away for long, and its baseline starts anew.
+    one that was away for long, and its baseline starts anew. `likely` is (7,) float32, the probabilities of
+    EXPRESSIONS, and `people` all faces, the main one too; both None where they were not asked for.
     """
 
     t_ns: int
@@ -101,6 +121,8 @@ class FaceFeatures:
     brightness: float
     motion: float
     face_id: int = 0
+    likely: Floats | None = None
+    people: tuple[Person, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +267,32 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Channel:
+    """One optional channel of a window: an estimate (None where there is nothing to tell it from), and its worth."""
+
+    value: float | None
+    reliability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """One person in a window: where the face is, how it comes across by itself, and whether it speaks.
+
+    `valence` is in [-1, 1], `expression` the likeliest one; both None, and `reliability` 0, until the face has been
+    seen for a while. `speaking` is the probability that the voice that is heard is this person's, 0 in silence; None
+    where there is no sound to tell by.
+    """
+
+    id: int
+    main: bool
+    box: tuple[float, float, float, float]
+    expression: str | None
+    valence: float | None
+    reliability: float
+    speaking: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class WindowView:
     """A closed window of one stream: what AGFN sees.
 
@@ -253,7 +301,8 @@ class WindowView:
     slowest modality's newest). `opinion` says how much of the present utterance is known, `ended` are those before it.
     `context` is the mean of what was said before, None for nothing, `expected` what it lets expect of silence. `read`
     are the words as a second reading has them, where the window holds the whole utterance; else empty. `language` is
-    that of the words, None as long as it isn't known. `reason` is why it was closed.
+    that of the words, None as long as it isn't known. `reason` is why it was closed. `people` and
+    `channels` are None where they were not asked for; AGFN sees neither.
     """
 
     stream: str
@@ -274,6 +323,8 @@ class WindowView:
     read: tuple[Word, ...] = ()
     language: str | None = None
     reason: Reason = "hop"
+    people: tuple[Presence, ...] | None = None
+    channels: Mapping[str, Channel] | None = None
 
 
 def item_end_ns(item: Any) -> int:  # noqa: ANN401 - any of the frozen values of types.py

@@ -15,16 +15,19 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "cross": "train on CMU-MOSI alone, try it on acted voices, faces and television",
     "damage": "what damage does to held-out clips, their gates and intervals",
+    "expression": "the expression network on pictures that it has not seen, clean and damaged",
     "fusion": "compare fusion methods on one vector per modality, clean and damaged",
     "live": "stream labelled clips through the live pipeline and score them",
     "lost": "what is published of clips whose words can't be had",
+    "people": "two clips in one picture: whose id is whose, and who speaks",
     "temporal": "kinds of sequence encoders, shuffled and reversed steps, and the first part of a clip",
+    "voice": "what the recogniser's encoder hears of valence and arousal, beside the live voice columns",
 }
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run a subcommand; its options are its own."""
-    listing = "\n".join(f"  {name:8s} {text}" for name, text in COMMANDS.items())
+    listing = "\n".join(f"  {name:10s} {text}" for name, text in COMMANDS.items())
     cli = argparse.ArgumentParser(
         prog="evaluate.py",
         description=f"Evaluations:\n{listing}",

@@ -28,7 +28,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs" / "recording.md"
 def made(tmp_path_factory):
     """A recorded session with words, its messages, and all its exports."""
     folder = tmp_path_factory.mktemp("export")
-    sent = session(folder / "session", Fuser(WEIGHTS, "cpu", VirtualClock()), words=True)
+    sent = session(folder / "session", Fuser(WEIGHTS, "cpu", VirtualClock()), words=True, further=True)
     options = ["--csv", "--tsv", "--parquet", "--elan"]
     assert main([str(folder / "session"), "-o", str(folder / "out"), *options]) == 0
     return folder, sent

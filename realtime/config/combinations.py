@@ -79,6 +79,8 @@ def _check_rules(config: Config) -> None:
 
 def _check_what_is_seen(config: Config) -> None:
     """See that no setting takes a modality, or a part of the window, away without a word."""
+    if config.face.people and config.face.max_faces < 2:
+        raise UsageError("--people tells every face, and face.max_faces is 1: add --set face.max_faces=3")
     length_s, fps = config.window.length_s, config.camera.max_fps
     shortest_s, longest_s = WINDOW_S
     if not shortest_s <= length_s <= longest_s:

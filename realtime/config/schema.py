@@ -70,6 +70,8 @@ class FaceConfig(Section):
     """Faces looked for; the main one is analysed, the number is reported."""
     baseline_s: float = Field(60.0, gt=0, le=3600)
     """Time constant of the running baseline that is subtracted from the blendshapes."""
+    people: bool = False
+    """Whether messages tell every face by itself: where it is, how it comes across, whether it speaks."""
 
 
 ENGLISH = "en"
@@ -208,6 +210,13 @@ class MqttConfig(Section):
         if "@" in url and ":" in url.split("://", 1)[-1].rsplit("@", 1)[0]:
             raise ValueError("no password in the URL: set AGFN_MQTT_PASSWORD or mqtt.password_file")
         return url
+
+
+class ChannelsConfig(Section):
+    """Further estimates for research, each with its reliability. See docs/channels.md for what they are worth."""
+
+    enabled: bool = False
+    """Whether messages carry valence, arousal, expressions, speech rate, pauses and pitch."""
 
 
 class PrivacyConfig(Section):
@@ -349,6 +358,7 @@ class Config(Section):
     asr: AsrConfig = AsrConfig()
     text: TextConfig = TextConfig()
     fusion: FusionConfig = FusionConfig()
+    channels: ChannelsConfig = ChannelsConfig()
     mqtt: MqttConfig = MqttConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     record: RecordConfig = RecordConfig()

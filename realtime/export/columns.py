@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from realtime.extract.schema import FACE_COLUMNS, VOICE_COLUMNS
+from realtime.fuse.channel_names import CHANNELS as ABOUT
 from realtime.recording import codec
 from realtime.types import MODALITIES
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Kind = Literal["int", "float", "text", "bool"]
-Table = Literal["sentiment", "events", "health", "components", "words", "speech", "face", "voice"]
+Table = Literal["sentiment", "channels", "people", "events", "health", "components", "words", "speech", "face", "voice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,30 @@ SENTIMENT = (
     _latency("window", "from the end of the window to the message"),
     _latency("text_lag", "from the end of the newest word to its appearance"),
 )
+CHANNELS = (
+    END,
+    *(
+        column
+        for name, about in ABOUT.items()
+        for column in (
+            Column(name, "float", f"{about.meaning} ({about.unit})", ("channels", name, "value")),
+            Column(f"{name}_reliability", "float", "what it is worth, 0 to 1", ("channels", name, "reliability")),
+        )
+    ),
+)
+PEOPLE = (
+    END,
+    Column("id", "int", "counts the people seen so far"),
+    Column("main", "bool", "whether the score of the stream is about this one"),
+    Column("left", "float", "edge of the face, in shares of the picture", ("box", 0)),
+    Column("top", "float", "edge of the face, in shares of the picture", ("box", 1)),
+    Column("right", "float", "edge of the face, in shares of the picture", ("box", 2)),
+    Column("bottom", "float", "edge of the face, in shares of the picture", ("box", 3)),
+    Column("expression", "text", "the likeliest of seven; empty until the face is known"),
+    Column("valence", "float", "how pleasant the face looks, -1 to 1"),
+    Column("reliability", "float", "what its pictures are worth for that"),
+    Column("speaking", "float", "probability that the voice is theirs, by their lips"),
+)
 EVENTS = (
     TIME,
     Column("since_s", "float", "when what ends or goes on here began"),
@@ -178,6 +203,8 @@ VOICE = (TIME, *(Column(name, "float", "of the last 0.1 s of sound") for name in
 
 TABLES: Mapping[Table, tuple[Column, ...]] = {
     "sentiment": SENTIMENT,
+    "channels": CHANNELS,
+    "people": PEOPLE,
     "events": EVENTS,
     "health": HEALTH,
     "components": COMPONENTS,
@@ -188,6 +215,8 @@ TABLES: Mapping[Table, tuple[Column, ...]] = {
 }
 ROWS: Mapping[Table, str] = {
     "sentiment": "a row a window (every hop, and for an opinion word)",
+    "channels": "a row a window, with `--channels`",
+    "people": "a row a person and window, with `--people`",
     "events": "a row an event",
     "health": "a row a second, of live sessions",
     "components": "a row a component and second, of live sessions",

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from realtime.config.schema import WindowConfig
 from realtime.errors import SourceError
-from realtime.export.columns import COMPONENTS, EVENTS, FACE_FIELDS, HEALTH, SENTIMENT, SPEECH_FIELDS, Table
+from realtime.export.columns import (
+    CHANNELS,
+    COMPONENTS,
+    EVENTS,
+    FACE_FIELDS,
+    HEALTH,
+    PEOPLE,
+    SENTIMENT,
+    SPEECH_FIELDS,
+    Table,
+)
 from realtime.recording.journal import decode
 from realtime.types import NS_PER_S, SpeechFrame, VoiceFeatures
 
@@ -65,11 +75,8 @@ class Tables:
     def _of_message(self, at_ns: int, topic: str, data: bytes) -> Iterator[tuple[Table, Row]]:
         try:
             body = self._recording.message(topic, data)
-            if topic == "sentiment" and "sentiment" in self._wanted:
-                end_s = SENTIMENT[1].value(body)
-                begin_s = None if end_s is None else max(0.0, round(end_s - self.hop_s, 3), self._last_end_s)
-                self._last_end_s = end_s or 0.0
-                yield "sentiment", [begin_s, *(column.value(body) for column in SENTIMENT[1:])]
+            if topic == "sentiment":
+                yield from self._of_window(body)
             elif topic == "event" and "events" in self._wanted:
                 yield "events", [column.value(body) for column in EVENTS]
             elif topic == "health":
@@ -81,6 +88,17 @@ class Tables:
                         yield "components", [time_s, name, *(column.value(part) for column in COMPONENTS[2:])]
         except ValueError as error:
             raise SourceError(f"{self._recording.path}: damaged {topic} message: {error}"[:200]) from None
+
+    def _of_window(self, body: dict[str, Any]) -> Iterator[tuple[Table, Row]]:
+        end_s = SENTIMENT[1].value(body)
+        if "sentiment" in self._wanted:
+            begin_s = None if end_s is None else max(0.0, round(end_s - self.hop_s, 3), self._last_end_s)
+            self._last_end_s = end_s or 0.0
+            yield "sentiment", [begin_s, *(column.value(body) for column in SENTIMENT[1:])]
+        if "channels" in self._wanted and body.get("channels") is not None:
+            yield "channels", [end_s, *(column.value(body) for column in CHANNELS[1:])]
+        for person in body.get("people") or () if "people" in self._wanted else ():
+            yield "people", [end_s, *(column.value(person) for column in PEOPLE[1:])]
 
     def _features(self, item: FaceFeatures | VoiceFeatures | SpeechFrame) -> tuple[Table, Row]:
         time_s = self._seconds(item.t_ns)

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from models import zoo
+from models.expression import ExpressionReader
+from models.graphs import GraphError
 from realtime.config.languages import AUTO
 from realtime.errors import ModelError
 from realtime.extract.asr import reading
@@ -46,6 +48,7 @@ class Extractors(ABC):
             self._face_file = zoo.path("face")
         except zoo.ZooError as error:
             raise ModelError(str(error)) from None
+        self._expressions = _expressions(config)
         with starting_threads("whisper"):
             self._asr = (
                 DecodeQueue(AsrModel(config.asr), config.asr.workers, lambda: AsrModel(config.asr))
@@ -59,7 +62,7 @@ class Extractors(ABC):
 
     def face(self) -> FaceExtractor:
         """Return a face extractor of its own for a stream."""
-        return FaceExtractor(self._config.face, self._face_file)
+        return FaceExtractor(self._config.face, self._face_file, self._expressions)
 
     def voice(self) -> VoiceExtractor:
         """Return a voice extractor; blocks that several streams complete at the same time are analysed together."""
@@ -101,3 +104,13 @@ class Extractors(ABC):
     @abstractmethod
     def text(self) -> Stage[Transcript | Reading, Any]:
         """Return what transcripts and second readings go through."""
+
+
+def _expressions(config: Config) -> ExpressionReader | None:
+    """Load the reader of expressions, where anything asks for them."""
+    if not (config.face.people or config.channels.enabled):
+        return None
+    try:
+        return ExpressionReader()
+    except GraphError as error:
+        raise ModelError(str(error)) from None

@@ -16,6 +16,7 @@ from realtime.config.languages import MEASURED
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
 from realtime.fuse.due import Due
 from realtime.fuse.opinion_word import OpinionWord
+from realtime.fuse.people import People
 from realtime.fuse.reliability import (
     LOST_AFTER_S,
     Delivery,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from realtime.clock import Clock
     from realtime.config.schema import WindowConfig
+    from realtime.fuse.channels import Channels
     from realtime.fuse.due import StageName
     from realtime.types import FaceFeatures, Floats, Reason, SpeechFrame, TextFeatures, VoiceFeatures, Word
 
@@ -59,14 +61,26 @@ class Window:
         config: length, hop and lateness.
         devices: name of the device behind each modality, for the causes; a modality that isn't named is off.
         clock: of the process.
+        people: whether everyone in the picture is told by themselves.
+        channels: what tells the optional channels, where they are asked for.
 
     Attributes:
         on_whole: called, once, when the window that `awaits` was asked about is whole; from any thread, must not wait.
         on_word: called, once until the next window is closed, when an opinion word is committed; likewise.
     """
 
-    def __init__(self, stream: str, config: WindowConfig, devices: Mapping[Modality, str], clock: Clock) -> None:
+    def __init__(
+        self,
+        stream: str,
+        config: WindowConfig,
+        devices: Mapping[Modality, str],
+        clock: Clock,
+        *,
+        people: bool = False,
+        channels: Channels | None = None,
+    ) -> None:
         self.stream = stream
+        self._tells_people, self._channels = people, channels
         self._clock = clock
         self._devices = dict(devices)
         self._length_ns = int(config.length_s * NS_PER_S)
@@ -85,6 +99,7 @@ class Window:
         """Forget all that was seen, as after a pause; the sequence number goes on."""
         with self._lock:
             self._faces: deque[FaceFeatures] = deque()
+            self._people = People() if self._tells_people else None
             self._voices: deque[VoiceFeatures] = deque()
             self._speech: deque[SpeechFrame] = deque()
             self._text: TextFeatures | None = None
@@ -224,7 +239,7 @@ class Window:
             heard_in = {} if self._text is None else {"language": self._text.language}
             found = [face for face in faces if face.found]
             found = [face for face in found if face.face_id == found[-1].face_id]  # the person who is there now
-            segments = {
+            segments: dict[Modality, Segment] = {
                 "face": _segment(
                     self._quality("face", lambda d: face_quality(faces, d, end_ns), faces, start_ns, end_ns),
                     [face.values for face in found],
@@ -271,6 +286,8 @@ class Window:
                 capture_ms=max(self._capture_ms.values(), default=0.0),
                 extract_ms=max(self._extract_ms.values(), default=0.0),
                 reason=reason,
+                people=self._people.close(faces, speech, end_ns) if self._people is not None else None,
+                channels=self._channels.of(found, speech, words, segments, end_ns) if self._channels else None,
             )
             self._seq += 1
             return view

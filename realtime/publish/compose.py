@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from realtime.clock import utc_now
 from realtime.publish.messages import (
     UNLEASED,
+    ChannelPart,
     EventMessage,
     Latency,
     ModalityPart,
+    PersonPart,
     Sentiment,
     StreamState,
     WindowSpan,
@@ -23,7 +25,7 @@ from realtime.types import NS_PER_S
 if TYPE_CHECKING:
     from realtime.fuse.worker import Estimate
     from realtime.publish.messages import Origin
-    from realtime.types import Event, Segment, WindowView
+    from realtime.types import Event, Presence, Segment, WindowView
 
 
 def sentiment(
@@ -86,6 +88,8 @@ def sentiment(
         host=origin.host,
         reason=view.reason,
         text=_words(view),
+        people=None if view.people is None else () if paused else tuple(_person(person) for person in view.people),
+        channels=_channels(view, paused=paused),
     )
 
 
@@ -132,6 +136,29 @@ def _part(segment: Segment, weight: float, *, paused: bool) -> ModalityPart:
         state=segment.state,
         cause=segment.cause,
     )
+
+
+def _person(person: Presence) -> PersonPart:
+    return PersonPart(
+        id=person.id,
+        main=person.main,
+        box=tuple(min(1.0, max(0.0, edge)) for edge in person.box),
+        expression=person.expression,
+        valence=person.valence,
+        reliability=person.reliability,
+        speaking=person.speaking,
+    )
+
+
+def _channels(view: WindowView, *, paused: bool) -> dict[str, ChannelPart] | None:
+    if view.channels is None:
+        return None
+    return {
+        name: ChannelPart(value=None, reliability=0.0)
+        if paused
+        else ChannelPart(value=channel.value, reliability=channel.reliability)
+        for name, channel in view.channels.items()
+    }
 
 
 def _shifted(interval: tuple[float, float], shift: float) -> tuple[float, float]:

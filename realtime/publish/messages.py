@@ -73,6 +73,7 @@ Count = Annotated[int, Field(ge=0)]
 Share = Annotated[Fine, Field(ge=0, le=1), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
 Score = Annotated[Fine, Field(ge=-3, le=3), WithJsonSchema({"type": "number", "minimum": -3, "maximum": 3})]
 Host = Annotated[str, Field(max_length=64)]
+Signed = Annotated[Fine, Field(ge=-1, le=1), WithJsonSchema({"type": "number", "minimum": -1, "maximum": 1})]
 Amount = Annotated[Coarse, Field(ge=0), WithJsonSchema({"type": "number", "minimum": 0})]
 
 
@@ -144,6 +145,33 @@ class Latency(Message):
     """From the end of the window to the message; the wait for what belongs to the window is in it."""
 
 
+class PersonPart(Message):
+    """One of the people in the picture, by their face alone; estimates of how they come across."""
+
+    id: Count
+    """Counts the people seen so far; stays with one who is away for a moment."""
+    main: bool
+    """Whether the score of the stream is about this one."""
+    box: tuple[Share, Share, Share, Share]
+    """Left, top, right and bottom of the face, in shares of the picture; cut to it."""
+    expression: str | None
+    """The likeliest of seven: angry, disgust, fear, happy, neutral, sad, surprise; null until the face is known."""
+    valence: Signed | None
+    """How pleasant the face looks, -1 to 1."""
+    reliability: Share
+    """What its pictures are worth for that; 0 until the face has been seen for a while."""
+    speaking: Share | None
+    """Probability that the voice is theirs, by their lips; null without sound."""
+
+
+class ChannelPart(Message):
+    """One optional channel: an estimate and what it is worth."""
+
+    value: Fine | None
+    """In the unit of docs/channels.md; null where there is nothing to tell it from."""
+    reliability: Share
+
+
 class Words(Message):
     """The words of the window; published with consent only."""
 
@@ -201,6 +229,10 @@ class Sentiment(Message):
     """hop: a window of the grid, one every hop; word: one between two of these, at once for an opinion word."""
     text: Words | None = Field(None, exclude_if=lambda words: words is None)
     """There with consent only (privacy.publish_text)."""
+    people: tuple[PersonPart, ...] | None = Field(None, exclude_if=lambda people: people is None)
+    """Everyone in the picture; there only where it was asked for (face.people)."""
+    channels: dict[str, ChannelPart] | None = Field(None, exclude_if=lambda channels: channels is None)
+    """Further estimates by name; there only where they were asked for (channels.enabled)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Sentiment:
@@ -419,7 +451,8 @@ def json_schema() -> dict[str, Any]:
         if name != Command.__name__:
             definition.pop("additionalProperties", None)  # the version rule: keys may be added
     sentiment = document["$defs"][Sentiment.__name__]
-    _make_optional(sentiment, "text")
+    for key in ("text", "people", "channels"):
+        _make_optional(sentiment, key)
     names = [*(model.__name__ for model in published), Command.__name__]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -434,9 +467,10 @@ def schema_json() -> str:
 
 
 def _make_optional(definition: Mapping[str, Any], key: str) -> None:
-    """Say that a key is absent or an object, never null."""
+    """Say that a key is absent or what it is, never null."""
     definition["required"][:] = [name for name in definition["required"] if name != key]
     schema = definition["properties"][key]
     schema.pop("default", None)
     if "anyOf" in schema:
-        (schema["$ref"],) = (part["$ref"] for part in schema.pop("anyOf") if "$ref" in part)
+        (there,) = (part for part in schema.pop("anyOf") if part.get("type") != "null")
+        schema |= there

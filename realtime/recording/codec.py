@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from models.affect import EXPRESSIONS
 from realtime.config.languages import LANGUAGES
 from realtime.extract.schema import FACE_COLUMNS, FACE_DIM, TEXT_COLUMNS, TEXT_DIM, VOICE_COLUMNS, VOICE_DIM
 from realtime.extract.text import MAX_ENDED
-from realtime.types import Ended, FaceFeatures, Opinion, SpeechFrame, TextFeatures, VoiceFeatures, Word
+from realtime.types import Ended, FaceFeatures, Opinion, Person, SpeechFrame, TextFeatures, VoiceFeatures, Word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -182,6 +183,54 @@ ENDED = Codec(
 )
 
 
+LIKELY = array("probabilities of the expressions", len(EXPRESSIONS), EXPRESSIONS)
+MAX_PEOPLE = 64
+_PERSON: dict[str, Codec] = {
+    "id": COUNT,
+    "main": FLAG,
+    "left": NUMBER,
+    "top": NUMBER,
+    "right": NUMBER,
+    "bottom": NUMBER,
+    "mouth": NUMBER.about("opening of the lips, in distances from the eyes to the mouth"),
+    "sharpness": NUMBER,
+    "brightness": NUMBER,
+    "likely": LIKELY.or_null(),
+}
+
+
+def _people_out(people: Sequence[Person]) -> list[dict[str, Any]]:
+    rows = ((p.id, p.main, *p.box, p.mouth, p.sharpness, p.brightness, p.likely) for p in people)
+    return [
+        {name: codec.write(value) for (name, codec), value in zip(_PERSON.items(), row, strict=True)} for row in rows
+    ]
+
+
+def _people_in(rows: Any) -> tuple[Person, ...]:  # noqa: ANN401 - JSON
+    if len(rows) > MAX_PEOPLE:
+        raise ValueError(f"{len(rows)} people")
+    return tuple(_person({name: codec.read(row[name]) for name, codec in _PERSON.items()}) for row in rows)
+
+
+def _person(body: dict[str, Any]) -> Person:
+    left, top, right, bottom = (body.pop(edge) for edge in ("left", "top", "right", "bottom"))
+    return Person(box=(left, top, right, bottom), **body)
+
+
+PEOPLE = Codec(
+    _people_out,
+    _people_in,
+    {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {name: codec.schema for name, codec in _PERSON.items()},
+            "required": sorted(_PERSON),
+        },
+    },
+)
+
+
 def without_words(text: TextFeatures) -> TextFeatures:
     """Return what may be kept of words without consent: times, probabilities, and what they say together so far.
 
@@ -233,6 +282,8 @@ FACE = Item(
         Field("brightness", NUMBER, "mean of the face, 0 to 1"),
         Field("motion", NUMBER, "mean difference to the picture before, 0 to 1"),
         Field("face_id", COUNT, "counts the persons followed so far"),
+        Field("likely", LIKELY.or_null(), added=(None,)),
+        Field("people", PEOPLE.or_null(), added=(None,)),
     ),
     _face,
 )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from realtime.clock import Clock
     from realtime.config.schema import WindowConfig
+    from realtime.fuse.channels import Channels
     from realtime.recording.journal import Topic
     from realtime.types import FaceFeatures, Modality, Reason, SpeechFrame, TextFeatures, VoiceFeatures, WindowView
 
@@ -23,6 +24,7 @@ class RecordedWindow(Window):
     Args:
         stream, config, devices, clock: as in Window.
         note: takes each entry; must not block.
+        people, channels: as in Window.
     """
 
     def __init__(
@@ -32,11 +34,14 @@ class RecordedWindow(Window):
         devices: Mapping[Modality, str],
         clock: Clock,
         note: Callable[[Entry], None],
+        *,
+        people: bool = False,
+        channels: Channels | None = None,
     ) -> None:
         self._order = threading.RLock()
         self._note_entry = note
         self._open = False
-        super().__init__(stream, config, devices, clock)
+        super().__init__(stream, config, devices, clock, people=people, channels=channels)
         self._open = True
 
     def _note(self, topic: Topic, item: Any) -> None:  # noqa: ANN401 - of any topic

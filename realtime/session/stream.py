@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from realtime.capture.names import device_names
 from realtime.clock import utc_now
+from realtime.fuse.channels import Channels
 from realtime.fuse.context import SpeakerContext
 from realtime.fuse.smooth import Smoother
 from realtime.fuse.window import Window
@@ -72,10 +73,11 @@ class Stream:
         self._behind = dict.fromkeys(pictures, self.video) | dict.fromkeys(sounds, self.audio)
         named = {name: found[name] for name in MODALITIES if name in found}
         self._recorder = recorder
+        people, channels = config.face.people, Channels() if config.channels.enabled else None
         self.window = (
-            Window(self.name, config.window, named, clock)
+            Window(self.name, config.window, named, clock, people=people, channels=channels)
             if recorder is None
-            else RecordedWindow(self.name, config.window, named, clock, recorder.note)
+            else RecordedWindow(self.name, config.window, named, clock, recorder.note, people=people, channels=channels)
         )
         if recorder is not None:
             recorder.subscribe(outlet, clock, self.name)

@@ -13,9 +13,10 @@ import math
 import platform
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from realtime.errors import UsageError
+from realtime.fuse.channel_names import CHANNELS
 from realtime.publish.messages import EventMessage, Sentiment
 from realtime.sinks.new_words import new_words
 from realtime.system.socket_filter import opened_to_loopback_only
@@ -82,6 +83,25 @@ COLUMNS: tuple[Column, ...] = (
 """What the outlet of numbers holds, in this order; NaN where a message has none."""
 
 
+def _channel(name: str, key: Literal["value", "reliability"]) -> Callable[[Sentiment], float | None]:
+    def value(message: Sentiment) -> float | None:
+        part = None if message.channels is None else message.channels.get(name)
+        return None if part is None else part.value if key == "value" else part.reliability
+
+    return value
+
+
+OPTIONAL: tuple[Column, ...] = tuple(
+    column
+    for name, about in CHANNELS.items()
+    for column in (
+        Column(name, about.unit, _channel(name, "value")),
+        Column(f"{name}_reliability", "normalized", _channel(name, "reliability")),
+    )
+)
+"""What follows them where the optional channels are on."""
+
+
 class LslSink:
     """Gives the streams to Lab Streaming Layer.
 
@@ -90,13 +110,17 @@ class LslSink:
         streams: their names.
         hop_s: seconds between two samples.
         words: whether there is consent to words as markers.
+        channels: whether the messages have the optional channels.
 
     Raises:
         UsageError: pylsl is not installed, or has no library for this machine.
     """
 
-    def __init__(self, config: LslConfig, streams: Iterable[str], hop_s: float, *, words: bool) -> None:
+    def __init__(
+        self, config: LslConfig, streams: Iterable[str], hop_s: float, *, words: bool, channels: bool = False
+    ) -> None:
         self._lsl = _library(config)
+        self._columns = COLUMNS + OPTIONAL if channels else COLUMNS
         self._words, self._hop_s, self._session = words, hop_s, config.session
         self._everywhere = config.scope == "network"
         self._lock = threading.Lock()
@@ -106,12 +130,12 @@ class LslSink:
     def _open(self, streams: Iterable[str]) -> None:
         first = not self._streams
         if self._everywhere:
-            opened = {name: _Stream(self._lsl, name, self._hop_s) for name in streams}
+            opened = {name: _Stream(self._lsl, name, self._hop_s, self._columns) for name in streams}
             if first:
                 log.warning("LSL: everyone on the network can find the streams and read them, unencrypted")
         else:
             with opened_to_loopback_only() as closed:
-                opened = {name: _Stream(self._lsl, name, self._hop_s) for name in streams}
+                opened = {name: _Stream(self._lsl, name, self._hop_s, self._columns) for name in streams}
             if not all(closed):
                 log.warning("LSL: found on this machine only, but its data ports answer others who try them")
             elif first:
@@ -152,14 +176,15 @@ class LslSink:
 class _Stream:
     """The two outlets of a stream. LSL queues what is pushed: nothing here waits for a reader."""
 
-    def __init__(self, lsl: ModuleType, name: str, hop_s: float) -> None:
+    def __init__(self, lsl: ModuleType, name: str, hop_s: float, columns: tuple[Column, ...]) -> None:
+        self._columns = columns
         self._begin_s: float | None = None
         """The beginning of the stream in LSL's clock."""
         self._said = ""
         self._state = ""
-        numbers = _info(lsl, name, "Sentiment", len(COLUMNS), 1 / hop_s, "float32")
+        numbers = _info(lsl, name, "Sentiment", len(columns), 1 / hop_s, "float32")
         channels = numbers.desc().append_child("channels")
-        for column in COLUMNS:
+        for column in columns:
             channel = channels.append_child("channel")
             for key, value in (("label", column.label), ("unit", column.unit), ("type", "Sentiment")):
                 channel.append_child_value(key, value)
@@ -171,7 +196,7 @@ class _Stream:
         end_s = now_s - (message.latency_ms.window or 0) / 1000
         self._begin_s = end_s - message.window.end_s
         if message.reason == "hop":  # the numbers have a rate: one between two hops would break it
-            values = [column.value(message) for column in COLUMNS]
+            values = [column.value(message) for column in self._columns]
             self._numbers.push_sample([NAN if value is None else float(value) for value in values], end_s)
         if message.state != self._state:
             self._state = message.state

@@ -116,6 +116,9 @@ class OscSink:
             yield f"{modality}/weight", (part.weight,)
             yield f"{modality}/reliability", (part.reliability,)
             yield f"{modality}/state", (part.state,)
+        for name, channel in (message.channels or {}).items():
+            if channel.value is not None:
+                yield f"channels/{name}", (channel.value, channel.reliability)
         if message.text is None:
             return
         if words := new_words(self._said.get(message.stream, ""), message.text.committed):

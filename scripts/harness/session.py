@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from models.affect import EXPRESSIONS
 from realtime.clock import VirtualClock
 from realtime.config.schema import Config, StreamConfig
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
@@ -18,7 +19,7 @@ from realtime.runtime.worker import WorkerStats
 from realtime.session.recorder import recorder_of
 from realtime.session.stream import Stream
 from realtime.session.ticks import Ticks
-from realtime.types import Event, FaceFeatures, SpeechFrame, TextFeatures, VoiceFeatures, Word
+from realtime.types import Event, FaceFeatures, Person, SpeechFrame, TextFeatures, VoiceFeatures, Word
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,13 +29,19 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 SAID = ["this", "was", "really", "a", "secret", "plan"]
+LIKELY = np.full(len(EXPRESSIONS), 1 / len(EXPRESSIONS), np.float32)
 CAMERA, SOUND = "camera 0", "microphone default"
 
 
-def settings(folder: Path, *, words: bool = False, name: str = "desk") -> Config:
-    """The configuration of a session that is recorded into `folder`."""
+def settings(folder: Path, *, words: bool = False, name: str = "desk", further: bool = False) -> Config:
+    """The configuration of a session that is recorded into `folder`; `further` asks for people and channels, too."""
     return Config.model_validate(
-        {"record": {"folder": str(folder), "text": words}, "streams": [StreamConfig(name=name).model_dump()]}
+        {
+            "record": {"folder": str(folder), "text": words},
+            "streams": [StreamConfig(name=name).model_dump()],
+            "face": {"people": further},
+            "channels": {"enabled": further},
+        }
     )
 
 
@@ -50,14 +57,20 @@ def text_of(rng: np.random.Generator, begin_ns: int, count: int, now_ns: int) ->
 
 
 def session(
-    folder: Path, fuser: Fuser, seconds: float = 6.0, *, words: bool = False, name: str = "desk"
+    folder: Path,
+    fuser: Fuser,
+    seconds: float = 6.0,
+    *,
+    words: bool = False,
+    name: str = "desk",
+    further: bool = False,
 ) -> list[Message]:
     """Record a session and return what was published.
 
     A window is closed for a word at 1.4 s; the camera is lost at 2 s and back at 3 s, a pause at 4.5 s.
     """
     rng = np.random.default_rng(5)
-    config, clock = settings(folder, words=words, name=name), VirtualClock()
+    config, clock = settings(folder, words=words, name=name, further=further), VirtualClock()
     sent: list[Message] = []
     recorder = recorder_of(config, config.streams[0], pytest.fail)
     assert recorder is not None
@@ -109,4 +122,5 @@ def _sound(stream: Stream, rng: np.random.Generator, now_ns: int, step: int) -> 
 def _picture(stream: Stream, rng: np.random.Generator, now_ns: int) -> None:
     stream.window.saw(CAMERA, now_ns)
     values = rng.standard_normal(FACE_DIM).astype(np.float32)
-    stream.window.add_face(FaceFeatures(now_ns, values, True, 1, 0.9, 300.0, 0.5, 0.02, 1))
+    people = (Person(1, True, (0.1, 0.2, 0.3, 0.6), 0.1, 300.0, 0.5, LIKELY),)
+    stream.window.add_face(FaceFeatures(now_ns, values, True, 1, 0.9, 300.0, 0.5, 0.02, 1, LIKELY, people))

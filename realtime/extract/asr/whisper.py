@@ -151,6 +151,12 @@ class AsrModel:
             language_p=language_p,
         ), language
 
+    def states(self, sound: Floats) -> Floats:
+        """Encoder states of the sound, (T, D) float32, 50 a second; those of the silence after it are left out."""
+        states = self._model.encode(self._storage(self.features(sound)), to_cpu=True)
+        found: Floats = np.asarray(states, np.float32)[0]
+        return found[: math.ceil(len(sound) / SAMPLE_RATE_HZ * STATES_PER_S)]
+
     def features(self, sound: Floats) -> Floats:
         """Log-mel features of the sound laid into the context, (1, mels, frames) float32."""
         most = self._context(len(sound))

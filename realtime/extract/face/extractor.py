@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
+from realtime.extract.face.aligned import aligned, anchors
+from realtime.extract.face.everyone import Everyone
 from realtime.extract.face.mediapipe_options import LocalOptions
 from realtime.extract.face.memory import FaceMemory
 from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from models.expression import ExpressionReader
     from realtime.config.schema import FaceConfig
-    from realtime.types import Floats, Frame, Image
+    from realtime.types import Floats, Frame, Image, Person
 
 SMALLEST_PX: Final = 32
 """A picture with a shorter side shows no usable face."""
@@ -47,15 +50,18 @@ class FaceExtractor:
     """Follows the main face of one camera.
 
     Args:
-        config: how many faces are looked for, and the time constant of the baseline.
+        config: how many faces are looked for, the time constant of the baseline, and whether people are told apart.
         model_path: `face_landmarker.task`.
+        reader: of expressions, where they are asked for.
         stills: every picture stands for itself, without tracking and with the usual face as baseline.
 
     Attributes:
         memory: whom it follows, and what this face looks like at rest.
     """
 
-    def __init__(self, config: FaceConfig, model_path: Path, *, stills: bool = False) -> None:
+    def __init__(
+        self, config: FaceConfig, model_path: Path, reader: ExpressionReader | None = None, *, stills: bool = False
+    ) -> None:
         self._video = not stills
         mode = vision.RunningMode.VIDEO if self._video else vision.RunningMode.IMAGE
         with native_lines_to_log():
@@ -80,9 +86,10 @@ class FaceExtractor:
             self._detector.detect(
                 mp.Image(mp.ImageFormat.SRGB, np.zeros((CROP_PX, CROP_PX, 3), np.uint8))
             )  # warm it up
-        self.memory = FaceMemory(
-            np.array([NEUTRAL_BLENDSHAPES[name] for name in BLENDSHAPES], np.float32), config.baseline_s
-        )
+        rest = np.array([NEUTRAL_BLENDSHAPES[name] for name in BLENDSHAPES], np.float32)
+        self.memory = FaceMemory(rest, config.baseline_s)
+        self._reader = reader
+        self._everyone = Everyone(reader, rest, config.baseline_s) if config.people and reader is not None else None
         self._previous: Image | None = None
         self._face_id = 0
         self._warm = False
@@ -95,27 +102,28 @@ class FaceExtractor:
         image = item.image
         motion = self._motion(image)
         if min(image.shape[:2]) < SMALLEST_PX:
-            return (_nothing(item.t_ns, 0, float(image.mean() / 255) if image.size else 0.0, motion),)
+            bright = float(image.mean() / 255) if image.size else 0.0
+            return (_nothing(item.t_ns, 0, bright, motion, None if self._everyone is None else ()),)
         image = np.ascontiguousarray(_limited(image))
         result = self._detect(image, item.t_ns)
         boxes = [_box(face, image.shape[1] / image.shape[0]) for face in result.face_landmarks]
         if not self._video:
             self.memory.forget()
         chosen = self.memory.pick(boxes, item.t_ns)
+        people = self._people(image, result, boxes, chosen, item.t_ns)
         if chosen is None:
-            return (_nothing(item.t_ns, len(boxes), float(image.mean() / 255), motion),)
+            return (_nothing(item.t_ns, len(boxes), float(image.mean() / 255), motion, people),)
         if self.memory.face_id != self._face_id or not self._video:
             self._face_id = self.memory.face_id
             self._score_due = 0
-        shapes = {shape.category_name: shape.score for shape in result.face_blendshapes[chosen]}
-        raw = np.array([shapes[name] for name in BLENDSHAPES], np.float32)
-        pose = head_pose(np.asarray(result.facial_transformation_matrixes[chosen]))
+        raw, pose = _shapes(result, chosen), head_pose(np.asarray(result.facial_transformation_matrixes[chosen]))
+        values = np.concatenate((self.memory.subtract(raw, item.t_ns), pose)).astype(np.float32)
         crop = cv2.cvtColor(_cut(image, boxes[chosen], 0.0)[0], cv2.COLOR_BGR2GRAY)
         small = cv2.resize(crop, (CROP_PX, CROP_PX), interpolation=cv2.INTER_AREA)
         return (
             FaceFeatures(
                 t_ns=item.t_ns,
-                values=np.concatenate((self.memory.subtract(raw, item.t_ns), pose)).astype(np.float32),
+                values=values,
                 found=True,
                 faces=len(boxes),
                 score=self._scored(image, boxes[chosen]),
@@ -123,6 +131,8 @@ class FaceExtractor:
                 brightness=float(small.mean() / 255),
                 motion=motion,
                 face_id=self._face_id,
+                likely=self._expression(image, result.face_landmarks[chosen], values, people),
+                people=people,
             ),
         )
 
@@ -150,6 +160,25 @@ class FaceExtractor:
             result = self._landmarker.detect_for_video(picture, self._last_ms)
         self._warm = bool(result.face_landmarks)
         return result
+
+    def _people(
+        self, image: Image, result: vision.FaceLandmarkerResult, boxes: list[Box], chosen: int | None, t_ns: int
+    ) -> tuple[Person, ...] | None:
+        if self._everyone is None:
+            return None
+        shapes = [_shapes(result, at) for at in range(len(boxes))]
+        poses = [head_pose(np.asarray(matrix)) for matrix in result.facial_transformation_matrixes]
+        return self._everyone.see(image, result.face_landmarks, boxes, shapes, poses, chosen, t_ns)
+
+    def _expression(
+        self, image: Image, face: Sequence[Any], values: Floats, people: tuple[Person, ...] | None
+    ) -> Floats | None:
+        """Probabilities of the main face's expressions, where they are asked for."""
+        if self._reader is None:
+            return None
+        if people is not None:
+            return next((person.likely for person in people if person.main), None)
+        return self._reader.read(aligned(image, anchors(face, image.shape[1], image.shape[0])), values)
 
     def _scored(self, image: Image, face: Box) -> float:
         if self._score_due > 0:
@@ -193,8 +222,17 @@ def head_pose(matrix: Floats) -> Floats:
     return np.array([yaw, -pitch, roll], np.float32)
 
 
-def _nothing(t_ns: int, faces: int, brightness: float, motion: float) -> FaceFeatures:
-    return FaceFeatures(t_ns, np.zeros(FACE_DIM, np.float32), False, faces, 0.0, 0.0, brightness, motion)
+def _nothing(
+    t_ns: int, faces: int, brightness: float, motion: float, people: tuple[Person, ...] | None
+) -> FaceFeatures:
+    values = np.zeros(FACE_DIM, np.float32)
+    return FaceFeatures(t_ns, values, False, faces, 0.0, 0.0, brightness, motion, people=people)
+
+
+def _shapes(result: vision.FaceLandmarkerResult, at: int) -> Floats:
+    """Blendshapes (D,) of one of the faces."""
+    scores = {shape.category_name: shape.score for shape in result.face_blendshapes[at]}
+    return np.array([scores[name] for name in BLENDSHAPES], np.float32)
 
 
 def _limited(image: Image) -> Image:
