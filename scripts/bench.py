@@ -1,6 +1,6 @@
 """Measure the program against its bars: each benchmark ends in one line of JSON, `all` in one with all their keys.
 
-python -m scripts.bench asr|pipeline|streams|fusion|text|face|memory|profile|all [options of the benchmark]
+python -m scripts.bench asr|pipeline|streams|fusion|window_cost|text|face|memory|profile|all [options of the benchmark]
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ BENCHMARKS = {
     "pipeline": "one stream from device to message",
     "streams": "several streams in one process",
     "fusion": "the fusion alone, beside other networks",
+    "window_cost": "one window from its items to the broker: what a stream of a fleet costs beside its extractors",
     "text": "the two text lines: time of a reading, memory",
     "face": "the face extractor, beside one picture at a time",
     "memory": "what each import and model takes; hours at full speed: does it stay flat?",
     "profile": "a picture of where the time goes",
 }
-ASKED_FOR = {"memory", "profile"}
-"""Not part of `all`: one takes an hour, the other writes a picture."""
+ASKED_FOR = {"memory", "profile", "window_cost"}
+"""Not part of `all`: one takes an hour, one writes a picture, one needs mosquitto and a recording."""
 
 
 def main() -> int:

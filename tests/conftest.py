@@ -135,3 +135,15 @@ def mosquitto(tmp_path):
     broker = Mosquitto(tmp_path)
     yield broker
     broker.close()
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory) -> Path:
+    """Folder of a recording: half a minute of a made person with face, voice and two sentences."""
+    from scripts.harness.mock_clock import MockClock  # noqa: PLC0415 - PyTorch comes with it
+    from scripts.harness.mock_session import MockSession, script_of  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("recorded") / "run"
+    words = script_of([(1.0, "this is quite good", 1.5), (7.0, "no that was bad", -1.8)])
+    MockSession(MockClock(), script=words, settings={"record": {"folder": str(folder)}}).run(30.0)
+    return folder

@@ -258,5 +258,5 @@ def test_a_setting_that_would_hide_a_modality_is_refused(setting, says):
 def test_the_shipped_configurations_fit_what_the_network_sees():
     assert MAX_STEPS["face"] == MOST_PICTURES
     for file in sorted(Path("configs").glob("*.yaml")):
-        if file.name != "training.yaml":
+        if file.name not in {"training.yaml", "fleet.yaml"}:
             check(load(file)[0])

@@ -14,7 +14,7 @@ from scripts import rooms as scripts_rooms
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = (
     "run",
-    "app",
+    "app fleet",
     "session",
     "pipeline",
     "doctor export report recording overlay homeassistant sinks rules terminal client control metrics",

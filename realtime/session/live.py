@@ -377,6 +377,11 @@ class Live:
             for live in self.streams.values():
                 live.end()
 
+    @property
+    def runs(self) -> bool:
+        """Whether it ticks, so that streams can come and go."""
+        return self._ticks is not None
+
     def recorded(self) -> list[str]:
         """What was recorded, a line a stream."""
         return [line for live in self.streams.values() for line in live.recorded()]

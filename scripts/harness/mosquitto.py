@@ -66,6 +66,11 @@ class Mosquitto:
         """Where it listens."""
         return f"mqtt://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def log(self) -> str:
         """Return what it printed so far."""
         return self._log.read_text(errors="replace")

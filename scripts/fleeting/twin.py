@@ -1,0 +1,91 @@
+"""The uninterrupted twin of a stream that is played: what it would have said had no host ever died."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from realtime.clock import VirtualClock
+from realtime.config.schema import StreamConfig
+from realtime.publish.messages import Sentiment
+from realtime.publish.outlet import Outlet
+from realtime.session.state import StreamState
+from realtime.session.stream import Stream
+from realtime.session.ticks import Ticks
+from scripts.fleeting.loop import Player
+from scripts.fleeting.session import phase_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from realtime.config.schema import Config
+    from realtime.fuse.worker import Fuser
+    from scripts.fleeting.arrivals import Heard
+    from scripts.fleeting.loop import Loop
+
+
+def twin(name: str, started: datetime, windows: int, config: Config, loop: Loop, fuser: Fuser) -> dict[int, Sentiment]:
+    """Play a stream from its begin on a virtual clock; return its first windows by their number."""
+    clock, said = VirtualClock(), dict[int, Sentiment]()
+    outlet = Outlet()
+    outlet.subscribe(lambda message: said.update({message.seq: message}), Sentiment)
+    state = StreamState(stream=name, epoch=1, started=started, hop_s=config.window.hop_s, seq=0)
+    stream = Stream(
+        config,
+        StreamConfig(name=name, source="played"),
+        clock,
+        outlet,
+        fuser.checkpoint.context,
+        devices=loop.devices,
+        state=state,
+    )
+    stream.begin(0)
+    ticks, player = Ticks(0, config), Player(loop, stream.window, 0, phase_ns(name, loop), 0)
+    for _ in range(windows):
+        due_ns = ticks.due_ns
+        for at_ns in player.feed(due_ns):
+            clock.advance_to(at_ns)
+        clock.advance_to(due_ns)
+        view = stream.close_window(ticks.next())
+        stream.publish(view, fuser.fuse([view])[0])
+    return said
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How the first full window of an heir differs from the twin's; `spoken`: something was said in what was lost.
+
+    `raw` is what that window says by itself; when a `score` takes a side hangs on the windows before it, too.
+    """
+
+    score: float
+    raw: float
+    context: float
+    spoken: bool
+
+
+def difference(
+    taken: Sequence[Heard], started: datetime, config: Config, loop: Loop, fuser: Fuser
+) -> Difference | None:
+    """Compare a stream that changed hands with its twin; None before it has had a full window by its newest epoch."""
+    new = [each for each in taken if each.epoch == taken[-1].epoch]
+    before = [each for each in taken if each.epoch < taken[-1].epoch]
+    full = next((each for each in new if each.end_s - new[0].end_s >= config.window.length_s), None)
+    if full is None or not before:
+        return None
+    said = twin(full.stream, started, full.seq + 1, config, loop, fuser)
+    # The state that the heir went on from is up to a second old.
+    lost = [said[seq] for seq in range(max(0, before[-1].seq - round(1.5 / config.window.hop_s)), new[0].seq + 1)]
+    spoken = any(each.opinion != "listening" for each in lost) or len({each.context for each in lost}) > 1
+    whole = said[full.seq]
+    return Difference(
+        _apart(full.score, whole.score), _apart(full.raw, whole.raw), _apart(full.context, whole.context), spoken
+    )
+
+
+def _apart(one: float | None, other: float | None) -> float:
+    if one is None or other is None:
+        return 0.0 if one is other else math.inf
+    return abs(one - other)
