@@ -45,7 +45,7 @@ class Cluster:
         self._ray = import_ray(alone=True)
         from ray.cluster_utils import Cluster as Nodes  # noqa: PLC0415
 
-        self._cluster = Nodes()
+        self._cluster: Any = Nodes()  # Ray leaves its methods untyped
         self._nodes: dict[str, Any] = {}
         self._start(num_cpus=0)
         for _ in range(nodes):
