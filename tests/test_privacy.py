@@ -23,7 +23,20 @@ from scripts.harness.sound import sound_server
 ROOT = Path(__file__).resolve().parent.parent
 SILENCERS = {"CI", "ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"}
 """Variables that keep libraries from reporting: the program must do that by itself, wherever it runs."""
-TEXTS = {"opinion", "language", "schema", "stream", "utc", "state", "label", "cause", "id", "component", "kind"}
+TEXTS = {
+    "opinion",
+    "language",
+    "reason",
+    "schema",
+    "stream",
+    "utc",
+    "state",
+    "label",
+    "cause",
+    "id",
+    "component",
+    "kind",
+}
 
 
 class Desk:
