@@ -483,7 +483,7 @@ def test_a_stream_is_added_to_a_running_program_and_removed_and_the_other_misses
 
         process = psutil.Process(live.program.process.pid)
         counts = []
-        for number in range(2):
+        for _ in range(3):
             began_s = time.monotonic()
             ask("add", "hall", "--source", str(clip))
             live.first(lambda heard: heard.body["seq"] >= 1, began_s, "windows of the new stream", stream="hall")
@@ -491,8 +491,9 @@ def test_a_stream_is_added_to_a_running_program_and_removed_and_the_other_misses
             ask("remove", "hall")
             wait_until(lambda at=began_s: live.statuses("hall", at)[-1:] == ["offline"], 10, "offline")
             counts.append((process.num_threads(), process.num_fds()))
-            assert number == 0 or counts[-1][0] <= counts[0][0] + 1
-        assert counts[-1][1] <= counts[0][1] + 1
+        # Libraries begin some threads of their own at the first stream, and a stage's thread takes a moment to end.
+        wait_until(lambda: process.num_threads() <= counts[1][0] + 1, 10, f"as few threads as before: {counts}")
+        wait_until(lambda: process.num_fds() <= counts[1][1] + 1, 10, f"as few descriptors as before: {counts}")
         late = Subscriber(mosquitto.port, "agfn/hall/status")
         wait_for(lambda: late.messages)
         assert (late.messages[0].payload, bool(late.messages[0].retain)) == (b"offline", True)
