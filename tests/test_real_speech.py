@@ -135,8 +135,8 @@ def test_times_of_real_words_rise(model, read):
 @pytest.mark.parametrize(
     ("made", "most"), [(sound.silence, 0), (sound.noise, 0), (sound.tones, 1)], ids=["silence", "noise", "tones"]
 )
-def test_nothing_is_invented_in_five_minutes_without_speech(model, made, most):
-    updates = recognise(model, made(300))
+def test_nothing_is_invented_in_minutes_without_speech(model, made, most):
+    updates = recognise(model, made(150))
     assert len(committed(updates)) <= most
 
 
