@@ -15,7 +15,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from models import manifest
-from models.weightsfile import CheckpointError, header_of
+from models.weightsfile import CheckpointError, checked, put
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,11 +67,7 @@ class ArousalReader:
         arrays = {name: getattr(self, name) for name in ("mean", "scale", "weight", "bias")}
         header = {"format": FORMAT, "training": json.dumps(self.metadata, sort_keys=True)}
         content = save_arrays({name: np.ascontiguousarray(value, np.float32) for name, value in arrays.items()}, header)
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(content)
-        part.replace(path)
-        if manifest.expected(path) is not None or path.parent.resolve() == manifest.SHIPPED.resolve():
-            manifest.note(path, content)  # or what was just written would be refused
+        put(path, content, MAX_BYTES)
 
     @classmethod
     def load(cls, columns: int, path: Path = WEIGHTS) -> Self:
@@ -80,15 +76,7 @@ class ArousalReader:
         Raises:
             CheckpointError: it is missing, damaged, too large, of another format, or not what is listed beside it.
         """
-        try:
-            content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
-        except OSError as error:
-            raise CheckpointError(f"{path}: {error.strerror or error}") from None
-        if problem := manifest.problem(path, content, listed=path.parent.resolve() == manifest.SHIPPED.resolve()):
-            raise CheckpointError(f"{path}: {problem}; install the program again")
-        header = header_of(path, content, "arousal weights")
-        if header.get("format") != FORMAT:
-            raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
+        content, header = checked(path, FORMAT, "arousal weights", MAX_BYTES)
         try:
             metadata, arrays = json.loads(header["training"]), load_arrays(content)
             made = cls(arrays["mean"], arrays["scale"], arrays["weight"], arrays["bias"], metadata)

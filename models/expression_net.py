@@ -26,7 +26,7 @@ from models import graphs, manifest
 from models.affect import EXPRESSIONS
 from models.expression import FORMAT as GRAPH_FORMAT
 from models.expression import SHAPES, SIDE
-from models.weightsfile import CheckpointError, header_of
+from models.weightsfile import CheckpointError, checked, put
 
 FORMAT: Final = "agfn.expression/1"
 OPSET: Final = 17
@@ -170,12 +170,7 @@ def load(path: Path = WEIGHTS) -> tuple[ExpressionNet, dict[str, Any]]:
     Raises:
         CheckpointError: it is missing, damaged, too large, of another format, or not what is listed beside it.
     """
-    content = _read(path)
-    if problem := manifest.problem(path, content, listed=path.parent.resolve() == manifest.SHIPPED.resolve()):
-        raise CheckpointError(f"{path}: {problem}; install the program again")
-    header = header_of(path, content, "expression weights")
-    if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
+    content, header = checked(path, FORMAT, "expression weights", MAX_BYTES)
     net = ExpressionNet()
     try:
         metadata = json.loads(header["training"])
@@ -233,13 +228,7 @@ def save(path: Path, net: ExpressionNet, metadata: dict[str, Any]) -> None:
     kept = {name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
     header = {"format": FORMAT, "training": json.dumps(metadata, sort_keys=True)}
     content = save_tensors({name: value.detach().cpu().half().contiguous() for name, value in kept.items()}, header)
-    if len(content) > MAX_BYTES:
-        raise CheckpointError(f"{path}: {len(content)} bytes of weights, at most {MAX_BYTES} are shipped")
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
-    if manifest.expected(path) is not None or path.parent.resolve() == manifest.SHIPPED.resolve():
-        manifest.note(path, content)  # or what was just written would be refused
+    put(path, content, MAX_BYTES)
 
 
 def _put(net: ExpressionNet, tensors: dict[str, Tensor]) -> None:
@@ -249,12 +238,3 @@ def _put(net: ExpressionNet, tensors: dict[str, Tensor]) -> None:
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise ValueError("a weight is not a finite number")
     net.load_state_dict(tensors, strict=False)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CheckpointError(f"{path}: {path.stat().st_size} bytes, at most {MAX_BYTES} are read")
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from None

@@ -16,10 +16,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from models import manifest
 from models.context import Context
 from models.uncertainty import Uncertainty
-from models.weightsfile import CheckpointError, header_of
+from models.weightsfile import CheckpointError, checked, put
 from models.wordpieces import ENDS
 
 if TYPE_CHECKING:
@@ -67,13 +66,7 @@ class TextWeights:
             context, uncertainty = self.judgement
             header["context"], header["uncertainty"] = map(json.dumps, (context.to_dict(), uncertainty.to_dict()))
         content = save_tensors({name: np.ascontiguousarray(array, np.float16) for name, array in named.items()}, header)
-        if len(content) > MAX_BYTES:
-            raise CheckpointError(f"{path}: {len(content)} bytes of weights, at most {MAX_BYTES} are shipped")
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(content)
-        part.replace(path)
-        if manifest.expected(path) is not None or path.parent.resolve() == manifest.SHIPPED.resolve():
-            manifest.note(path, content)  # or what was just written would be refused
+        put(path, content, MAX_BYTES)
 
     @classmethod
     def load(cls, path: Path) -> TextWeights:
@@ -82,12 +75,7 @@ class TextWeights:
         Raises:
             CheckpointError: it is missing, damaged, too large, of another format, or not what is listed beside it.
         """
-        content = _read(path)
-        if problem := manifest.problem(path, content, listed=path.parent.resolve() == manifest.SHIPPED.resolve()):
-            raise CheckpointError(f"{path}: {problem}; install the program again")
-        header = header_of(path, content, "text weights")
-        if header.get("format") != FORMAT:
-            raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
+        content, header = checked(path, FORMAT, "text weights", MAX_BYTES)
         try:
             base, metadata = str(header["base"]), json.loads(header["training"])
             encoder = header.get("encoder", cls.encoder)
@@ -117,12 +105,3 @@ def _judgement(header: Mapping[str, str]) -> tuple[Context, Uncertainty] | None:
     if "uncertainty" not in header:
         return None
     return Context.from_dict(json.loads(header["context"])), Uncertainty.from_dict(json.loads(header["uncertainty"]))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CheckpointError(f"{path}: {path.stat().st_size} bytes, at most {MAX_BYTES} are read")
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from None

@@ -66,12 +66,14 @@ def read(path: Path | str, expected_schema_hash: str) -> WeightsFile:
         CheckpointError: see the class; whether the tensors fit the network is seen when it is built.
     """
     path = Path(path)
-    content = _read(path)
-    if problem := manifest.problem(path, content, listed=path.parent.resolve() == manifest.SHIPPED.resolve()):
-        raise CheckpointError(f"{path}: {problem}; install the program again, or use weights of your own from a folder")
-    header = header_of(path, content)
-    if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {FORMAT!r}")
+    content, header = checked(
+        path,
+        FORMAT,
+        "AGFN weights",
+        MAX_BYTES,
+        missing="; train with python -m scripts.train",
+        instead=", or use weights of your own from a folder",
+    )
     if header.get("schema_hash") != expected_schema_hash:
         raise CheckpointError(
             f"{path}: made for features {header.get('schema_hash')!r}, this program computes {expected_schema_hash!r}; "
@@ -96,13 +98,49 @@ def read(path: Path | str, expected_schema_hash: str) -> WeightsFile:
     return WeightsFile(path, config, tensors, expected_schema_hash, calibration, metadata, context, sure, digest)
 
 
-def _read(path: Path) -> bytes:
+def checked(
+    path: Path, file_format: str, of: str, most: int, *, missing: str = "", instead: str = ""
+) -> tuple[bytes, Mapping[str, str]]:
+    """Return the content and the header of a weights file of a kind; what is in it is not looked at yet.
+
+    Args:
+        path: of the file.
+        file_format: that its header must name.
+        of: what it holds, for the error.
+        most: bytes that are read.
+        missing: said where there is none.
+        instead: said beside the advice to install again.
+
+    Raises:
+        CheckpointError: it is missing, too large, of another format, or not what is listed beside it.
+    """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CheckpointError(f"{path}: {path.stat().st_size} bytes, at most {MAX_BYTES} are read")
-        return path.read_bytes()
+        if path.stat().st_size > most:
+            raise CheckpointError(f"{path}: {path.stat().st_size} bytes, at most {most} are read")
+        content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}; train with python -m scripts.train") from None
+        raise CheckpointError(f"{path}: {error.strerror or error}{missing}") from None
+    if problem := manifest.problem(path, content, listed=path.parent.resolve() == manifest.SHIPPED.resolve()):
+        raise CheckpointError(f"{path}: {problem}; install the program again{instead}")
+    header = header_of(path, content, of)
+    if header.get("format") != file_format:
+        raise CheckpointError(f"{path}: format {header.get('format')!r}, this program reads {file_format!r}")
+    return content, header
+
+
+def put(path: Path, content: bytes, most: int) -> None:
+    """Write a weights file atomically, and list it where it must be listed to be read again.
+
+    Raises:
+        CheckpointError: it has more than `most` bytes.
+    """
+    if len(content) > most:
+        raise CheckpointError(f"{path}: {len(content)} bytes of weights, at most {most} are shipped")
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    part.replace(path)
+    if manifest.expected(path) is not None or path.parent.resolve() == manifest.SHIPPED.resolve():
+        manifest.note(path, content)  # or what was just written would be refused
 
 
 def header_of(path: Path | str, content: bytes, of: str = "AGFN weights") -> Mapping[str, str]:
