@@ -12,11 +12,11 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from realtime.errors import UsageError
 from realtime.system.loopback import HOST, is_local
+from realtime.system.token import read_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Role = Literal["control", "watch"]
 
 TOKEN_VARIABLE = "AGFN_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable, not a token
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}", re.ASCII)
 _HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(:[0-9]{1,5})?", re.ASCII)
 HOW = "docs/dashboard.md says how to make them; or tunnel to it: ssh -L {port}:127.0.0.1:{port} MACHINE"
 
@@ -109,7 +108,7 @@ def guard_of(
     Raises:
         UsageError: the token is unusable, or the page would be reachable beyond this machine without token or TLS.
     """
-    token = _token(token_file, os.environ if environ is None else environ)
+    token = read_token(token_file, "dashboard.token_file", TOKEN_VARIABLE, os.environ if environ is None else environ)
     if (cert_file is None) != (key_file is None):
         raise UsageError("dashboard.cert_file and dashboard.key_file belong together: set both, or neither")
     guard = Guard(host, token, cert_file, key_file)
@@ -125,19 +124,3 @@ def guard_of(
             )
     guard.tls()
     return guard
-
-
-def _token(file: str | None, environ: Mapping[str, str]) -> str | None:
-    if file is None:
-        token, where = environ.get(TOKEN_VARIABLE) or None, TOKEN_VARIABLE
-    else:
-        where = f"dashboard.token_file {file}"
-        try:
-            token = Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{where}: {getattr(error, 'strerror', None) or 'no text'}") from None
-    if token is not None and not _TOKEN.fullmatch(token):
-        raise UsageError(
-            f"{where}: a token has 16 to 200 letters, digits, - and _, as `openssl rand -hex 24` gives them"
-        )
-    return token
