@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from models.zoo import ZooError
 from scripts.harness import camera as cameras
 from scripts.harness import clips, talking
-from scripts.harness.mosquitto import Mosquitto
+from scripts.harness.mosquitto import Mosquitto, Subscriber
 from scripts.harness.processes import absent
 from scripts.harness.sound import sound_server
 
@@ -135,6 +135,20 @@ def mosquitto(tmp_path):
     broker = Mosquitto(tmp_path)
     yield broker
     broker.close()
+
+
+@pytest.fixture
+def subscribe(mosquitto):
+    """Make subscribers to the broker, which end with the test."""
+    made = []
+
+    def make(**options):
+        made.append(Subscriber(mosquitto.port, **options))
+        return made[-1]
+
+    yield make
+    for subscriber in made:
+        subscriber.close()
 
 
 @pytest.fixture(scope="session")

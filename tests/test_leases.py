@@ -21,19 +21,6 @@ from realtime.publish.mqtt import MqttPublisher
 from scripts.harness.mosquitto import Subscriber, wait_for
 
 
-@pytest.fixture
-def subscribe(mosquitto):
-    made = []
-
-    def make(**options):
-        made.append(Subscriber(mosquitto.port, **options))
-        return made[-1]
-
-    yield make
-    for subscriber in made:
-        subscriber.close()
-
-
 class Holder:
     """A program that has a stream by a lease, and notes when it loses it."""
 

@@ -23,19 +23,6 @@ from scripts.harness.mosquitto import Mosquitto, Subscriber, free_port, wait_for
 
 
 @pytest.fixture
-def subscribe(mosquitto):
-    made = []
-
-    def make(**options):
-        made.append(Subscriber(mosquitto.port, **options))
-        return made[-1]
-
-    yield make
-    for subscriber in made:
-        subscriber.close()
-
-
-@pytest.fixture
 def publish():
     made = []
 
