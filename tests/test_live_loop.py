@@ -247,7 +247,7 @@ def test_a_window_that_fails_is_missing_in_its_stream_only(clock, monkeypatch):
     assert len(session.windows("sofa")) == 8
 
 
-@pytest.mark.parametrize(("held_up_s", "late", "left_out"), [(0.2, 0, 0), (0.7, 1, 0), (5.0, 0, 18)])
+@pytest.mark.parametrize(("held_up_s", "late", "left_out"), [(0.2, 0, 0), (0.7, 1, 0), (5.0, 0, 19)])
 def test_a_tick_that_comes_late_is_counted_and_a_standstill_is_told_instead(
     clock, monkeypatch, held_up_s, late, left_out
 ):
@@ -264,7 +264,10 @@ def test_a_tick_that_comes_late_is_counted_and_a_standstill_is_told_instead(
     monkeypatch.setattr(stream, "close_window", slow)
     session.run(9.0)
     windows = session.windows()
-    assert [message.seq for message in windows] == list(range(len(windows)))
+    # A window that was closed too late had its number, and no message.
+    assert [message.seq for message in windows] == [seq for seq in range(len(windows) + 1) if not left_out or seq != 3][
+        : len(windows)
+    ]
     assert len(windows) == 36 - left_out
     told = [event.kind for event in session.events(component="stream")]
     assert told == (["stalled", "recovered"] if left_out else [])

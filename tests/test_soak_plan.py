@@ -100,6 +100,11 @@ def test_windows_that_are_missing_are_forgiven_only_if_an_event_says_how_many():
     assert checks.unexplained(broken, bodies, [event("stalled", STILL)]) == []
     assert checks.unexplained(broken, bodies, [event("stalled", STILL.replace("46", "45"))]) == broken
     assert checks.unexplained(broken, bodies, [event("lost", None)]) == broken
+    judged = [*windows(10), *windows(10, first=11, skip=45)]
+    assert checks.unexplained(breaks_in(judged), judged, [event("stalled", STILL)]) == []
+    assert checks.unexplained(breaks_in(judged), judged, []) == ["seq 9 then 11"]
+    more = [*windows(10), *windows(10, first=60, skip=-4)]
+    assert checks.unexplained(breaks_in(more), more, [event("stalled", STILL)]) == ["seq 9 then 60"]
     twice = [*bodies, *windows(10, first=20, skip=92)]
     assert len(checks.unexplained(breaks_in(twice), twice, [event("stalled", STILL)])) == 1
     gap = [*windows(10), *windows(10, first=11)]

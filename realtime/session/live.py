@@ -546,8 +546,8 @@ class Live:
             if not self._obey_until(ticks.due_ns, stop, lambda: bool(self._whole)):
                 return False
             late_ns = self._clock.now_ns() - ticks.due_ns
-            if late_ns > max(STOOD_STILL_S * NS_PER_S, ticks.hop_ns):
-                self._stood_still(running, late_ns, ticks.skip_to(self._clock.now_ns()))
+            if late_ns > _most_late_ns(ticks):
+                self._stood_still(running, late_ns, ticks)
                 closed.clear()
             for name in [name for name in running if name not in closed and (late_ns >= 0 or name in self._whole)]:
                 closed.add(name)
@@ -607,15 +607,27 @@ class Live:
     def _publish(self, view: WindowView, estimate: Estimate) -> None:
         if (live := self.streams.get(view.stream)) is None:
             return  # it has gone, and was not waited for
+        if self._stands_still() and view.seq != live.last_seq:
+            return  # a window from before: the tick leaves it out and counts it
         live.stream.publish(view, estimate)
         if view.seq == live.last_seq:
             live.stream.event(Event(self._clock.now_ns(), "stream", "ended"))
 
-    def _stood_still(self, running: dict[str, LiveStream], late_ns: int, left_out: int) -> None:
+    def _stands_still(self) -> bool:
+        """Whether the program has just gone on after it stood still, which the tick has not noticed yet."""
+        ticks = self._ticks
+        # The tick, when it gets there, may be a window further.
+        return ticks is not None and self._clock.now_ns() - ticks.due_ns > _most_late_ns(ticks) + ticks.hop_ns
+
+    def _stood_still(self, running: dict[str, LiveStream], late_ns: int, ticks: Ticks) -> None:
+        """Leave out what was missed, and what was being judged when it stopped; say so. By the tick only."""
+        judged = {name: live.stream.leave_out() for name, live in running.items()}
         now_ns = self._clock.now_ns()
-        cause = f"the program stood still for {late_ns / NS_PER_S:.1f} s: {left_out} windows left out"
-        log.warning("%s", cause)
+        missed = ticks.skip_to(now_ns)
+        log.warning("the program stood still for %.1f s", late_ns / NS_PER_S)
         for name, live in running.items():
+            left_out = missed + judged[name]
+            cause = f"the program stood still for {late_ns / NS_PER_S:.1f} s: {left_out} windows left out"
             with self._alone(name, "an event"):
                 live.stream.event(Event(now_ns, "stream", "stalled", cause, now_ns - late_ns))
                 live.stream.event(Event(now_ns, "stream", "recovered", None, now_ns - late_ns))
@@ -652,6 +664,11 @@ class Live:
             if told_ns is None or now_ns - told_ns > LOG_EVERY_S * NS_PER_S:
                 self._told_ns[stream, what] = now_ns
                 log.exception("stream %s: %s failed", stream, what)
+
+
+def _most_late_ns(ticks: Ticks) -> float:
+    """How late a tick may be before what was missed is left out."""
+    return max(STOOD_STILL_S * NS_PER_S, ticks.hop_ns)
 
 
 class _Sent:

@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from realtime.capture.names import device_names
 from realtime.clock import utc_now
@@ -38,6 +38,14 @@ CLOCK_SET_S = 0.05
 """By as much the wall clock must have been set for the begin of a stream to be told by the new one."""
 MOST_OPEN = 1024
 """Windows that may wait for their estimate: more than the fusion worker ever holds."""
+
+
+class Open(NamedTuple):
+    """A window that was closed and has had no message yet: when, in which stretch, and whether it is of the grid."""
+
+    closed_ns: int
+    stretch: int
+    of_grid: bool
 
 
 class Stream:
@@ -101,7 +109,7 @@ class Stream:
         """Windows between two of the grid so far: their numbers count, their places do not."""
         self._uncounted = False
         """Whether the number of the next window follows from its place on the grid."""
-        self._closed_ns: dict[int, tuple[int, int]] = {}
+        self._open: dict[int, Open] = {}
         self._stretch = 0
         """Grows with each pause and each resume: a window counts in the stretch that it was closed in only."""
         self._face_id = 0
@@ -143,7 +151,7 @@ class Stream:
     @property
     def sent_all(self) -> bool:
         """Whether every window that was closed has had its message, or never will."""
-        return not self._closed_ns
+        return not self._open
 
     def snapshot(self) -> StreamState:
         """Return what it remembers, from any thread, but for what its extractors do."""
@@ -173,9 +181,9 @@ class Stream:
             self.window.go_on_at(round((end_ns - self._t0_ns) / hop_ns(self._config)) - 1 + self._words)
         view = self._before.lean(self.window.close(end_ns, reason))
         self._words += reason == "word"
-        self._closed_ns[view.seq] = self._clock.now_ns(), self._stretch
-        if len(self._closed_ns) > MOST_OPEN:
-            del self._closed_ns[min(self._closed_ns)]
+        self._open[view.seq] = Open(self._clock.now_ns(), self._stretch, reason == "hop")
+        if len(self._open) > MOST_OPEN:
+            del self._open[min(self._open)]
         for event in self._notices.feed(view):
             if event.cause is not None:
                 log.warning("%s", event.cause)
@@ -183,13 +191,20 @@ class Stream:
         return view
 
     def publish(self, view: WindowView, estimate: Estimate) -> None:
-        """Send the message of a window and its estimate."""
+        """Send the message of a window and its estimate, unless the window was left out meanwhile."""
         with self._judging:
-            now_ns = self._clock.now_ns()
-            closed_ns, stretch = self._closed_ns.pop(view.seq, (now_ns, self._stretch))
-            for seq in [seq for seq in self._closed_ns if seq < view.seq]:
-                del self._closed_ns[seq]  # dropped on the way: estimates come in order
-            self._publish(view, estimate, closed_ns, paused=self.paused.is_set() or stretch != self._stretch)
+            if (own := self._open.pop(view.seq, None)) is None:
+                return
+            for seq in [seq for seq in self._open if seq < view.seq]:
+                del self._open[seq]  # dropped on the way: estimates come in order
+            self._publish(view, estimate, own.closed_ns, paused=self.paused.is_set() or own.stretch != self._stretch)
+
+    def leave_out(self) -> int:
+        """Send no message of the windows that wait for one; return how many of these are of the grid."""
+        with self._judging:
+            left_out = sum(each.of_grid for each in self._open.values())
+            self._open.clear()
+            return left_out
 
     def _publish(self, view: WindowView, estimate: Estimate, closed_ns: int, *, paused: bool) -> None:
         score = None

@@ -57,11 +57,14 @@ def unexplained(breaks: Sequence[str], bodies: Sequence[dict[str, Any]], events:
     """The breaks in a row of sentiment messages that are not windows which an event says were left out."""
     told = [int(match[2]) for event in events if event["cause"] and (match := STILL.search(event["cause"]))]
     explained = set()
-    for early, late in itertools.pairwise(body["window"]["end_s"] for body in bodies if of_grid(body)):
-        left_out = round((late - early) / HOP_S) - 1
-        if left_out > 0 and left_out in told and abs(late - early - (left_out + 1) * HOP_S) < 0.002:
+    for early, late in itertools.pairwise(body for body in bodies if of_grid(body)):
+        begin_s, end_s = early["window"]["end_s"], late["window"]["end_s"]
+        left_out = round((end_s - begin_s) / HOP_S) - 1
+        if left_out > 0 and left_out in told and abs(end_s - begin_s - (left_out + 1) * HOP_S) < 0.002:
             told.remove(left_out)
-            explained.add(f"windows end at {early} then {late}")
+            explained.add(f"windows end at {begin_s} then {end_s}")
+            if late["seq"] - early["seq"] <= left_out + 1:  # those that were being judged had their numbers
+                explained |= {f"seq {before} then {late['seq']}" for before in range(early["seq"], late["seq"])}
     return [each for each in breaks if each not in explained]
 
 
