@@ -6,9 +6,15 @@ The layers up to the first depth stay as they were published, so their hidden st
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+
+from models import lora
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class DeepEncoder(nn.Module, ABC):
@@ -43,3 +49,36 @@ class DeepEncoder(nn.Module, ABC):
             if number in self.depths:
                 read.append(x)
         return torch.cat(read, -1)
+
+    def add_adapter(self, rank: int, begin: int) -> list[nn.Parameter]:
+        """Add a trainable low-rank update to every linear map of the layers from `begin` on; the rest stays frozen."""
+        for layer in self.layers[begin:]:
+            for linear in lora.linears(layer).values():
+                linear.add_adapter(rank)
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+
+def renamed(
+    tensors: Mapping[str, torch.Tensor], top: Mapping[str, str], inner: Mapping[str, str], layers: int
+) -> dict[str, torch.Tensor]:
+    """Map the names of a published file to ours; the pooler and the layers from number `layers` on are left out.
+
+    Args:
+        tensors: by their published names.
+        top: our names of the modules outside the layers.
+        inner: our names of the modules of a layer.
+        layers: how many are kept.
+
+    Raises:
+        KeyError: a layer has a module that `inner` does not know.
+    """
+    kept = {}
+    for name, tensor in tensors.items():
+        module, _, kind = name.rpartition(".")
+        if module in top:
+            kept[f"{top[module]}.{kind}"] = tensor
+        elif module.startswith("encoder.layer."):
+            number, _, part = module.removeprefix("encoder.layer.").partition(".")
+            if int(number) < layers:
+                kept[f"layers.{number}.{inner[part]}.{kind}"] = tensor
+    return kept

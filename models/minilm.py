@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from models import lora
-from models.deep_encoder import DeepEncoder
+from models.deep_encoder import DeepEncoder, renamed
 from models.lora import Linear
 from models.tokens import Tokens, tokenize
 from models.wordpieces import ENDS as ALL_ENDS
@@ -42,6 +42,25 @@ VOCABULARY = 30522
 POSITIONS = 512
 EPS = 1e-12
 ENDS = ALL_ENDS["text"]
+
+
+_TOP = {
+    "embeddings.word_embeddings": "word",
+    "embeddings.position_embeddings": "position",
+    "embeddings.token_type_embeddings": "kind",
+    "embeddings.LayerNorm": "norm",
+}
+_INNER = {
+    "attention.self.query": "query",
+    "attention.self.key": "key",
+    "attention.self.value": "value",
+    "attention.output.dense": "out",
+    "attention.output.LayerNorm": "norm_attention",
+    "intermediate.dense": "wide",
+    "output.dense": "narrow",
+    "output.LayerNorm": "norm_out",
+}
+"""Our names of the modules of the published file."""
 
 
 class Layer(nn.Module):
@@ -100,7 +119,7 @@ class MiniLM(DeepEncoder):
         """
         model = cls(read_tokenizer(folder / "tokenizer.json"))
         try:
-            model.load_state_dict(_renamed(load_file(folder / "model.safetensors")))
+            model.load_state_dict(renamed(load_file(folder / "model.safetensors"), _TOP, _INNER, LAYERS))
         except (KeyError, RuntimeError) as error:
             raise ValueError(f"{folder} holds no MiniLM-L6: {' '.join(str(error).split())[:200]}") from error
         model.requires_grad_(requires_grad=False)
@@ -146,13 +165,6 @@ class MiniLM(DeepEncoder):
         vectors: NDArray[np.float32] = self.words(tokens)[0].numpy()
         return vectors
 
-    def add_adapter(self, rank: int, begin: int = 0) -> list[nn.Parameter]:
-        """Add a trainable low-rank update to every linear map of the layers from `begin` on; the rest stays frozen."""
-        for layer in self.layers[begin:]:
-            for linear in lora.linears(layer).values():
-                linear.add_adapter(rank)
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
-
     def adapter(self) -> dict[str, torch.Tensor]:
         """Tensors of the adapter, by name; empty without one."""
         return lora.adapter(self)
@@ -164,32 +176,3 @@ class MiniLM(DeepEncoder):
             ValueError: it does not fit this model.
         """
         lora.merge(self, adapter)
-
-
-def _renamed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Map the names of the published file to ours; the pooler is not used."""
-    top = {
-        "embeddings.word_embeddings": "word",
-        "embeddings.position_embeddings": "position",
-        "embeddings.token_type_embeddings": "kind",
-        "embeddings.LayerNorm": "norm",
-    }
-    inner = {
-        "attention.self.query": "query",
-        "attention.self.key": "key",
-        "attention.self.value": "value",
-        "attention.output.dense": "out",
-        "attention.output.LayerNorm": "norm_attention",
-        "intermediate.dense": "wide",
-        "output.dense": "narrow",
-        "output.LayerNorm": "norm_out",
-    }
-    renamed = {}
-    for name, tensor in tensors.items():
-        module, _, kind = name.rpartition(".")
-        if module in top:
-            renamed[f"{top[module]}.{kind}"] = tensor
-        elif module.startswith("encoder.layer."):
-            number, _, part = module.removeprefix("encoder.layer.").partition(".")
-            renamed[f"layers.{number}.{inner[part]}.{kind}"] = tensor
-    return renamed

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from models import lora
-from models.deep_encoder import DeepEncoder
+from models.deep_encoder import DeepEncoder, renamed
 from models.lora import Linear
 from models.tokens import Tokens, tokenize
 from models.wordpieces import ENDS as ALL_ENDS
@@ -59,6 +59,25 @@ def bucket_of(distance: torch.Tensor) -> torch.Tensor:
     scaled = torch.log(away.clamp(min=1) / near) / math.log(FARTHEST / near) * (half - near)
     far = (near + scaled.long()).clamp(max=half - 1)
     return torch.where(away < near, away, far) + half * (distance > 0)
+
+
+_TOP = {
+    "embeddings.word_embeddings": "word",
+    "embeddings.position_embeddings": "position",
+    "embeddings.LayerNorm": "norm",
+    "encoder.relative_attention_bias": "relative",
+}
+_INNER = {
+    "attention.attn.q": "query",
+    "attention.attn.k": "key",
+    "attention.attn.v": "value",
+    "attention.attn.o": "out",
+    "attention.LayerNorm": "norm_attention",
+    "intermediate.dense": "wide",
+    "output.dense": "narrow",
+    "output.LayerNorm": "norm_out",
+}
+"""Our names of the modules of the published file."""
 
 
 class Layer(nn.Module):
@@ -120,7 +139,7 @@ class MPNet(DeepEncoder):
             model = cls(tokenizer)
         model.buckets = bucket_of(torch.arange(1 - _REACH, _REACH))
         try:
-            model.load_state_dict(_renamed(load_file(folder / "model.safetensors")), assign=True)
+            model.load_state_dict(renamed(load_file(folder / "model.safetensors"), _TOP, _INNER, LAYERS), assign=True)
         except (KeyError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"{folder} holds no MPNet: {' '.join(str(error).split())[:200]}") from error
         model.requires_grad_(requires_grad=False)
@@ -151,40 +170,3 @@ class MPNet(DeepEncoder):
         """Hidden states (B, T, 2304) of token ids (B, T); `mask` (B, T) is True for a real token."""
         bias = self.bias(mask)
         return self.upper(self.lower(ids, bias), bias)
-
-    def add_adapter(self, rank: int) -> list[nn.Parameter]:
-        """Add a trainable low-rank update to every linear map of the upper layers; the rest stays frozen."""
-        for layer in self.layers[FROZEN:]:
-            for linear in lora.linears(layer).values():
-                linear.add_adapter(rank)
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
-
-
-def _renamed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Map the names of the published file to ours; the pooler and the last two layers are not used."""
-    top = {
-        "embeddings.word_embeddings": "word",
-        "embeddings.position_embeddings": "position",
-        "embeddings.LayerNorm": "norm",
-        "encoder.relative_attention_bias": "relative",
-    }
-    inner = {
-        "attention.attn.q": "query",
-        "attention.attn.k": "key",
-        "attention.attn.v": "value",
-        "attention.attn.o": "out",
-        "attention.LayerNorm": "norm_attention",
-        "intermediate.dense": "wide",
-        "output.dense": "narrow",
-        "output.LayerNorm": "norm_out",
-    }
-    renamed = {}
-    for name, tensor in tensors.items():
-        module, _, kind = name.rpartition(".")
-        if module in top:
-            renamed[f"{top[module]}.{kind}"] = tensor
-        elif module.startswith("encoder.layer."):
-            number, _, part = module.removeprefix("encoder.layer.").partition(".")
-            if int(number) < LAYERS:
-                renamed[f"layers.{number}.{inner[part]}.{kind}"] = tensor
-    return renamed

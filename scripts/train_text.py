@@ -32,7 +32,7 @@ from safetensors.torch import load_file, save_file
 
 from models import zoo
 from models.catalogue import CATALOGUE
-from models.mpnet import MPNet
+from models.mpnet import FROZEN, MPNet
 from models.textline import BASE, WEIGHTS
 from scripts.training.adapt import Sentence, sentence
 from scripts.training.misheard import Misheard
@@ -83,7 +83,7 @@ class Trainer:
         """A text line at its beginning; the states of the frozen layers are kept under a name."""
         torch.manual_seed(0)
         encoder = MPNet.load(zoo.path(BASE))
-        encoder.add_adapter(self.own["rank"])
+        encoder.add_adapter(self.own["rank"], FROZEN)
         return Learner(encoder, self.work / f"{states}.npz")
 
     def first(self, side: Side) -> dict[str, float]:

@@ -127,7 +127,7 @@ def test_threads_share_one_encoder_without_disturbing_each_other(minilm):
 def test_an_adapter_starts_without_effect_trains_and_merges_to_the_same_vectors():
     model = MiniLM.load(zoo.path("text"))
     plain = model.encode(WORDS)
-    trainable = model.add_adapter(rank=4)
+    trainable = model.add_adapter(rank=4, begin=0)
     assert sum(p.numel() for p in trainable) == 6 * 4 * (4 * 2 * DIM + 2 * (DIM + 1536))
     assert abs(model.encode(WORDS) - plain).max() == 0
 

@@ -68,7 +68,7 @@ def test_frozen_states_that_were_kept_give_the_same_as_the_whole(mpnet):
 @pytest.mark.models
 def test_an_adapter_of_the_upper_layers_merges_exactly():
     trained = MPNet.load(zoo.path(BASE))
-    parameters = trained.add_adapter(3)
+    parameters = trained.add_adapter(3, FROZEN)
     assert len(parameters) == 2 * 6 * (LAYERS - FROZEN)
     torch.manual_seed(0)
     with torch.no_grad():

@@ -13,7 +13,7 @@ from realtime.capture.player import AGAIN_NS, LATE_NS, STEADY_NS, FilePlayer, Ke
 from realtime.capture.thin import RateLimit
 from realtime.clock import MonotonicClock, VirtualClock
 from realtime.config.schema import CameraConfig
-from realtime.session.live import LiveStream
+from realtime.session.live_stream import LiveStream
 from realtime.types import NS_PER_S, Chunk, Frame
 from scripts.harness.films import Film, write
 

@@ -24,7 +24,7 @@ from realtime.publish.outlet import Outlet
 from realtime.recording.reader import open_recordings
 from realtime.rules.sink import Rules
 from realtime.session import stream as session_stream
-from realtime.session.live import LiveStream
+from realtime.session.live_stream import LiveStream
 from realtime.session.playback import RecordingReplay, recorded_settings
 from realtime.session.state import StreamState
 from realtime.sinks.osc import OscSink

@@ -56,7 +56,7 @@ class Adapted(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.encoder = MiniLM.load(folder)
-        self.encoder.add_adapter(rank)
+        self.encoder.add_adapter(rank, 0)
         self.head = SentenceHead()
 
     def forward(self, texts: Sequence[Sequence[str]]) -> torch.Tensor:
