@@ -172,6 +172,8 @@ def test_streams_are_summed_up_by_medians_and_their_losses_by_the_worst():
     assert found["streams8_runs"] == 3
     assert found["cost_by_streams"] == {"1": 0.3, "8": 0.2}
     assert found["text_lag_p95_ms_by_streams"] == {"2": 700.0}
+    assert found["latency_p95_ms_by_streams"] == {"1": 70.0, "8": 100.0}
+    assert found["latency_p95_ms_by_streams_with_words"] == {"2": 80.0}
 
 
 def test_the_figures_of_a_page_come_from_the_benchmarks(tmp_path):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 BARS = (1, 8)
-ONCE = [(2, False), (4, False), (16, False), (1, True), (2, True), (4, True)]
+ONCE = [(2, False), (4, False), (16, False), (1, True), (2, True), (4, True), (6, True)]
 """The other runs: how many streams, with words or without."""
 LENGTH_S = 30.0
 FPS = 5
@@ -83,6 +83,8 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "streams8_runs": len(eight),
         "cost_by_streams": _by_streams(quiet, lambda row: row["cost"]),
         "cost_by_streams_with_words": _by_streams(worded, lambda row: row["cost"]),
+        "latency_p95_ms_by_streams": _by_streams(quiet, lambda row: row["latency_ms"]["p95"]),
+        "latency_p95_ms_by_streams_with_words": _by_streams(worded, lambda row: row["latency_ms"]["p95"]),
         "text_lag_p95_ms_by_streams": _by_streams(worded, lambda row: row["text_lag_ms"]["p95"]),
     }
 
