@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from scripts.soaking.faults import Fault
 
 START_S, NOTICE_S, RETURN_S = 600.0, 15.0, 20.0
-HOLD_S, REST_S = (1.0, 4.0), (0.5, 2.0)
+HOLD_S, REST_S = (1.0, 3.0), (0.2, 1.0)
 SETTLE_S = 6.0
 
 
