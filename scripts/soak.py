@@ -118,6 +118,8 @@ class Soak:
         mended_s = time.monotonic()
         fault.mend()
         back = self._await(fault.back, mended_s, fault.back_s, fault, "recovered")
+        if fault.mended is not None:
+            self._told_mended(fault, harmed_s)
         # From when it was mended: a part that takes a while to start is not there before.
         outcome.recovered_s = max(0.0, back.at_s - mended_s) if back else None
         if fault.silent:  # each stream has a connection of its own
@@ -132,6 +134,18 @@ class Soak:
             f"{time.monotonic() - self._begin_s:.0f} s: {fault.kind}: noticed {seconds(outcome.noticed_s)}, "
             f"back {seconds(outcome.recovered_s)}, {self.usage.memory_mb:.0f} MB",
             file=sys.stderr,
+        )
+
+    def _told_mended(self, fault: Fault, harmed_s: float) -> None:
+        """Wait until it is told that the part works again: what comes next is told of a part that does only."""
+        self.rig.keep_speaking()
+        self._await(
+            lambda heard: (heard.body["component"], heard.body["kind"]) == fault.mended,
+            harmed_s,
+            fault.back_s,
+            fault,
+            "told mended",
+            "event",
         )
 
     def _noticed(self, fault: Fault, harmed_s: float) -> Heard | None:

@@ -62,6 +62,11 @@ class Fault:
     silent: bool = False
     check: Callable[[Moments], Iterable[str]] | None = None
 
+    @property
+    def mended(self) -> tuple[str, str] | None:
+        """Component and kind of the event that tells of the mending; a recording goes on in the next run only."""
+        return None if self.event is None or self.event[0] == "recording" else (self.event[0], "recovered")
+
 
 def blind(heard: Heard) -> bool:
     """Whether the face weighs nothing."""
