@@ -122,7 +122,7 @@ class App:
         """Connect to the broker and start what runs beside the analysis; a new sink is a line here."""
         outlet, where = self._outlet, None
         if config.metrics.port is not None:
-            self._start_metrics(config.metrics.port, names)
+            self._start_metrics(config, config.metrics.port, names)
         if config.lsl.enabled:
             self._start_lsl(config, names)
         if config.osc.address is not None:
@@ -148,13 +148,15 @@ class App:
         if overlay and self._mqtt is not None:
             self._parts.append(OverlayProcess(self._mqtt.url, config.mqtt, names[0] if len(names) == 1 else None))
 
-    def _start_metrics(self, port: int, names: list[str]) -> None:
+    def _start_metrics(self, config: Config, port: int, names: list[str]) -> None:
+        from realtime.dashboard.guard import guard_of  # noqa: PLC0415 - imported where asked for
         from realtime.metrics.collector import Metrics  # noqa: PLC0415 - imported where asked for
         from realtime.metrics.endpoint import Endpoint  # noqa: PLC0415
 
         metrics = Metrics(names)
         metrics.subscribe(self._outlet)
-        self._parts.append(Endpoint(metrics.registry, port))
+        guard = guard_of(section="metrics", **config.metrics.model_dump())
+        self._parts.append(Endpoint(metrics.registry, port, guard))
 
     def _start_lsl(self, config: Config, names: list[str]) -> None:
         from realtime.sinks.lsl import LslSink  # noqa: PLC0415 - imported where asked for

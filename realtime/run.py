@@ -105,7 +105,12 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--remove-homeassistant", action="store_true", help="take the streams out of Home Assistant for good, and exit"
     )
-    out.add_argument("--metrics", type=_port, metavar="PORT", help="serve Prometheus metrics on this port of loopback")
+    out.add_argument(
+        "--metrics",
+        type=_place,
+        metavar="[HOST:]PORT",
+        help="serve Prometheus metrics on this port of loopback; of HOST only with a token and TLS",
+    )
     out.add_argument("--lsl", action="store_true", help="be found by Lab Streaming Layer on this machine (needs pylsl)")
     out.add_argument("--osc", metavar="HOST:PORT", help="send Open Sound Control bundles there, one a hop")
     out.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info")
@@ -284,7 +289,7 @@ def _services(args: argparse.Namespace) -> dict[str, Any]:
         **({"face": {"people": True}} if args.people else {}),
         **({"channels": {"enabled": True}} if args.channels else {}),
         **({"homeassistant": {"enabled": True}} if args.homeassistant else {}),
-        **({"metrics": {"port": args.metrics}} if args.metrics is not None else {}),
+        **({"metrics": args.metrics} if args.metrics is not None else {}),
         **({"lsl": {"enabled": True}} if args.lsl else {}),
         **({"osc": {"address": args.osc}} if args.osc is not None else {}),
     }

@@ -7,6 +7,7 @@ models: pictures and sound of the others are made of the demo's portrait and voi
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from models.zoo import ZooError
 from scripts.harness import camera as cameras
 from scripts.harness import clips, talking
 from scripts.harness.mosquitto import Mosquitto, Subscriber
-from scripts.harness.processes import absent
+from scripts.harness.processes import absent, need
 from scripts.harness.sound import sound_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -149,6 +150,18 @@ def subscribe(mosquitto):
     yield make
     for subscriber in made:
         subscriber.close()
+
+
+@pytest.fixture(scope="session")
+def certified(tmp_path_factory) -> dict[str, str]:
+    """A certificate and its key, which nobody vouches for: `cert_file` and `key_file`."""
+    need("openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    files = {"cert_file": str(folder / "cert.pem"), "key_file": str(folder / "key.pem")}
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-days", "2", "-subj", "/CN=dash.lan", "-keyout", files["key_file"], "-out", files["cert_file"]]
+    subprocess.run(command, check=True, capture_output=True)
+    return files
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import ssl
-import subprocess
 import threading
 from pathlib import Path
 
@@ -31,7 +30,6 @@ from realtime.errors import UsageError
 from realtime.run import options, parser
 from scripts.harness.browser import Tab, chromium
 from scripts.harness.mosquitto import Mosquitto, Subscriber, free_port, wait_for
-from scripts.harness.processes import need
 
 TOKEN = "a-token-of-somebody-0123456789"
 WATCH = Guard(token=TOKEN).watch_token
@@ -41,26 +39,6 @@ WILL = bytes([16, 19, 0, 4, *b"MQTT", 4, 6, 0, 60, 0, 1, ord("x"), 0, 1, ord("t"
 SUBSCRIBE = bytes([0x82, 8, 0, 1, 0, 3, *b"a/b", 0])
 PUBLISH = bytes([0x30, 24, 0, 17, *b"agfn/desk/command", *b"pause"])
 PING = bytes([0xC0, 0])
-
-
-@pytest.fixture(scope="module")
-def certified(tmp_path_factory):
-    """A certificate and its key, which nobody vouches for."""
-    need("openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    command += [
-        "-days",
-        "2",
-        "-subj",
-        "/CN=dash.lan",
-        "-keyout",
-        str(folder / "key.pem"),
-        "-out",
-        str(folder / "cert.pem"),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    return {"cert_file": str(folder / "cert.pem"), "key_file": str(folder / "key.pem")}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from realtime.config.schema import MetricsConfig
 from realtime.errors import UsageError
 from realtime.fleet.__main__ import main, parser
 from realtime.fleet.config import (
@@ -28,10 +29,10 @@ def test_the_shipped_file_is_the_defaults_with_an_explanation_of_each_key():
     shipped = read_fleet(file)
     assert shipped == FleetConfig.model_validate(BROKER)
     lines = file.read_text().splitlines()
-    for section in (FleetConfig, HostConfig, RayConfig, PlacementConfig):
+    for section in (FleetConfig, HostConfig, RayConfig, PlacementConfig, MetricsConfig):
         for name, field in section.model_fields.items():
             said = f" # {field.description}"
-            whole = section is FleetConfig and name in {"hosts", "ray", "placement", "settings", "streams"}
+            whole = section is FleetConfig and name in {"hosts", "ray", "placement", "metrics", "settings", "streams"}
             assert any(re.match(rf"[ -]*{name}:", line) and (whole or line.endswith(said)) for line in lines), (
                 f"{section.__name__}.{name}"
             )

@@ -1,6 +1,8 @@
 """The metrics, read back by Prometheus's own parser."""
 
 import http.client
+import socket
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -11,6 +13,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from test_messages import part, sentiment
 
+from realtime.config.combinations import check
+from realtime.config.schema import Config
+from realtime.dashboard.guard import guard_of
 from realtime.errors import UsageError
 from realtime.metrics.collector import Metrics
 from realtime.metrics.cost import Cost
@@ -20,6 +25,7 @@ from realtime.publish.outlet import Outlet
 from scripts.harness.mosquitto import free_port
 from scripts.harness.processes import Program, wait_until
 
+TOKEN = "a-token-of-a-scraper-0123456789"
 NOW = datetime(2026, 11, 23, 18, tzinfo=timezone.utc)
 OFF = {name: part(weight=0, state="off") for name in ("text", "voice", "face")}
 NOTHING = {"score": None, "raw": None, "label": None, "interval": None, "modalities": OFF}
@@ -55,8 +61,8 @@ def event(kind, number=1):
     return EventMessage(stream="desk", id=f"desk-{number}", utc=NOW, time_s=1, component="camera", kind=kind)
 
 
-def get(url, **headers):
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
+def get(url, context=None, **headers):
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5, context=context) as answer:
         return answer.read().decode()
 
 
@@ -182,6 +188,46 @@ def test_a_port_that_is_taken_is_an_error_that_says_what_to_do(metrics, read):
     port = int(read.url.split(":")[2].split("/")[0])
     with pytest.raises(UsageError, match=f"--metrics {port}: .*choose another port"):
         Endpoint(metrics.registry, port)
+
+
+@pytest.mark.real
+def test_beyond_this_machine_it_takes_a_token_and_tls(metrics, certified):
+    with pytest.raises(UsageError, match=r"--metrics 0.0.0.0:9108 .* a token .AGFN_METRICS_TOKEN .* docs/metrics.md"):
+        guard_of(host="0.0.0.0", port=9108, token_file=None, cert_file=None, key_file=None, section="metrics")
+    environ = {"AGFN_METRICS_TOKEN": TOKEN}
+    guard = guard_of(host="0.0.0.0", port=0, token_file=None, section="metrics", environ=environ, **certified)
+    endpoint = Endpoint(metrics.registry, 0, guard)
+    url = endpoint.url.replace("0.0.0.0", "127.0.0.1")
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    try:
+        silent = socket.create_connection(("127.0.0.1", int(url.split(":")[2].split("/")[0])))
+        for wrong in ({}, {"Authorization": f"Bearer {TOKEN[:-1]}"}, {"Authorization": f"Bearer {guard.watch_token}"}):
+            with pytest.raises(urllib.error.HTTPError) as refusal:
+                get(url, context=trusting, Host="metrics.lan", **wrong)
+            assert refusal.value.code == 401
+            assert refusal.value.headers["WWW-Authenticate"] == "Bearer"
+            assert b"agfn_" not in refusal.value.read()
+        text = get(url, context=trusting, Host="metrics.lan", Authorization=f"Bearer {TOKEN}")
+        assert 'agfn_messages_total{stream="desk"} 0.0' in text, "and who says nothing holds nobody up"
+        with pytest.raises(OSError, match=r"."):
+            get(url.replace("https", "http"), Authorization=f"Bearer {TOKEN}")
+        silent.close()
+    finally:
+        endpoint.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"host": "192.0.2.1"}, "needs a token"),
+        ({"cert_file": "/nowhere"}, "metrics.cert_file and metrics.key_file belong together"),
+        ({"token_file": "/nowhere"}, "metrics.token_file /nowhere: No such file"),
+    ],
+)
+def test_settings_that_would_open_it_or_fail_later_are_refused_at_once(values, says):
+    with pytest.raises(UsageError, match=says):
+        check(Config.model_validate({"metrics": {"port": 0} | values}))
 
 
 @pytest.mark.real

@@ -29,6 +29,8 @@ def check(config: Config) -> None:
     for stream in config.streams:
         check_stream(stream, config)
     key_of(config.control.token_file)
+    if config.metrics.port is not None:
+        guard_of(section="metrics", **config.metrics.model_dump())
     if len(config.streams) > config.host.max_streams:
         raise UsageError(f"{len(config.streams)} streams, and host.max_streams is {config.host.max_streams}")
     _check_rules(config)

@@ -272,10 +272,18 @@ class HomeAssistantConfig(Section):
 
 
 class MetricsConfig(Section):
-    """Prometheus metrics, on loopback."""
+    """Prometheus metrics, on loopback unless there are a token and TLS."""
 
+    host: str = Field("127.0.0.1", pattern=r"^[A-Za-z0-9_.:-]{1,253}$")
+    """Address to listen on; others than this machine reach it only with a token and TLS (0.0.0.0: from everywhere)."""
     port: int | None = Field(None, ge=0, le=65535)
     """Port of /metrics; 0 takes a free one, null switches it off."""
+    token_file: str | None = None
+    """File with the token that a scrape must bring (Authorization: Bearer ...); or AGFN_METRICS_TOKEN."""
+    cert_file: str | None = None
+    """Certificate of /metrics (PEM, with its chain)."""
+    key_file: str | None = None
+    """Private key of cert_file (PEM, without a password)."""
 
 
 class LslConfig(Section):

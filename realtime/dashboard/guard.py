@@ -1,4 +1,4 @@
-"""Who may see the dashboard: everybody on this machine, and beyond it whoever has a token, over TLS.
+"""Who may see the dashboard, or the metrics: everybody on this machine, and beyond it whoever has a token, over TLS.
 
 Two tokens: the one that is set lets a page pause and resume, one that is derived from it only watch. Neither stands
 in a command line, in the path of a request or in the log.
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 Role = Literal["control", "watch"]
 
-TOKEN_VARIABLE = "AGFN_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable, not a token
+Section = Literal["dashboard", "metrics"]
 _HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(:[0-9]{1,5})?", re.ASCII)
-HOW = "docs/dashboard.md says how to make them; or tunnel to it: ssh -L {port}:127.0.0.1:{port} MACHINE"
+HOW = "docs/{section}.md says how to make them; or tunnel to it: ssh -L {port}:127.0.0.1:{port} MACHINE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,14 @@ class Guard:
     """What a visitor needs.
 
     `host` is the address that is listened on; `token` None lets everybody in who comes by a name of this machine;
-    `certificate` and `key` are PEM files, for TLS.
+    `certificate` and `key` are PEM files, for TLS; `section` is that of the configuration, for errors.
     """
 
     host: str = HOST
     token: str | None = None
     certificate: str | None = None
     key: str | None = None
+    section: Section = "dashboard"
 
     @property
     def scheme(self) -> str:
@@ -88,8 +89,8 @@ class Guard:
         except (OSError, ValueError) as error:
             why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise UsageError(
-                f"dashboard.cert_file {self.certificate}, dashboard.key_file {self.key}: {why}; give a certificate and "
-                "its key as PEM, the key without a password"
+                f"{self.section}.cert_file {self.certificate}, {self.section}.key_file {self.key}: {why}; give a "
+                "certificate and its key as PEM, the key without a password"
             ) from None
         return context
 
@@ -97,30 +98,32 @@ class Guard:
 def guard_of(
     *,
     host: str,
-    port: int,
+    port: int | None,
     token_file: str | None,
     cert_file: str | None,
     key_file: str | None,
+    section: Section = "dashboard",
     environ: Mapping[str, str] | None = None,
 ) -> Guard:
-    """Return who is let in.
+    """Return who is let in, by the settings of a section.
 
     Raises:
-        UsageError: the token is unusable, or the page would be reachable beyond this machine without token or TLS.
+        UsageError: the token is unusable, or it would be reachable beyond this machine without token or TLS.
     """
-    token = read_token(token_file, "dashboard.token_file", TOKEN_VARIABLE, os.environ if environ is None else environ)
+    variable = f"AGFN_{section.upper()}_TOKEN"
+    token = read_token(token_file, f"{section}.token_file", variable, os.environ if environ is None else environ)
     if (cert_file is None) != (key_file is None):
-        raise UsageError("dashboard.cert_file and dashboard.key_file belong together: set both, or neither")
-    guard = Guard(host, token, cert_file, key_file)
+        raise UsageError(f"{section}.cert_file and {section}.key_file belong together: set both, or neither")
+    guard = Guard(host, token, cert_file, key_file, section)
     if not is_local(f"[{host}]" if ":" in host else host):
         missing = [
-            *([f"a token ({TOKEN_VARIABLE} or dashboard.token_file)"] if token is None else []),
-            *(["TLS (dashboard.cert_file and dashboard.key_file)"] if cert_file is None else []),
+            *([f"a token ({variable} or {section}.token_file)"] if token is None else []),
+            *([f"TLS ({section}.cert_file and {section}.key_file)"] if cert_file is None else []),
         ]
         if missing:
             raise UsageError(
-                f"--dashboard {host}:{port} can be reached from other machines, so it needs {' and '.join(missing)}; "
-                + HOW.format(port=port)
+                f"--{section} {host}:{port} can be reached from other machines, so it needs {' and '.join(missing)}; "
+                + HOW.format(section=section, port=port)
             )
     guard.tls()
     return guard

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from realtime.capture.names import is_url
-from realtime.config.schema import Config, StreamConfig
+from realtime.config.schema import Config, MetricsConfig, StreamConfig
 from realtime.config.section import Name, Section
 from realtime.config.strictyaml import read_yaml
 from realtime.errors import UsageError
@@ -89,8 +89,8 @@ class FleetConfig(Section):
     """Hosts of the local engine."""
     ray: RayConfig = RayConfig()
     placement: PlacementConfig = PlacementConfig()
-    metrics: int | None = Field(None, ge=0, le=65535)
-    """Port of the fleet's Prometheus metrics on loopback; 0 takes a free one, null switches them off."""
+    metrics: MetricsConfig = MetricsConfig()
+    """The fleet's own Prometheus metrics."""
     settings: dict[str, Any] = Field({}, validate_default=True)
     """Settings of every host, as in configs/default.yaml; mqtt.url must name a broker that all of them reach."""
     streams: tuple[FleetStream, ...] = Field((), max_length=MOST_STREAMS)

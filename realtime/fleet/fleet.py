@@ -18,13 +18,15 @@ from realtime.publish.access import access_of
 from realtime.types import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from realtime.clock import Clock
+    from realtime.config.schema import MetricsConfig
     from realtime.fleet.book import Entry
     from realtime.fleet.config import FleetConfig
     from realtime.fleet.engine import Engine, Json
     from realtime.fleet.topics import Order
+    from realtime.metrics.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Fleet:
         self._engine, self._stop = engine, threading.Event()
         self._clock = clock or MonotonicClock()
         placement, settings = config.placement, config.config()
+        serve_metrics = metrics_of(config.metrics)  # what is wrong with it is said before anybody is connected
         self._access, self._base = access_of(settings.mqtt), settings.mqtt.base
         self._book = Book(int(placement.lease_s * NS_PER_S))
         self._control = Control(
@@ -91,7 +94,7 @@ class Fleet:
             self._restore(entry)
         for stream in config.streams:
             self.placer.want(stream.spec(), stream.labels)
-        self._metrics = _serve_metrics(config.metrics, self.placer) if config.metrics is not None else None
+        self._metrics = serve_metrics(self.placer)
 
     def run(self, stop: threading.Event | None = None) -> None:
         """Place streams until stopped, by the caller or by a command."""
@@ -150,11 +153,20 @@ class Fleet:
             self.placer.restore(entry)
 
 
-def _serve_metrics(port: int, placer: Placer) -> Any:  # noqa: ANN401 - an Endpoint, imported where asked for
-    from realtime.fleet.metrics import FleetMetrics  # noqa: PLC0415 - imported where asked for
+def metrics_of(config: MetricsConfig) -> Callable[[Placer], Endpoint | None]:
+    """Return what serves the metrics of a placer, as the settings say.
+
+    Raises:
+        UsageError: they would be reachable beyond this machine without token or TLS.
+    """
+    if (port := config.port) is None:
+        return lambda _: None
+    from realtime.dashboard.guard import guard_of  # noqa: PLC0415 - imported where asked for
+    from realtime.fleet.metrics import FleetMetrics  # noqa: PLC0415
     from realtime.metrics.endpoint import Endpoint  # noqa: PLC0415
 
-    return Endpoint(FleetMetrics(placer.status).registry, port)
+    guard = guard_of(section="metrics", **config.model_dump())
+    return lambda placer: Endpoint(FleetMetrics(placer.status).registry, port, guard)
 
 
 def table(status: Mapping[str, Any]) -> str:

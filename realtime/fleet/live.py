@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from realtime.clock import MonotonicClock, utc_now
 from realtime.config.combinations import check
 from realtime.config.schema import Config
+from realtime.dashboard.guard import guard_of
 from realtime.errors import UsageError
 from realtime.fleet.config import read_stream
 from realtime.fleet.host import StreamReport
@@ -66,7 +67,8 @@ class LiveSession:
         if config.metrics.port is not None:
             metrics = Metrics(())
             metrics.subscribe(self._speaker.outlet)
-            self._endpoint = Endpoint(OfHost(metrics.registry, name).registry, config.metrics.port)
+            guard = guard_of(section="metrics", **config.metrics.model_dump())
+            self._endpoint = Endpoint(OfHost(metrics.registry, name).registry, config.metrics.port, guard)
         self._begun: set[str] = set()
         self._live = Live(
             self._config,
