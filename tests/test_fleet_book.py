@@ -76,6 +76,8 @@ def test_a_stream_that_is_wanted_otherwise_keeps_its_epoch_and_its_state():
     assert len(book) == 1
     book.forget("desk")
     assert book.get("desk") is None
+    book.want({"name": "desk"})
+    assert book.get("desk") == Entry({"name": "desk"}, epoch=1), "an epoch is never given out twice"
 
 
 @given(

@@ -361,3 +361,27 @@ def test_whatever_happens_one_host_at_most_has_the_newest_epoch_and_in_the_end_e
         fleet.run(1)
     for stream in STREAMS:
         assert list(fleet.having(stream).values()) == [fleet.book.get(stream).epoch]
+
+
+def test_a_placer_that_stood_still_takes_no_host_for_dead():
+    fleet = Fleet()
+    fleet.run(3)
+    fleet.clock.advance_to(fleet.clock.now_ns() + 60 * NS_PER_S)
+    fleet.run(5)
+    assert {next(iter(fleet.having(f"s{number}").values())) for number in range(6)} == {1}
+    assert len(fleet.placer.moves) == 6
+    fleet.engine.hosts["h1"].frozen = True
+    fleet.clock.advance_to(fleet.clock.now_ns() + 60 * NS_PER_S)
+    fleet.run(LEASE_S + 1)
+    assert fleet.placer.status()["hosts"]["h1"]["state"] == "silent", "and yet notices one that is"
+
+
+def test_a_move_says_who_had_the_stream_before():
+    fleet = Fleet(names=("h1", "h2"), streams=2)
+    fleet.run(3)
+    (stream,) = fleet.engine.hosts["h1"].session.streams
+    fleet.engine.hosts["h1"].kill()
+    fleet.run(1)
+    told = fleet.placer.status()["moves"]
+    assert [(move["from"], move["why"]) for move in told[:2]] == [(None, "new")] * 2
+    assert told[2] == {"stream": stream, "from": "h1", "to": "h2", "why": "lost", "epoch": 2, "ago_s": told[2]["ago_s"]}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FORMAT = "agfn.fleet.entry/1"
 MAX_BYTES = 64 * 1024
 """Longer than any entry."""
+MOST_FORGOTTEN = 20_000
+"""Streams that are wanted no more and whose epoch is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Book:
     def __init__(self, lease_ns: int) -> None:
         self._lease_ns = lease_ns
         self._entries: dict[str, Entry] = {}
+        self._forgotten: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries, in the order in which their streams were first wanted."""
@@ -68,14 +71,15 @@ class Book:
     def want(self, spec: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> None:
         """Want a stream, or want it otherwise; who has it is not touched."""
         known = self._entries.get(str(spec["name"]))
-        labels = labels or {}
-        self._entries[str(spec["name"])] = (
-            Entry(dict(spec), dict(labels)) if known is None else replace(known, spec=dict(spec), labels=dict(labels))
-        )
+        known = known or Entry(spec, epoch=self._forgotten.pop(str(spec["name"]), 0))
+        self._entries[known.name] = replace(known, spec=dict(spec), labels=dict(labels or {}))
 
     def forget(self, stream: str) -> None:
-        """Want a stream no more."""
-        self._entries.pop(stream, None)
+        """Want a stream no more. Its epoch is remembered: one that is wanted again goes on from there."""
+        if (known := self._entries.pop(stream, None)) is not None:
+            self._forgotten[stream] = known.epoch
+            if len(self._forgotten) > MOST_FORGOTTEN:
+                del self._forgotten[next(iter(self._forgotten))]
 
     def assign(self, stream: str, host: str, now_ns: int) -> Entry:
         """Give a stream to a host by the next epoch, whoever has it now, and return the entry.
@@ -126,6 +130,11 @@ class Book:
         for name in names:
             self.release(name, lost=True)
         return names
+
+    def delay(self, ns: int) -> None:
+        """Let all leases last for longer: who would have renewed them could not."""
+        for name, entry in self._entries.items():
+            self._entries[name] = replace(entry, lease_ns=entry.lease_ns + ns)
 
     def expired(self, now_ns: int) -> set[str]:
         """Hosts that hold a lease which has run out."""

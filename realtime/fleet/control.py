@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiomqtt import MqttError
 
+from realtime.clock import utc_now
 from realtime.errors import AgfnError, BrokerError, UsageError
 from realtime.fleet.book import Entry, from_json, to_json
 from realtime.fleet.topics import answer, read_order, root, write_order
@@ -71,6 +72,7 @@ class Control:
         self._refusal: str | None = None
         self._lock = threading.Lock()
         self._waiting: dict[str, bytes] = {}
+        self._noted: dict[str, Entry] = {}
         self._sent: dict[str, tuple[tuple[int, str | None], int]] = {}
         self._connection = Connection(self._client, self._serve, self._lost, BACKOFF_S)
         self._thread = LoopThread("fleet-mqtt")
@@ -97,7 +99,9 @@ class Control:
             if isinstance(changed, str):
                 self._waiting[changed] = b""
                 self._sent.pop(changed, None)
+                self._noted.pop(changed, None)
                 return
+            self._noted[changed.name] = changed
             owner = changed.epoch, changed.host
             before = self._sent.get(changed.name)
             if before is not None and before[0] == owner and now_ns - before[1] < STATE_EVERY_S * 1e9:
@@ -120,22 +124,17 @@ class Control:
             log.warning("%s: the fleet is not connected: %s; trying on", self._access.url, cause)
 
     async def _serve(self, client: Client) -> None:
-        if not self._read.is_set():
+        if self._read.is_set():
+            self._note_all()
+        else:
             await self._read_book(client)
         await client.subscribe(f"{self._root}/command", qos=1)
         self._said = None
         self._connection.proved()
         await first_of(self._tell(client), self._listen(client))
         await self._write(client)
-        status = {
-            "schema": "agfn.fleet.status/1",
-            "state": "down",
-            "hosts": {},
-            "streams": {},
-            "placements": {},
-            "moves": [],
-        }
-        await client.publish(f"{self._root}/status", json.dumps(status), qos=1, retain=True)
+        nothing: dict[str, Any] = {"hosts": {}, "streams": {}, "placements": {}, "moves": []}
+        await client.publish(f"{self._root}/status", _status("down", nothing), qos=1, retain=True)
 
     async def _read_book(self, client: Client) -> None:
         """Take the retained entries: all of them come before the answer to what is asked after them."""
@@ -162,14 +161,19 @@ class Control:
             if entry.name == name:
                 self._found[name] = entry
 
+    def _note_all(self) -> None:
+        """Have the whole book written down again: a broker that was started anew may have lost its copy."""
+        with self._lock:
+            self._waiting = {name: to_json(entry) for name, entry in self._noted.items()} | self._waiting
+
     async def _tell(self, client: Client) -> None:
         status_ns = 0
         while not self._connection.closing.is_set():
             await self._write(client)
             if (now_ns := self._clock.now_ns()) - status_ns >= STATUS_EVERY_S * 1e9:
                 status_ns = now_ns
-                body = {"schema": "agfn.fleet.status/1", "state": "up", **self._status()}
-                await client.publish(f"{self._root}/status", json.dumps(body), qos=0, retain=True)
+                body = _status("up", self._status())
+                await client.publish(f"{self._root}/status", body, qos=0, retain=True)
             await asyncio.sleep(0.05)
 
     async def _write(self, client: Client) -> None:
@@ -206,6 +210,11 @@ class Control:
         except AgfnError as error:
             return str(error)
         return None
+
+
+def _status(state: str, body: dict[str, Any]) -> bytes:
+    utc = utc_now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return json.dumps({"schema": "agfn.fleet.status/1", "state": state, "utc": utc, **body}).encode()
 
 
 async def give_order(access: Access, base: str, fleet: str, order: Order) -> None:

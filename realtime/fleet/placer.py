@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from realtime.errors import UsageError
@@ -37,6 +37,8 @@ MINUTE_NS = 60 * NS_PER_S
 EWMA = 0.2
 """How much the newest measurement of a stream's cost counts."""
 MOVES_KEPT = 100
+STOOD_STILL_NS = NS_PER_S
+"""A round that comes so late says that this placer stood still, not that its hosts did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ class Placer:
         on_change: Callable[[Entry | str], None] = lambda _: None,
     ) -> None:
         self.moves: deque[tuple[int, Move, int]] = deque(maxlen=MOVES_KEPT)
-        """What was placed and moved: when, what, and by which epoch."""
+        """What was placed and moved: when, what, and by which epoch; the source is who had the stream before."""
+        self._last: dict[str, str] = {}
         self._engine, self._book, self._clock = engine, book, clock
         self._rules, self._on_change = rules or Rules(), on_change
         self._lease_ns = int(self._rules.lease_s * NS_PER_S)
@@ -121,6 +124,7 @@ class Placer:
         self._answers: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._unproved: set[str] = set()
+        self._round_ns: int | None = None
         self._placements: Counter[str] = Counter()
         self._hosts: dict[str, HostInfo] = {}
 
@@ -177,6 +181,7 @@ class Placer:
         _work_off(self._orders)
         self._hosts = hosts = self._engine.poll()
         now_ns = self._clock.now_ns()
+        self._make_up_for_standing_still(now_ns)
         self._see(hosts, now_ns)
         _work_off(self._answers)
         self._free(now_ns)
@@ -235,12 +240,13 @@ class Placer:
     def _restore(self, entry: Entry) -> None:
         self._book.restore(entry, self._clock.now_ns())
         if entry.host is not None:
+            self._last[entry.name] = entry.host
             self._unproved.add(entry.name)
 
     def _forget(self, stream: str) -> None:
         entry = self._book.get(stream)
         self._book.forget(stream)
-        for known in (self._placed_ns, self._trouble, self._homeless, self._asked_for):
+        for known in (self._placed_ns, self._trouble, self._homeless, self._asked_for, self._last):
             known.pop(stream, None)
         if entry is not None:
             self._on_change(stream)
@@ -254,6 +260,20 @@ class Placer:
             self._draining.discard(host)
 
     # Hosts.
+
+    def _make_up_for_standing_still(self, now_ns: int) -> None:
+        """Count the time in which this placer did not look for no host's silence: a machine may have been suspended."""
+        late_ns = 0 if self._round_ns is None else now_ns - self._round_ns - int(self._rules.round_s * NS_PER_S)
+        self._round_ns = now_ns
+        if late_ns < STOOD_STILL_NS:
+            return
+        log.warning("the placer stood still for %.1f s", late_ns / NS_PER_S)
+        self._book.delay(late_ns)
+        for seen in self._seen.values():
+            if seen.answered_ns is not None:
+                seen.answered_ns += late_ns
+        for stream in self._placed_ns:
+            self._placed_ns[stream] += late_ns
 
     def _see(self, hosts: Mapping[str, HostInfo], now_ns: int) -> None:
         for name in list(self._seen):
@@ -382,7 +402,8 @@ class Placer:
             return
         entry = self._book.assign(move.stream, move.target, now_ns)
         self._placed_ns[move.stream] = now_ns
-        self.moves.append((now_ns, move, entry.epoch))
+        self.moves.append((now_ns, replace(move, source=self._last.get(move.stream)), entry.epoch))
+        self._last[move.stream] = move.target
         self._placements[move.why] += 1
         self._changed(move.stream)
         state = None if entry.state is None else dict(entry.state)

@@ -10,7 +10,7 @@ export function make(tag, classes, ...children) {
   return node;
 }
 
-const put = (node, text) => {
+export const put = (node, text) => {
   if (node.textContent !== text) node.textContent = text;
 };
 export const signed = (score) => `${score.toFixed(2) < 0 ? "−" : "+"}${Math.abs(score).toFixed(2)}`;

@@ -6,8 +6,9 @@ export async function ask(token) {
   return answer.status === 401 ? null : answer.json();
 }
 
-// An MQTT client that subscribes to kinds of messages; take gets topic and payload of each, error what refused it.
-export function connect(settings, { token = "", user = {}, kinds, take, change = () => {}, refused = () => {} }) {
+// An MQTT client that subscribes to kinds of messages, and to other topics below the base; take gets the name and the kind
+// in a topic and the payload.
+export function connect(settings, { token = "", user = {}, kinds, others = [], take, change = () => {}, refused = () => {} }) {
   const scheme = location.protocol.replace("http", "ws");
   const client = mqtt.connect(settings.broker ?? `${scheme}//${location.host}/mqtt`, {
     clientId: `agfn-dashboard-${crypto.randomUUID().slice(0, 13)}`,
@@ -25,7 +26,8 @@ export function connect(settings, { token = "", user = {}, kinds, take, change =
     ...user,
   });
   client.on("connect", () => {
-    client.subscribe(kinds.map((kind) => `${settings.base}/+/${kind}`), { qos: 1 });
+    const topics = [...kinds.map((kind) => `+/${kind}`), ...others];
+    client.subscribe(topics.map((topic) => `${settings.base}/${topic}`), { qos: 1 });
     change(true);
   });
   client.on("close", () => change(false));
@@ -35,8 +37,8 @@ export function connect(settings, { token = "", user = {}, kinds, take, change =
     refused();
   });
   client.on("message", (topic, payload) => {
-    const [name, kind] = topic.slice(settings.base.length + 1).split("/");
-    take(name, kind, payload);
+    const [name, ...kind] = topic.slice(settings.base.length + 1).split("/");
+    take(name, kind.join("/"), payload);
   });
   return client;
 }

@@ -2,6 +2,7 @@
 
 import { Card, make } from "./card.js";
 import { colours } from "./charts.js";
+import { Fleets } from "./fleet.js";
 import { ask, connect } from "./link.js";
 import { manage } from "./manage.js";
 import { event, health, sentiment } from "./messages.js";
@@ -9,11 +10,13 @@ import { Stream } from "./stream.js";
 
 const MAX_STREAMS = 64;
 const MAX_EVENTS = 100;
+const FLEET = "_fleet"; // no stream can be called so
 const FAULTS = new Set(["lost", "stalled", "frozen", "slow", "overload"]);
 
 const $ = (id) => document.getElementById(id);
 const now = () => performance.now() / 1000;
 const cards = new Map();
+const fleets = new Fleets($("fleets"));
 const offline = new Set();
 const seenEvents = new Set();
 let settings = null;
@@ -58,20 +61,22 @@ function command(stream, word) {
 }
 
 function take(name, kind, payload) {
+  if (name === FLEET) return fleets.take(kind.split("/")[0], payload, now()) ? undefined : countUnreadable();
   if (kind === "status") return takeStatus(name, new TextDecoder().decode(payload.subarray(0, 16)));
   const parse = { sentiment, event, health }[kind];
   const message = parse?.(payload);
-  if (!message) {
-    unreadable += 1;
-    $("unreadable").hidden = false;
-    $("unreadable").textContent = `Messages that this page could not read: ${unreadable}.`;
-    return undefined;
-  }
+  if (!message) return countUnreadable();
   if (kind === "event") return takeEvent(name, message);
   const stream = cardOf(name)?.stream;
   if (kind === "sentiment") stream?.hear(message, now());
   else if (stream) Object.assign(stream, { health: message, healthS: now() });
   return undefined;
+}
+
+function countUnreadable() {
+  unreadable += 1;
+  $("unreadable").hidden = false;
+  $("unreadable").textContent = `Messages that this page could not read: ${unreadable}.`;
 }
 
 function takeStatus(name, word) {
@@ -106,6 +111,7 @@ function enter(user) {
     token,
     user,
     kinds: ["sentiment", "event", "health", "status"],
+    others: [`${FLEET}/+/status`],
     take,
     change: (there) => { goneS = there ? null : goneS ?? now(); },
     refused: () => { $("login").hidden = false; },
@@ -133,6 +139,7 @@ function draw() {
   $("connection").dataset.state = state;
   const spanS = Number($("span").value);
   for (const card of cards.values()) card.update(now(), spanS, connected, palette);
+  fleets.update(now(), connected);
   $("waiting").hidden = cards.size > 0;
   $("offline").hidden = offline.size === 0;
   $("offline").textContent = `Offline: ${[...offline].sort().join(", ")}`;

@@ -2,6 +2,10 @@
 
 export const GATES = ["text", "voice", "face"];
 const MAX_BYTES = 16384;
+const MAX_FLEET_BYTES = 4 * 1024 * 1024; // 10,000 streams and more
+const MAX_HOSTS = 256;
+const MAX_HOMELESS = 50;
+const MAX_MOVES = 50;
 
 const number = (value, low, high) =>
   typeof value === "number" && value >= low && value <= high ? value : null;
@@ -10,11 +14,15 @@ const range = (value) => {
   const [low, high] = Array.isArray(value) ? [number(value[0], -3, 3), number(value[1], -3, 3)] : [null, null];
   return low === null || high === null || low > high ? null : { low, high };
 };
+const time = (value) => {
+  const at = new Date(text(value, 40) ?? NaN);
+  return Number.isNaN(at.getTime()) ? new Date() : at;
+};
 const record = (value) => (value !== null && typeof value === "object" && !Array.isArray(value) ? value : {});
 
 // The object in a payload, if its schema is the wanted one.
-export function read(payload, schema) {
-  if (payload.length > MAX_BYTES) return null;
+export function read(payload, schema, most = MAX_BYTES) {
+  if (payload.length > most) return null;
   try {
     const body = record(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload)));
     return body.schema === schema ? body : null;
@@ -61,10 +69,9 @@ export function event(payload) {
   const body = read(payload, "agfn.event/1");
   const kind = body && text(body.kind, 20);
   if (!kind) return null;
-  const at = new Date(text(body.utc, 40) ?? NaN);
   return {
     id: text(body.id) ?? "",
-    at: Number.isNaN(at.getTime()) ? new Date() : at,
+    at: time(body.utc),
     kind,
     component: text(body.component, 60) ?? "",
     cause: text(body.cause) ?? "",
@@ -91,4 +98,49 @@ export function health(payload) {
 function recorded(value) {
   const kept = ["numbers", ...(value.words === true ? ["words"] : []), ...(value.media === true ? ["picture + sound"] : [])];
   return { kept: kept.join(" + "), failed: value.writing === false };
+}
+
+// How a fleet is: hosts, how many streams, those that no host has, and the moves, the newest first.
+export function fleet(payload) {
+  const body = read(payload, "agfn.fleet.status/1", MAX_FLEET_BYTES);
+  if (!body) return null;
+  const streams = Object.entries(record(body.streams));
+  const homeless = streams.filter(([, value]) => typeof record(value).host !== "string");
+  const saidMs = time(body.utc).getTime();
+  return {
+    up: body.state === "up",
+    hosts: Object.entries(record(body.hosts)).slice(0, MAX_HOSTS).map(host).sort((one, other) => (one.name < other.name ? -1 : 1)),
+    streams: streams.length,
+    homeless: homeless.slice(0, MAX_HOMELESS).map(([name, value]) => ({
+      name: name.slice(0, 64), why: text(record(value).why) || "waits for a host",
+    })),
+    homelessMore: Math.max(0, homeless.length - MAX_HOMELESS),
+    moves: (Array.isArray(body.moves) ? body.moves : []).slice(-MAX_MOVES).reverse().map((value) => move(record(value), saidMs)),
+  };
+}
+
+function host([name, value]) {
+  const part = record(value);
+  const labels = Object.entries(record(part.labels)).slice(0, 32).map(([key, each]) => `${key}=${text(each, 64) ?? ""}`);
+  return {
+    name: name.slice(0, 64),
+    state: text(part.state, 20) ?? "unknown",
+    streams: number(part.streams, 0, 1e6),
+    cores: number(part.cores, 0, 1e4),
+    used: number(part.used_cores, 0, 1e4),
+    rssMb: number(part.rss_mb, 0, 1e7),
+    labels: labels.join(" ").slice(0, 200),
+  };
+}
+
+function move(part, saidMs) {
+  const stream = text(part.stream, 64) ?? "";
+  return {
+    id: `${number(part.epoch, 0, 2 ** 53) ?? ""} ${stream}`,
+    at: new Date(saidMs - 1000 * (number(part.ago_s, 0, 1e8) ?? 0)),
+    stream,
+    from: text(part.from, 64) ?? "",
+    to: text(part.to, 64) ?? "",
+    why: text(part.why, 20) ?? "",
+  };
 }
