@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -35,9 +36,11 @@ from realtime.fuse.worker import fuser_of
 from scripts.fleeting import rays
 from scripts.fleeting.arrivals import gaps, newest_epoch, quantile_ms, silence_s
 from scripts.fleeting.bars import table
+from scripts.fleeting.chaos import Chaos
 from scripts.fleeting.loop import Loop, made
 from scripts.fleeting.rig import CORES, Rig, local
 from scripts.fleeting.twin import Difference, difference
+from scripts.fleeting.verdict import judge
 from scripts.harness.processes import wait_until
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ STEP_S = 10.0
 STOPPED_S = 15.0
 RETURN_S = 60.0
 """What was harmed is back by then, and a host that joined has its part."""
+QUIET_S = 20.0
+"""After chaos nothing is harmed for so long, before it is judged."""
 TWINS = 30
 GRID_S = 0.05
 FIRST_FULL_S = 4.5
@@ -192,6 +197,60 @@ class Measurement:
             "joined_streams": Counter(host for host, _ in self.rig.owners().values()),
         }
 
+    def head(self, cluster: rays.Cluster, seconds: float) -> None:
+        """Kill the head of a Ray cluster, start it again, and see whether a host is replaced then (F6)."""
+        before, killed_s = self.rig.owners(), time.time()
+        print(f"head killed for {seconds:.0f} s", flush=True)
+        cluster.kill_head()
+        self._pause(seconds)
+        alone = dict(self.rig.owners())
+        cluster.start_head()
+        back_s = time.time()
+        self._pause(SETTLE_S)
+        heard = self._between(killed_s, time.time())
+        self.found |= {
+            "head_s": round(back_s - killed_s, 1),
+            "head_gaps": sum(gaps(heard.get(name, ())) for name in before),
+            "head_moved": sum(alone.get(name) != owner for name, owner in before.items()),
+            "head_silent": sum(_longest_s(heard.get(name, ())) > 3 * self.rig.config.window.hop_s for name in before),
+        }
+        hosts = sum(host["state"] == "ready" for host in self.rig.hosts().values())
+        victim = self._victim()
+        lost = [name for name, (host, _) in self.rig.owners().items() if host == victim]
+        harmed_s = self.rig.harm(victim, signal.SIGKILL)
+        self.found["head_failover_s"] = round(max(self._silences(lost, harmed_s)), 2)
+        self.rig.wait_ready(hosts)
+        self.found["head_host_back_s"] = round(time.time() - harmed_s, 1)
+
+    def chaos(self, minutes: float, seed: int) -> None:
+        """Do harm by chance, and count what must not be (F10)."""
+        begin_s = time.time()
+        chaos = Chaos(self.rig, seed)
+        chaos.run(60 * minutes)
+        self._pause(QUIET_S)
+        self.rig.wait_speaking()
+        end_s = time.time()
+        heard = self.rig.heard()
+        verdict = judge(
+            {name: [each for each in said if each.at_s >= begin_s] for name, said in heard.sentiments.items()},
+            chaos.wanted,
+            chaos.faults,
+            self.rig.config.window.hop_s,
+            end_s,
+        )
+        kept, named = self.rig.kept_entries(), {name for name, known in chaos.wanted.items() if known.now}
+        last = {each.stream: each.status for each in heard.statuses}
+        offline = sum(last.get(name) != "online" for name in named)
+        self.found |= {
+            "chaos_minutes": minutes,
+            "chaos_faults": chaos.counts.total(),
+            "chaos_by_kind": dict(sorted(chaos.counts.items())),
+            **{f"chaos_{key}": value for key, value in asdict(verdict).items()},
+            "chaos_entries_wrong": len(kept ^ named),
+            "chaos_offline": offline,
+            "chaos_violations": verdict.violations + len(kept ^ named) + offline,
+        }
+
     def _victim(self) -> str:
         owners = Counter(host for host, _ in self.rig.owners().values() if host is not None)
         return self._rng.choice(sorted(owners))
@@ -279,6 +338,10 @@ def parse() -> argparse.Namespace:
     cli.add_argument("--seed", type=int, default=0, help="of which host is harmed")
     cli.add_argument("--engine", choices=["local", "ray"], default="local", help="ray: a cluster with a node a host")
     cli.add_argument("--bars", action="store_true", help="harm hosts, too, and add one")
+    cli.add_argument(
+        "--chaos-minutes", type=float, default=0.0, help="do harm by chance for so long, and count violations"
+    )
+    cli.add_argument("--head-s", type=float, default=60.0, help="with Ray and --bars its head is gone for so long")
     cli.add_argument("--recording", type=Path, help="a recording instead of the demo's")
     return cli.parse_args()
 
@@ -290,7 +353,8 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         names = [f"h{number}" for number in range(args.hosts)]
-        cluster = stack.enter_context(rays.Cluster(args.hosts)) if args.engine == "ray" else None
+        ray = args.engine == "ray"
+        cluster = stack.enter_context(rays.Cluster(args.hosts, folder / "head")) if ray else None
         rig = Rig(folder, recording, local(names) if cluster is None else cluster.engine)
         stack.callback(rig.close)
         rig.wait_ready(args.hosts)
@@ -305,6 +369,9 @@ def main() -> int:
             run.join(partial(_add_local, rig.engine, f"h{args.hosts}") if cluster is None else cluster.add)
             if cluster is not None:
                 run.kill_node(cluster.a_node(rig))
+                run.head(cluster, args.head_s)
+        if args.chaos_minutes:
+            run.chaos(args.chaos_minutes, args.seed)
         run.found["dropped"] = sum(host["dropped"] for host in rig.hosts().values())
         found = {"streams": args.streams, "hosts": args.hosts, "engine": args.engine, "seed": args.seed} | run.found
     found["imports_ray"] = imports_ray()

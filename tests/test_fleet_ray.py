@@ -3,14 +3,17 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from realtime.errors import UsageError
 from realtime.fleet import ray_engine
+from realtime.fleet.config import RayConfig
 from scripts.fleeting.arrivals import newest_epoch
 from scripts.fleeting.rays import Cluster
 from scripts.fleeting.rig import Rig
@@ -48,6 +51,38 @@ def test_authentication_is_on_and_reports_to_others_are_off_unless_the_user_says
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     assert os.environ[PERIOD] == "9000"
+
+
+def test_a_head_that_is_gone_holds_up_nobody_and_its_nodes_are_taken_to_be_as_they_were(monkeypatch, caplog):
+    gone, back = threading.Event(), threading.Event()
+
+    def nodes():
+        if gone.is_set():
+            back.wait(10)
+            raise RuntimeError("the head is gone")
+        return [{"Alive": True, "Resources": {"CPU": 2.0}, "Labels": {"agfn.host": "left"}, "NodeID": "1"}]
+
+    ray = MagicMock()
+    ray.is_initialized.return_value = True
+    ray.nodes.side_effect = nodes
+    monkeypatch.setattr(ray_engine, "import_ray", lambda **_: ray)
+    monkeypatch.setattr(ray_engine, "NODES_EVERY_S", 0.01)
+    engine = ray_engine.RayEngine(RayConfig(), "module:factory", {})
+    try:
+        wait_until(engine.poll, 5, "the host")
+        asked = ray.nodes.call_count
+        gone.set()
+        wait_until(lambda: ray.nodes.call_count > asked, 5, "the question that waits")
+        assert set(engine.poll()) == {"left"}, "and does not wait"
+        back.set()
+        wait_until(lambda: "does not answer: the head is gone" in caplog.text, 5, "the warning")
+        assert set(engine.poll()) == {"left"}
+        gone.clear()
+        wait_until(lambda: "answers again" in caplog.text, 5, "the end of it")
+        assert caplog.text.count("does not answer") == 1
+    finally:
+        back.set()
+        engine.close()
 
 
 @needs_ray

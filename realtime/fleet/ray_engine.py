@@ -40,6 +40,8 @@ HEALTH = {
 """A node that is gone is given up after two seconds instead of a quarter of a minute."""
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """How Ray is told, on Linux too, that no other machine joins: it binds to loopback then, not to the first address."""
+PATIENCE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
+"""So long Ray's processes wait for a head that is gone, before they end: ten minutes instead of one."""
 NODES_EVERY_S = 1.0
 AGAIN_S = 2.0
 END_S = 8.0
@@ -47,7 +49,7 @@ END_S = 8.0
 
 def ray_environment(*, alone: bool = False) -> None:
     """Set how Ray behaves, where the user has not; before it is imported, and for each process that it starts."""
-    for name, value in (AUTHENTICATION | NO_REPORTS | HEALTH | (ALONE if alone else {})).items():
+    for name, value in (AUTHENTICATION | NO_REPORTS | HEALTH | PATIENCE | (ALONE if alone else {})).items():
         os.environ.setdefault(name, value)
 
 
@@ -74,6 +76,7 @@ class _Host:
     actor: Any
     cores: float
     labels: Mapping[str, str]
+    pid: int = 0
     ready: bool = False
     over: bool = False
     again_s: float = 0.0
@@ -109,9 +112,9 @@ class RayEngine:
         self._given = (factory, dict(options), log_level)
         self._environ = dict(environ or {})
         self._hosts: dict[str, _Host] = {}
-        self._looked_s = 0.0
         self._nodes: dict[str, Json] = {}
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self._owned = not ray.is_initialized()
         if self._owned:
             where: dict[str, Any] = {"address": config.address}
@@ -122,16 +125,14 @@ class RayEngine:
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise UsageError(f"Ray cluster {config.address}: {' '.join(str(error).split())[:300]}") from None
         self._actor = _actor_class(ray)
+        # The head may be gone, and who asks it waits then: not the placer.
+        self._watcher = threading.Thread(target=self._watch, name="ray-nodes", daemon=True)
+        self._watcher.start()
 
     def poll(self) -> dict[str, HostInfo]:
         """See Engine."""
-        now_s = time.monotonic()
-        if now_s - self._looked_s >= NODES_EVERY_S:
-            self._looked_s = now_s
-            # A node without cores, as a head may be, runs nothing of ours.
-            nodes = [node for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-            self._nodes = {_name(node): node for node in nodes}
-        for name, node in self._nodes.items():
+        now_s, nodes = time.monotonic(), self._nodes
+        for name, node in nodes.items():
             host = self._hosts.get(name)
             if host is None or (host.over and now_s >= host.again_s):
                 self._hosts[name] = self._start(name, node, 1 if host is None else host.run + 1)
@@ -139,7 +140,7 @@ class RayEngine:
             name: HostInfo(
                 name,
                 host.run,
-                up=host.ready and not host.over and name in self._nodes,
+                up=host.ready and not host.over and name in nodes,
                 cores=host.cores,
                 labels=host.labels,
             )
@@ -159,12 +160,13 @@ class RayEngine:
         return answer
 
     def pids(self) -> dict[str, int]:
-        """Process numbers of the hosts that can be asked, by name; for whoever wants to kill one."""
-        ready = {name: host for name, host in self._hosts.items() if host.ready and not host.over}
-        return {name: self._ray.get(host.actor.pid.remote(), timeout=5.0) for name, host in ready.items()}
+        """Process numbers of the hosts that run, by name; for whoever wants to kill one."""
+        return {name: host.pid for name, host in self._hosts.items() if host.ready and not host.over}
 
     def close(self) -> None:
         """See Engine."""
+        self._closing.set()
+        self._watcher.join(NODES_EVERY_S)
         deadline_s = time.monotonic() + END_S
         ends = [self.ask(name, "close") for name, host in self._hosts.items() if host.ready and not host.over]
         for end in ends:
@@ -178,6 +180,25 @@ class RayEngine:
         self._hosts.clear()
         if self._owned:
             self._ray.shutdown()
+
+    def _watch(self) -> None:
+        """Look at the nodes once a second; while the head does not answer they are taken to be as they were."""
+        said = False
+        while not self._closing.is_set():
+            try:
+                found = self._ray.nodes()
+            except Exception as error:  # noqa: BLE001 - whatever it raises: the hosts go on without a head
+                if not said and not self._closing.is_set():
+                    log.warning("the head of the Ray cluster does not answer: %s", " ".join(str(error).split())[:200])
+                said = True
+            else:
+                if said:
+                    log.warning("the head of the Ray cluster answers again")
+                said = False
+                # A node without cores, as a head may be, runs nothing of ours.
+                alive = [node for node in found if node["Alive"] and node["Resources"].get("CPU")]
+                self._nodes = {_name(node): node for node in alive}
+            self._closing.wait(NODES_EVERY_S)
 
     def _start(self, name: str, node: Json, run: int) -> _Host:
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -196,7 +217,7 @@ class RayEngine:
 
     def _started(self, host: _Host, name: str, done: Future[Any]) -> None:
         if (error := done.exception()) is None:
-            host.ready = True
+            host.pid, host.ready = done.result(), True
         else:
             self._gone(host, name, error)
 

@@ -94,7 +94,17 @@ BARS = (
         ),
         lambda f: f["stale_most"] <= 2 and not f["retained_offline"],
     ),
-    Bar("F6", "Ray head killed for 60 s: no gap, placement works again", ("head_gaps",), str, lambda _: False),
+    Bar(
+        "F6",
+        "Ray head killed for 60 s: no gap on running streams; placement works again after",
+        ("head_s", "head_gaps", "head_silent", "head_moved", "head_failover_s", "head_host_back_s"),
+        lambda f: (
+            f"gone for {f['head_s']:.0f} s: {f['head_gaps']} gaps, {f['head_silent']} streams silent, "
+            f"{f['head_moved']} moved; a host killed then: its streams elsewhere after {f['head_failover_s']} s, "
+            f"itself back after {f['head_host_back_s']} s"
+        ),
+        lambda f: f["head_s"] >= 60 and not f["head_gaps"] and not f["head_silent"],
+    ),
     Bar("F7", "ASR pool halved, killed, hung", ("pool_p99_ms",), str, lambda _: False),
     Bar(
         "F8",
@@ -107,7 +117,16 @@ BARS = (
         lambda f: f["joined_s"] <= 60 and f["joined_moves"] <= f["joined_most"] and f["joined_gap_hops"] <= 1,
     ),
     Bar("F9", "remote decode = local decode", ("decode_differs",), str, lambda _: False),
-    Bar("F10", "broker restarted, 30 min of chaos", ("chaos_violations",), str, lambda _: False),
+    Bar(
+        "F10",
+        "30 min of chaos, the broker restarted, >= 100 faults: 0 violations",
+        ("chaos_minutes", "chaos_faults", "chaos_violations", "chaos_longest_s"),
+        lambda f: (
+            f"{f['chaos_minutes']:g} min, {f['chaos_faults']} faults: {f['chaos_violations']} violations; "
+            f"longest silence {f['chaos_longest_s']:.1f} s"
+        ),
+        lambda f: f["chaos_minutes"] >= 30 and f["chaos_faults"] >= 100 and not f["chaos_violations"],
+    ),
     Bar(
         "F11",
         "without the extra: no `ray` import",

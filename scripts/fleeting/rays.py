@@ -36,9 +36,13 @@ class Cluster:
 
     Args:
         nodes: how many, called h0, h1 and so on.
+        store: folder in which the head keeps what it knows, so that it can be started again; None for memory.
     """
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(self, nodes: int, store: Path | None = None) -> None:
+        if store is not None:
+            store.mkdir()
+            os.environ.update({"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(store)})
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # Hosts must find this project's own modules wherever Ray starts them.
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
@@ -80,6 +84,14 @@ class Cluster:
         """Return the node whose host has the most streams."""
         hosts = rig.hosts()
         return self.node(max(hosts, key=lambda name: (hosts[name]["streams"], name)))
+
+    def kill_head(self) -> None:
+        """Kill the head's server, by which nodes and hosts are known, as its machine's end would."""
+        self._cluster.head_node.kill_gcs_server()
+
+    def start_head(self) -> None:
+        """Start it again, at its address and with what it had kept."""
+        self._cluster.head_node.start_gcs_server()
 
     def listens_at(self) -> set[str]:
         """Addresses at which the processes of the nodes listen."""

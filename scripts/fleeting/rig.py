@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ from realtime.config.schema import Config
 from realtime.fleet.config import FleetConfig
 from realtime.fleet.fleet import Fleet
 from realtime.fleet.local_engine import LocalEngine, LocalHost
+from realtime.fleet.topics import root
 from scripts.fleeting.arrivals import Subscriber
-from scripts.harness.mosquitto import Mosquitto
+from scripts.harness.mosquitto import Mosquitto, mosquitto_sub
 from scripts.harness.processes import wait_until
 
 if TYPE_CHECKING:
@@ -81,8 +83,17 @@ class Rig:
     def grow(self, streams: int) -> None:
         """Want so many streams in all."""
         for number in range(len(self.names), streams):
-            self.names.append(f"s{number:04}")
-            self.fleet.placer.want({"name": self.names[-1], "source": "played"})
+            self.want(f"s{number:04}")
+
+    def want(self, stream: str) -> None:
+        """Want one more stream."""
+        self.names.append(stream)
+        self.fleet.placer.want({"name": stream, "source": "played"})
+
+    def forget(self, stream: str) -> None:
+        """Want a stream no more."""
+        self.names.remove(stream)
+        self.fleet.placer.forget(stream)
 
     def hosts(self) -> dict[str, Any]:
         """How the hosts are, by name."""
@@ -113,6 +124,13 @@ class Rig:
             )
 
         wait_until(all_heard, timeout_s, "all streams speak", step_s=0.25)
+
+    def kept_entries(self) -> set[str]:
+        """Streams of which the broker keeps an entry of the fleet's book."""
+        topics = f"{root(self.config.mqtt.base, 'main')}/entry/+"
+        command = [mosquitto_sub(), "-h", "127.0.0.1", "-p", str(self.broker.port), "-t", topics, "-F", "%t", "-W", "2"]
+        found = subprocess.run([*command, "--retained-only"], capture_output=True, text=True, check=False).stdout
+        return {topic.rpartition("/")[2] for topic in found.split()}
 
     def heard(self) -> Heards:
         """What was heard so far."""
