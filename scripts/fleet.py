@@ -245,7 +245,7 @@ class Measurement:
             "chaos_minutes": minutes,
             "chaos_faults": chaos.counts.total(),
             "chaos_by_kind": dict(sorted(chaos.counts.items())),
-            **{f"chaos_{key}": value for key, value in asdict(verdict).items()},
+            **{f"chaos_{key}": round(value, 2) for key, value in asdict(verdict).items()},
             "chaos_entries_wrong": len(kept ^ named),
             "chaos_offline": offline,
             "chaos_violations": verdict.violations + len(kept ^ named) + offline,
