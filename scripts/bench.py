@@ -17,14 +17,15 @@ BENCHMARKS = {
     "pipeline": "one stream from device to message",
     "streams": "several streams in one process",
     "fusion": "the fusion alone, beside other networks",
+    "asr_pool": "the ASR pool of a fleet: decodes a second by batch, and what its failures cost",
     "window_cost": "one window from its items to the broker: what a stream of a fleet costs beside its extractors",
     "text": "the two text lines: time of a reading, memory",
     "face": "the face extractor, beside one picture at a time",
     "memory": "what each import and model takes; hours at full speed: does it stay flat?",
     "profile": "a picture of where the time goes",
 }
-ASKED_FOR = {"memory", "profile", "window_cost"}
-"""Not part of `all`: one takes an hour, one writes a picture, one needs mosquitto and a recording."""
+ASKED_FOR = {"asr_pool", "memory", "profile", "window_cost"}
+"""Not part of `all`: one takes an hour, one writes a picture, two need mosquitto."""
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from realtime.config.schema import MetricsConfig
 from realtime.errors import UsageError
 from realtime.fleet.__main__ import main, parser
 from realtime.fleet.config import (
+    AsrPoolConfig,
     FleetConfig,
     HostConfig,
     PlacementConfig,
@@ -29,10 +30,18 @@ def test_the_shipped_file_is_the_defaults_with_an_explanation_of_each_key():
     shipped = read_fleet(file)
     assert shipped == FleetConfig.model_validate(BROKER)
     lines = file.read_text().splitlines()
-    for section in (FleetConfig, HostConfig, RayConfig, PlacementConfig, MetricsConfig):
+    for section in (FleetConfig, HostConfig, RayConfig, PlacementConfig, AsrPoolConfig, MetricsConfig):
         for name, field in section.model_fields.items():
             said = f" # {field.description}"
-            whole = section is FleetConfig and name in {"hosts", "ray", "placement", "metrics", "settings", "streams"}
+            whole = section is FleetConfig and name in {
+                "hosts",
+                "ray",
+                "placement",
+                "asr_pool",
+                "metrics",
+                "settings",
+                "streams",
+            }
             assert any(re.match(rf"[ -]*{name}:", line) and (whole or line.endswith(said)) for line in lines), (
                 f"{section.__name__}.{name}"
             )
@@ -57,6 +66,11 @@ def test_the_shipped_file_is_the_defaults_with_an_explanation_of_each_key():
         ({"placement": {"headroom": 0}}, "placement.headroom"),
         ({"name": "a/b"}, "name: String should match"),
         ({"ray": {"address": "a b"}}, "ray.address: String should match"),
+        (
+            {"engine": "ray", "asr_pool": {"processes": 1}},
+            "asr_pool.processes are reached by hosts of engine local only",
+        ),
+        ({"asr_pool": {"addresses": ["http://h/x"]}}, "asr_pool.addresses.0: String should match"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_its_key(tmp_path, values, says):
@@ -109,7 +123,7 @@ def test_a_command_is_read_as_it_was_written_and_anything_else_is_refused():
 
 
 def test_help_names_each_command_and_wrong_options_are_refused(tmp_path, capsys):
-    for command in ("up", "status", "add", "remove", "drain", "undrain", "move", "down"):
+    for command in ("up", "pool", "status", "add", "remove", "drain", "undrain", "move", "down"):
         assert command in parser().format_help()
     file = tmp_path / "fleet.yaml"
     file.write_text(json.dumps(BROKER))

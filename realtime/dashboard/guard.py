@@ -10,15 +10,16 @@ import hashlib
 import hmac
 import os
 import re
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from realtime.errors import UsageError
 from realtime.system.loopback import HOST, is_local
+from realtime.system.tls import server_context
 from realtime.system.token import read_token
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
 Role = Literal["control", "watch"]
@@ -81,18 +82,7 @@ class Guard:
         """
         if self.certificate is None:
             return None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            # OpenSSL would ask for a key's password at the terminal, where nobody may be.
-            context.load_cert_chain(self.certificate, self.key, password=lambda: "")
-        except (OSError, ValueError) as error:
-            why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-            raise UsageError(
-                f"{self.section}.cert_file {self.certificate}, {self.section}.key_file {self.key}: {why}; give a "
-                "certificate and its key as PEM, the key without a password"
-            ) from None
-        return context
+        return server_context(self.certificate, self.key, self.section)
 
 
 def guard_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from models import zoo
 from models.expression import ExpressionReader
@@ -27,9 +27,18 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config.schema import Config
     from realtime.extract.asr.reading import Reader, Utterance
+    from realtime.extract.asr.whisper import Decoder
     from realtime.types import Reading, Stage, Transcript
 
 log = logging.getLogger(__name__)
+
+
+class SharedDecoder(Protocol):
+    """What decodes for all streams of the process."""
+
+    def member(self) -> Decoder:
+        """Return it as one stream sees it."""
+        ...
 
 
 class Extractors(ABC):
@@ -37,25 +46,26 @@ class Extractors(ABC):
 
     Args:
         config: of the process.
+        remote: puts recognisers elsewhere before the process's own, given that and the number of its tokens; None for
+            the own alone.
 
     Raises:
         ModelError: a model file is missing or damaged; the one that reads utterances again is no such matter.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, remote: Callable[[DecodeQueue, int], SharedDecoder] | None = None) -> None:
         self._config = config
+        self._asr: SharedDecoder | None = None
         try:
             self._face_file = zoo.path("face")
         except zoo.ZooError as error:
             raise ModelError(str(error)) from None
         self._expressions = _expressions(config)
-        with starting_threads("whisper"):
-            self._asr = (
-                DecodeQueue(AsrModel(config.asr), config.asr.workers, lambda: AsrModel(config.asr))
-                if config.asr.enabled
-                else None
-            )
-
+        if config.asr.enabled:
+            with starting_threads("whisper"):
+                model = AsrModel(config.asr)
+            own = DecodeQueue(model, config.asr.workers, lambda: AsrModel(config.asr))
+            self._asr = own if remote is None else remote(own, model.vocabulary)
         name = config.asr.reads_with if config.asr.enabled else None
         self._reading = None if name is None else reading.load(config.asr, name)
         self._voices = MicroBatcher(prosody())

@@ -12,12 +12,13 @@ import secrets
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realtime.errors import AgfnError, UsageError
 from realtime.system.logs import printable, say_error, set_up
-from realtime.system.threads import leave
+from realtime.system.threads import leave, limit_pools
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, parents=[shared], help=what, description=what)
 
     command("up", "run the fleet until Ctrl-C, SIGTERM or `down`")
+    pool = command("pool", "run a recogniser that decodes for the hosts of fleets")
+    pool.add_argument("--listen", required=True, metavar="HOST:PORT|unix:/PATH", help="where hosts reach it")
     status = command("status", "show hosts and streams")
     status.add_argument("--json", action="store_true", help="as the fleet says it")
     add = command("add", "add a stream, or change one")
@@ -78,6 +81,12 @@ def _run(args: argparse.Namespace) -> int:
     config = read_fleet(profile(args.config))
     if args.command == "up":
         return _up(config, args.log_level)
+    if args.command == "pool":
+        from realtime.fleet.asr_pool import serve  # noqa: PLC0415 - as above
+
+        limit_pools()
+        serve(config, args.listen)
+        return 0
     from realtime.fleet.control import ask_status, give_order  # noqa: PLC0415 - as above
     from realtime.fleet.fleet import stated, table  # noqa: PLC0415
     from realtime.publish.access import access_of  # noqa: PLC0415
@@ -103,13 +112,21 @@ def _up(config: FleetConfig, log_level: str) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    engine = engine_of(config, log_level=log_level)
-    try:
-        fleet = Fleet(config, engine)
-    except BaseException:
-        engine.close()
-        raise
-    fleet.run(stop)
+    with ExitStack() as stack:
+        links = config.asr_pool.links() if config.asr_pool.is_on else None
+        if config.asr_pool.processes:
+            from realtime.fleet.asr_processes import AsrProcesses  # noqa: PLC0415 - as above
+
+            processes = AsrProcesses(config, log_level)
+            stack.callback(processes.close)
+            links = processes.links()
+        engine = engine_of(config, log_level=log_level, asr_pool=links)
+        try:
+            fleet = Fleet(config, engine)
+        except BaseException:
+            engine.close()
+            raise
+        fleet.run(stop)
     return 0
 
 

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 MOST_STREAMS = 10_000
 MOST_HOSTS = 256
+ASR_POOL = "asr_pool"
+"""Where the way to the ASR pool stands in the options of a host, beside its settings."""
 
+PoolAddress = Annotated[
+    str, Field(pattern=r"^(unix:/[\x21-\x7e]{1,90}|(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253}):[0-9]{1,5})$")
+]
 Labels = Annotated[dict[Name, Name], Field(max_length=32)]
 
 
@@ -78,6 +83,53 @@ class PlacementConfig(Section):
     """A host that has not answered for so long has lost its streams."""
 
 
+class AsrLinks(Section):
+    """The way of a host to the recognisers of a pool."""
+
+    addresses: tuple[PoolAddress, ...] = Field((), max_length=64)
+    """Of recognisers that run already (`python -m realtime.fleet pool`): HOST:PORT, or unix:/PATH on one machine."""
+    token_file: str | None = None
+    """Holds the secret of pool and hosts, on each of their machines; or AGFN_ASR_POOL_TOKEN does."""
+    ca_file: str | None = None
+    """Authorities that the certificates of pools on other machines are checked against; null for the system's."""
+    sound: Literal["float32", "int16"] = "float32"
+    """How sound is sent: float32 as the host has it, int16 for half the traffic."""
+    deadline_s: float = Field(1.0, ge=0.2, le=5)
+    """A decode that takes longer is done by the host itself, which then tries the pool with copies only."""
+    in_flight: int = Field(16, ge=1, le=256)
+    """Decodes that a host has with one recogniser at a time; what is more it does itself."""
+
+
+class AsrPoolConfig(AsrLinks):
+    """Recognisers that decode for all hosts, in batches; each host keeps its own for when they don't answer."""
+
+    processes: int = Field(0, ge=0, le=64)
+    """Recognisers that `up` starts on its machine, for hosts of engine local; 0 starts none."""
+    model: str | None = None
+    """Of the pool, as asr.model; null for that of the hosts. A larger one must be of the same kind: .en, or not."""
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """Of a recogniser of the pool, as asr.device."""
+    threads: int = Field(1, ge=1, le=64)
+    """CPU threads of a recogniser of the pool."""
+    batch: int = Field(8, ge=1, le=64)
+    """Decodes that a recogniser does at once, when so many wait."""
+    queue: int = Field(64, ge=1, le=1024)
+    """Decodes that may wait at a recogniser; what is more is refused at once."""
+    cert_file: str | None = None
+    """Certificate (PEM) of a pool that listens beyond its machine."""
+    key_file: str | None = None
+    """Its key."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a pool."""
+        return self.processes > 0 or bool(self.addresses)
+
+    def links(self) -> AsrLinks:
+        """What a host must know of it."""
+        return AsrLinks.model_validate(self.model_dump(include=set(AsrLinks.model_fields)))
+
+
 class FleetConfig(Section):
     """A fleet."""
 
@@ -89,6 +141,7 @@ class FleetConfig(Section):
     """Hosts of the local engine."""
     ray: RayConfig = RayConfig()
     placement: PlacementConfig = PlacementConfig()
+    asr_pool: AsrPoolConfig = AsrPoolConfig()
     metrics: MetricsConfig = MetricsConfig()
     """The fleet's own Prometheus metrics."""
     settings: dict[str, Any] = Field({}, validate_default=True)
@@ -119,6 +172,15 @@ class FleetConfig(Section):
         if config.record.folder is not None:
             raise ValueError("record.folder is of one machine; a fleet's streams move")
         return settings
+
+    @model_validator(mode="after")
+    def _pool_is_reached(self) -> FleetConfig:
+        if self.asr_pool.processes and self.engine == "ray":
+            raise ValueError(
+                "asr_pool.processes are reached by hosts of engine local only: run `python -m realtime.fleet pool` and "
+                "name its address in asr_pool.addresses"
+            )
+        return self
 
     def config(self) -> Config:
         """The settings of the hosts."""

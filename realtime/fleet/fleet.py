@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from realtime.clock import MonotonicClock
 from realtime.errors import UsageError
 from realtime.fleet.book import Book
-from realtime.fleet.config import has_local_device, read_stream
+from realtime.fleet.config import ASR_POOL, has_local_device, read_stream
 from realtime.fleet.control import Control
 from realtime.fleet.local_engine import LocalEngine, LocalHost
 from realtime.fleet.placement import Limits
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.config.schema import MetricsConfig
     from realtime.fleet.book import Entry
-    from realtime.fleet.config import FleetConfig
+    from realtime.fleet.config import AsrLinks, FleetConfig
     from realtime.fleet.engine import Engine, Json
     from realtime.fleet.topics import Order
     from realtime.metrics.endpoint import Endpoint
@@ -34,18 +34,23 @@ LIVE = "realtime.fleet.live:live_session"
 """What a host makes its session with."""
 
 
-def engine_of(config: FleetConfig, *, factory: str = LIVE, log_level: str = "info") -> Engine:
-    """Return the engine that a fleet names.
+def engine_of(
+    config: FleetConfig, *, factory: str = LIVE, log_level: str = "info", asr_pool: AsrLinks | None = None
+) -> Engine:
+    """Return the engine that a fleet names; its hosts decode in a pool where there is one.
 
     Raises:
         UsageError: Ray is asked for and not installed, or its cluster can't be joined.
     """
+    options = dict(config.settings)
+    if asr_pool is not None:
+        options[ASR_POOL] = asr_pool.model_dump(mode="json")
     if config.engine == "ray":
         from realtime.fleet.ray_engine import RayEngine  # noqa: PLC0415 - an extra, imported where asked for
 
-        return RayEngine(config.ray, factory, config.settings, fleet=config.name, log_level=log_level)
+        return RayEngine(config.ray, factory, options, fleet=config.name, log_level=log_level)
     hosts = [LocalHost(host.name, host.cores, host.labels) for host in config.hosts]
-    return LocalEngine(hosts, factory, config.settings, log_level=log_level)
+    return LocalEngine(hosts, factory, options, log_level=log_level)
 
 
 class Fleet:

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from realtime.clock import MonotonicClock, utc_now
@@ -13,9 +14,10 @@ from realtime.config.combinations import check
 from realtime.config.schema import Config
 from realtime.dashboard.guard import guard_of
 from realtime.errors import UsageError
-from realtime.fleet.config import read_stream
+from realtime.fleet.config import ASR_POOL, AsrLinks, read_stream
 from realtime.fleet.host import StreamReport
-from realtime.fleet.metrics import OfHost
+from realtime.fleet.metrics import AsrMetrics, OfHost
+from realtime.fleet.remote_asr import RemoteAsr
 from realtime.fleet.speaker import Speaker
 from realtime.metrics.collector import Metrics
 from realtime.metrics.cost import Cost
@@ -30,6 +32,7 @@ from realtime.system.malloc import return_freed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from realtime.extract.asr.decode_queue import DecodeQueue
     from realtime.publish.messages import Command
 
 log = logging.getLogger(__name__)
@@ -47,12 +50,13 @@ class LiveSession:
     Args:
         name: of the host; messages carry it.
         config: its settings; the streams in it are left alone.
+        pool: recognisers that decode for it; None for its own alone.
 
     Raises:
         AgfnError: a model is missing, or the broker's address is wrong.
     """
 
-    def __init__(self, name: str, config: Config) -> None:
+    def __init__(self, name: str, config: Config, pool: AsrLinks | None = None) -> None:
         check(config)
         named = config.host.model_copy(update={"name": name, "max_streams": MOST_STREAMS})
         self._config = config.model_copy(update={"streams": (), "host": named})
@@ -64,15 +68,19 @@ class LiveSession:
         self._spent: dict[str, tuple[float, float]] = {}
         self._speaker.outlet.subscribe(self._note_cost, Health)
         self._endpoint: Endpoint | None = None
+        self._remote: RemoteAsr | None = None
+        models = SharedModels(self._config, self._clock, None if pool is None else partial(self._decode_in, pool))
         if config.metrics.port is not None:
             metrics = Metrics(())
             metrics.subscribe(self._speaker.outlet)
+            if pool is not None:
+                metrics.registry.register(AsrMetrics(self.told_of_pool))
             guard = guard_of(section="metrics", **config.metrics.model_dump())
             self._endpoint = Endpoint(OfHost(metrics.registry, name).registry, config.metrics.port, guard)
         self._begun: set[str] = set()
         self._live = Live(
             self._config,
-            SharedModels(self._config, self._clock),
+            models,
             self._clock,
             self._speaker.outlet,
             self._speaker.stats,
@@ -135,8 +143,19 @@ class LiveSession:
         self._stop.set()
         self._thread.join(END_S)
         self._speaker.close()
+        if self._remote is not None:
+            self._remote.close()
         if self._endpoint is not None:
             self._endpoint.close()
+
+    def told_of_pool(self) -> tuple[dict[str, int], int]:
+        """See RemoteAsr.told; nothing where there is no pool."""
+        return ({}, 0) if self._remote is None else self._remote.told()
+
+    def _decode_in(self, pool: AsrLinks, own: DecodeQueue, vocabulary: int) -> RemoteAsr:
+        """Put the recognisers of a pool before the host's own."""
+        self._remote = RemoteAsr(pool, own, vocabulary, self._config.asr.language)
+        return self._remote
 
     def _command(self, stream: str, command: Command) -> None:
         (self._live.pause if command.command == "pause" else self._live.resume)(stream)
@@ -162,7 +181,9 @@ def as_json(state: StreamState) -> dict[str, Any]:
 
 
 def live_session(name: str, options: Mapping[str, Any]) -> LiveSession:
-    """Make the session of a host; `options` are its settings, as in the configuration."""
+    """Make the session of a host; `options` are its settings, as in the configuration, and the way to an ASR pool."""
     allow_many()
     return_freed()
-    return LiveSession(name, Config.model_validate(dict(options)))
+    settings = dict(options)
+    pool = settings.pop(ASR_POOL, None)
+    return LiveSession(name, Config.model_validate(settings), None if pool is None else AsrLinks.model_validate(pool))

@@ -54,6 +54,31 @@ class FleetMetrics(Collector):
         yield from (state, streams, cores, used, rss, homeless, placed)
 
 
+class AsrMetrics(Collector):
+    """Says where a host's decodes are done.
+
+    Args:
+        told: gives what `RemoteAsr.told` does.
+    """
+
+    def __init__(self, told: Callable[[], tuple[Mapping[str, int], int]]) -> None:
+        self._told = told
+
+    def collect(self) -> Iterator[Metric]:
+        """Give out the metric families."""
+        counts, usable = self._told()
+        decodes = CounterMetricFamily(
+            "agfn_fleet_asr_decodes",
+            "Decodes of a host by the pool, or by itself because the pool was busy, late, gone, failed or down.",
+            labels=("by",),
+        )
+        for by, count in sorted(counts.items()):
+            decodes.add_metric([by], count)
+        relied = GaugeMetricFamily("agfn_fleet_asr_recognisers", "Recognisers of the pool that a host relies on.")
+        relied.add_metric([], usable)
+        yield from (decodes, relied)
+
+
 class OfHost(Collector):
     """The metrics of a registry, each with the name of its host.
 

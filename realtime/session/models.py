@@ -16,10 +16,13 @@ from realtime.fuse.worker import fuser_of
 from realtime.system.threads import lower_priority, starting_beside
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from realtime.clock import Clock
     from realtime.config.schema import Config
+    from realtime.extract.asr.decode_queue import DecodeQueue
+    from realtime.extract.models import SharedDecoder
     from realtime.extract.text import Reader
 
 log = logging.getLogger(__name__)
@@ -31,12 +34,15 @@ class SharedModels(Extractors):
     Args:
         config: of the process.
         clock: for the time a forward pass takes.
+        remote: recognisers elsewhere, see Extractors.
 
     Raises:
         ModelError: a model file is missing, damaged or of another schema.
     """
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, remote: Callable[[DecodeQueue, int], SharedDecoder] | None = None
+    ) -> None:
         self.fuser = fuser_of(config, clock)
         self._line: Future[Reader] | None = None
         self._lock = threading.Lock()
@@ -44,7 +50,7 @@ class SharedModels(Extractors):
         if config.asr.enabled:
             self._config = config
             self._begin()
-        super().__init__(config)
+        super().__init__(config, remote)
 
     @property
     def reader(self) -> Reader:

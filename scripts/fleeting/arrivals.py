@@ -37,6 +37,8 @@ class Heard:
     context: float | None
     late_ms: float
     """From the end of the window to the arrival, beyond the lateness."""
+    word_s: float | None = None
+    """When the newest word in it was spoken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def note(found: Heards, lines: Iterable[bytes], lateness_s: float) -> None:
         end_s = (
             datetime.fromisoformat(body["utc"].replace("Z", "+00:00")).timestamp() - body["latency_ms"]["window"] / 1000
         )
+        word_age_ms = body["modalities"]["text"]["age_ms"]
         late_ms = 1000 * (at_s - end_s - lateness_s)
         found.sentiments[stream].append(
             Heard(
@@ -117,6 +120,7 @@ def note(found: Heards, lines: Iterable[bytes], lateness_s: float) -> None:
                 body["raw"],
                 body["context"],
                 late_ms,
+                None if word_age_ms is None else end_s - word_age_ms / 1000,
             )
         )
 

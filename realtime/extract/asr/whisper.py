@@ -8,6 +8,9 @@
   new text cannot contradict them. Nothing else of the past conditions the decoder.
 - A narrow beam: greedy decoding loses words at a short context, and most of a decode is the encoder (docs/asr.md).
 - Without timestamps: the time of a word comes from the alignment.
+- Several decodes are done at once, for a pool that serves many hosts, with the same words as one after the other.
+  CTranslate2 wants the tokens before the prefix to be of one number in a batch, the prefixes may differ; its encoder
+  wants one length of context; its alignment is normalised over the longest text of a batch, so that is done one by one.
 """
 
 from __future__ import annotations
@@ -78,6 +81,16 @@ class Hypothesis:
     language_p: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A decode that is asked for, see AsrModel.decode."""
+
+    sound: Floats
+    prefix: tuple[int, ...]
+    max_tokens: int
+    language: str | None
+
+
 class Decoder(Protocol):
     """What the recogniser needs of a model."""
 
@@ -127,29 +140,76 @@ class AsrModel:
         Returns:
             The hypothesis (words after the prefix) and the language it was decoded in.
         """
-        states = self._model.encode(self._storage(self.features(sound)))
-        language, language_p = (language, 1.0) if language else self._choose_language(states)
-        tokenizer = self._tokenizer(language)
-        prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *prefix]
-        result = self._model.generate(
+        return self.decode_batch([Request(sound, tuple(prefix), max_tokens, language)])[0]
+
+    def decode_batch(self, requests: Sequence[Request]) -> list[tuple[Hypothesis, str]]:
+        """Decode several sounds at once: what `decode` returns for each, in the order of the requests.
+
+        Those that need the same context are encoded and generated together.
+        """
+        alike: dict[int, list[int]] = {}
+        for number, request in enumerate(requests):
+            alike.setdefault(self._context(len(request.sound)), []).append(number)
+        found: dict[int, tuple[Hypothesis, str]] = {}
+        for numbers in alike.values():
+            found |= zip(numbers, self._decode_alike([requests[number] for number in numbers]), strict=True)
+        return [found[number] for number in range(len(requests))]
+
+    def _decode_alike(self, requests: Sequence[Request]) -> list[tuple[Hypothesis, str]]:
+        """Decode sounds that need the same context."""
+        alone = len(requests) == 1
+        states = self._model.encode(self._storage(np.concatenate([self.features(each.sound) for each in requests])))
+        languages = self._languages(requests, states)
+        tokenizers = [self._tokenizer(language) for language, _ in languages]
+        prompts = [
+            [*tokenizer.sot_sequence, tokenizer.no_timestamps, *request.prefix]
+            for tokenizer, request in zip(tokenizers, requests, strict=True)
+        ]
+        # CTranslate2 halves its limit, as Whisper leaves half of its context to the prompt, and counts the prefix in.
+        limits = [min(len(each.prefix) + each.max_tokens, self._whisper.max_length // 2) for each in requests]
+        results = self._model.generate(
             states,
-            [prompt],
+            prompts,
             beam_size=self._beam,
-            # CTranslate2 halves this, as Whisper leaves half of its context to the prompt, and counts the prefix in.
-            max_length=min(2 * (len(prefix) + max_tokens), self._whisper.max_length),
+            max_length=2 * max(limits),
+            num_hypotheses=1 if alone else self._beam,
             return_no_speech_prob=True,
-        )[0]
+        )
+        found: list[tuple[Hypothesis, str]] = []
+        for number, (request, result) in enumerate(zip(requests, results, strict=True)):
+            if not alone and any(len(tokens) > limits[number] - 2 for tokens in result.sequences_ids):
+                # The others' limit let its search go on for longer than its own would have.
+                found.append(self.decode_batch([request])[0])
+                continue
+            own = states if alone else self._storage(_row(states, number))
+            language, language_p = languages[number]
+            hypothesis = self._hypothesis(request, result, own, tokenizers[number])
+            found.append((replace(hypothesis, language_p=language_p), language))
+        return found
+
+    def _hypothesis(
+        self,
+        request: Request,
+        result: Any,  # noqa: ANN401 - a ctranslate2.models.WhisperGenerationResult
+        states: Any,  # noqa: ANN401 - a ctranslate2.StorageView
+        tokenizer: Any,  # noqa: ANN401 - a faster_whisper Tokenizer
+    ) -> Hypothesis:
+        prefix, sound = list(request.prefix), request.sound
         # CTranslate2 repeats a forced prefix in its result.
         tokens = [token for token in result.sequences_ids[0][len(prefix) :] if token < tokenizer.eot]
-        words, probabilities = self._align(states, tokenizer, list(prefix), tokens, len(sound))
+        words, probabilities = self._align(states, tokenizer, prefix, tokens, len(sound))
         return Hypothesis(
             words=words,
             no_speech=float(result.no_speech_prob),
             mean_logprob=float(np.mean(np.log(np.maximum(probabilities, LEAST_PROBABILITY)))) if tokens else 0.0,
             compression=compression_ratio(tokenizer.decode(tokens)),
-            cut_short=len(tokens) >= max_tokens,
-            language_p=language_p,
-        ), language
+            cut_short=len(tokens) >= request.max_tokens,
+        )
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the model knows: a prefix means the same to models of one number."""
+        return int(self._whisper.hf_tokenizer.get_vocab_size())
 
     def states(self, sound: Floats) -> Floats:
         """Encoder states of the sound, (T, D) float32, 50 a second; those of the silence after it are left out."""
@@ -171,11 +231,21 @@ class AsrModel:
         needed = math.ceil((samples / SAMPLE_RATE_HZ + self._margin_s) * MEL_FRAMES_PER_S)
         return min(max(self.context_frames, needed), LONGEST_FRAMES) // 2 * 2
 
-    def _choose_language(self, states: Any) -> tuple[str, float]:  # noqa: ANN401 - a ctranslate2.StorageView
+    def _languages(
+        self,
+        requests: Sequence[Request],
+        states: Any,  # noqa: ANN401 - a ctranslate2.StorageView
+    ) -> list[tuple[str, float]]:
+        """The language that each request is decoded in, and its probability."""
         if self._language != AUTO:
-            return self._language, 1.0
-        token, probability = self._model.detect_language(states)[0][0]
-        return str(token).strip("<|>"), float(probability)
+            return [(each.language or self._language, 1.0) for each in requests]
+        if all(each.language for each in requests):
+            return [(each.language or "", 1.0) for each in requests]
+        heard = [likely[0] for likely in self._model.detect_language(states)]
+        return [
+            (request.language, 1.0) if request.language else (str(token).strip("<|>"), float(probability))
+            for request, (token, probability) in zip(requests, heard, strict=True)
+        ]
 
     def _tokenizer(self, language: str) -> Any:  # noqa: ANN401 - a faster_whisper Tokenizer
         from faster_whisper.tokenizer import Tokenizer  # noqa: PLC0415 - heavy
@@ -207,6 +277,15 @@ class AsrModel:
         texts, words = tokenizer.split_to_word_tokens(everything)
         probabilities = result.text_token_probs
         return join_words(texts, words, result.alignments, probabilities, len(prefix)), probabilities[len(prefix) :]
+
+
+def _row(states: Any, number: int) -> Floats:  # noqa: ANN401 - a ctranslate2.StorageView
+    """Return the encoder states of one sound of a batch, (1, T, D)."""
+    import ctranslate2  # noqa: PLC0415 - heavy
+
+    there = states if states.device == "cpu" else states.to_device(ctranslate2.Device.cpu)
+    row: Floats = np.ascontiguousarray(np.asarray(there)[number : number + 1])
+    return row
 
 
 def join_words(
