@@ -1,6 +1,7 @@
 """Measure the program against its bars: each benchmark ends in one line of JSON, `all` in one with all their keys.
 
-python -m scripts.bench asr|pipeline|streams|fusion|window_cost|text|face|memory|profile|all [options of the benchmark]
+python -m scripts.bench asr|pipeline|streams|fusion|window_cost|text|face|memory|profile|peers|gpu|all [options of
+    the benchmark]
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ BENCHMARKS = {
     "face": "the face extractor, beside one picture at a time",
     "memory": "what each import and model takes; hours at full speed: does it stay flat?",
     "profile": "a picture of where the time goes",
+    "peers": "our recogniser beside others on the same sound, each in an environment of its own",
+    "gpu": "every stage that can run on a CUDA device, and how many streams it would serve",
 }
-ASKED_FOR = {"asr_pool", "memory", "profile", "window_cost"}
-"""Not part of `all`: one takes an hour, one writes a picture, two need mosquitto."""
+ASKED_FOR = {"asr_pool", "memory", "profile", "window_cost", "peers", "gpu"}
+"""Not part of `all`: one takes an hour, one writes a picture, two need mosquitto, and one each other programs, a GPU."""
 
 
 def main() -> int:

@@ -22,13 +22,19 @@ NEAR_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class WordLag:
-    """A spoken word that was recognised: where it is in the sound, the error of its start, and how late it was."""
+class Lag:
+    """A spoken word that was recognised: where it ends in the sound, and how late it appeared and was committed."""
 
     end_s: float
-    start_error_s: float
     tentative_s: float
     committed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WordLag(Lag):
+    """As Lag, with the error of its start."""
+
+    start_error_s: float
 
 
 def word_lags(clip: Clip, run: Run, *, local: bool = True) -> list[WordLag]:
@@ -51,9 +57,9 @@ def word_lags(clip: Clip, run: Run, *, local: bool = True) -> list[WordLag]:
             lags.append(
                 WordLag(
                     word.end_s,
-                    abs(mine.start_s - word.start_s),
                     min([*seen, committed_s]) - word.end_s,
                     committed_s - word.end_s,
+                    abs(mine.start_s - word.start_s),
                 )
             )
     return lags

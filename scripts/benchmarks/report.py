@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scripts.benchmarks import memory_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
@@ -79,6 +79,7 @@ STAGES = (
     Row("fuse: from closing the window to the message", "ms", _stage("fuse"), 12),
     Row("deliver: to the subscriber, broker included", "ms", _stage("deliver"), 10),
 )
+PEER_COLUMNS = (("first_p50_s", "first_p95_s"), ("committed_p50_s", "committed_p95_s"), ("wer",), ("cores",))
 
 
 def keep(file: Path, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,6 +107,8 @@ def tables(found: Mapping[str, Any]) -> str:
     parts += _growth(found)
     if "memory_parts" in found:
         parts.append(memory_parts.table(found["memory_parts"]))
+    if "peers" in found:
+        parts.append(_peers(found))
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -124,6 +127,27 @@ def _growth(found: Mapping[str, Any]) -> list[str]:
             parts.append(f"| {title} | " + " | ".join(values) + " |\n| --- |" + " --- |" * len(values))
             parts.append(f"| {unit} | " + " | ".join(f"{value:g}" for value in values.values()) + " |\n")
     return parts
+
+
+def _peers(found: Mapping[str, Any]) -> str:
+    """Return our recogniser beside others, with the ratios to ours: how many times as late, as wrong, as dear."""
+    ours = found["peers"]["ours"]
+
+    def cell(row: Mapping[str, Any], keys: Sequence[str]) -> str:
+        shown = " / ".join(f"{row[key]:.2f}" for key in keys)
+        times = " / ".join(f"{row[key] / ours[key]:.1f}" for key in keys)
+        return shown if row is ours else f"{shown} (x {times})"
+
+    head = f"{found['peers_sound_s']:g} s of real clips, {found['peers_words']} words"
+    lines = [f"| {head} | first seen, median / 95 %, s | committed, s | word errors | cores |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for row in found["peers"].values():
+        if "missing" in row:
+            lines.append(f"| {row['label']} | {row['missing']} | | | |")
+            continue
+        cells = (cell(row, keys) for keys in PEER_COLUMNS)
+        lines.append(f"| {row['label']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def fill(page: Path, found: Mapping[str, Any]) -> None:
