@@ -114,7 +114,7 @@ def test_what_a_fleet_sends_is_text_and_what_is_old_or_none_says_so(tab, subscri
     assert tab.page.locator(".homeless li").last.inner_text() == "and 1950 more"
     assert tab.page.locator(".fleet :is(img, script)").count() == 0
     assert tab.page.title() == "AGFN Live"
-    tab.page.locator(".fleet .say", has_text="No news from this fleet for 4 s").wait_for()
+    tab.page.locator(".fleet .say", has_text="No news from this fleet for 3 s").wait_for()
     assert tab.page.locator(".fleet").get_attribute("data-stale") == "true"
     publisher.say("agfn/_fleet/odd/status", b"", retain=True)
     tab.page.locator(".fleet").wait_for(state="detached")

@@ -4,7 +4,7 @@ import { make, put } from "./card.js";
 import { fleet } from "./messages.js";
 
 const MAX_FLEETS = 8;
-const STALE_S = 4; // a fleet says how it is once a second
+const STALE_S = 3; // a fleet says how it is once a second
 const STATES = { // as the pills of the gates look
   ready: ["ok", "✓ ready"],
   draining: ["noisy", "▽ draining"],
