@@ -28,7 +28,7 @@ BENCHMARKS = {
     "gpu": "every stage that can run on a CUDA device, and how many streams it would serve",
 }
 ASKED_FOR = {"asr_pool", "memory", "profile", "window_cost", "peers", "gpu"}
-"""Not part of `all`: one takes an hour, one writes a picture, two need mosquitto, and one each other programs, a GPU."""
+"""Not part of `all`: one takes an hour, one writes a picture, two need mosquitto, one other programs, one a GPU."""
 
 
 def main() -> int:

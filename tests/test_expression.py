@@ -40,8 +40,8 @@ def test_the_file_is_small_and_says_how_it_was_made_and_how_good_it_is(reader):
     assert WEIGHTS.stat().st_size < MAX_BYTES
     assert reader.metadata["command"].startswith("python -m scripts.train_expression")
     held = reader.metadata["metrics"]["all"]
-    assert held["auc"] >= 0.9
-    assert held["accuracy"] >= 0.5
+    assert held["auc"] >= 0.94
+    assert held["accuracy"] >= 0.6
 
 
 def test_the_graph_says_what_the_network_does(reader):
@@ -185,5 +185,5 @@ def test_faces_of_strangers_are_read_by_their_pictures_alone(data_dir):
     found = judged(
         probabilities(expression_net.load()[0], pictures, np.full((len(held), 54), np.nan)), faces.label[held]
     )
-    assert found["auc"] > 0.89
-    assert found["accuracy"] > 0.48
+    assert found["auc"] > 0.94
+    assert found["accuracy"] > 0.57
