@@ -44,21 +44,17 @@ def test_streams_are_those_that_the_best_batch_serves_and_stages_share_the_devic
     config, _ = load(sets=["window.hop_s=0.25", "asr.step_s=0.5"])
     table = {
         "agfn": {"1": 1.0, "512": 12.8, "1024": None},  # 40,000 windows/s, four a stream
-        "whisper": {"1": 10.0},
-        "whisper_batched": {"1": 10.0, "8": 20.0},
+        "whisper": {"1": 10.0, "8": 20.0},
         "text_mpnet": {"1": 1.0},
         "voice": {"64": 6.4},  # ten blocks a stream
     }
     found = gpu.summary(table, config)
-    assert found["gpu_streams_by_stage"] == {
-        "agfn": 10000.0,
-        "whisper": 50.0,
-        "whisper_batched": 200.0,
-        "text_mpnet": 500.0,
-        "voice": 1000.0,
-    }
-    assert found["gpu_streams"] == pytest.approx(1 / (1 / 10000 + 1 / 50), abs=0.1)
-    assert found["gpu_streams_all_in_batches"] == pytest.approx(1 / (1 / 10000 + 1 / 200 + 1 / 500 + 1 / 1000), abs=0.1)
+    by_stage = {"agfn": 10000.0, "whisper": 200.0, "text_mpnet": 500.0, "voice": 1000.0}
+    assert found["gpu_streams_by_stage"] == by_stage
+    assert found["gpu_streams"] == pytest.approx(1 / (1 / 10000 + 1 / 50), abs=0.1), "one decode after the other"
+    assert found["gpu_streams_of_a_pool"] == pytest.approx(1 / (1 / 10000 + 1 / 200), abs=0.1)
+    whole = 1 / sum(1 / count for count in by_stage.values())
+    assert found["gpu_streams_with_text_and_voice"] == pytest.approx(whole, abs=0.1)
     assert gpu.together([3.0, 0.0]) == 0.0, "a stage that does not fit serves nobody"
 
 

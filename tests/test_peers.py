@@ -195,16 +195,19 @@ def test_ours_hears_a_recording_as_the_others_do(tmp_path):
 
 def test_the_page_has_ratios_to_ours_and_says_what_could_not_be_measured():
     ours = {"first_p50_s": 0.5, "first_p95_s": 1, "committed_p50_s": 1, "committed_p95_s": 2, "wer": 0.2, "cores": 0.4}
-    row = {key: 3 * value for key, value in ours.items()}
+    row = {key: 3 * value for key, value in ours.items()} | {"others": 1.5}
+    ours["others"] = 0.5
     found = {
         "ours": ours | {"label": "AGFN Live"},
         "a": row | {"label": "A 1.0"},
         "b": {"label": "B", "missing": "why"},
     }
     text = report.tables({"machine": "m", "peers": found, "peers_sound_s": 120.4, "peers_words": 300})
-    assert "| AGFN Live | 0.50 / 1.00 | 1.00 / 2.00 | 0.20 | 0.40 |" in text
-    assert "| A 1.0 | 1.50 / 3.00 (x 3.0 / 3.0) | 3.00 / 6.00 (x 3.0 / 3.0) | 0.60 (x 3.0) | 1.20 (x 3.0) |" in text
-    assert "| B | why |" in text
+    assert "| AGFN Live | 0.50 / 1.00 | 1.00 / 2.00 | 0.20 | 0.40 | 0.50 |" in text
+    assert (
+        "| A 1.0 | 1.50 / 3.00 (x 3.0 / 3.0) | 3.00 / 6.00 (x 3.0 / 3.0) | 0.60 (x 3.0) | 1.20 (x 3.0) | 1.50 |" in text
+    )
+    assert "| B | why | | | | |\n" in text
 
 
 @pytest.mark.parametrize(

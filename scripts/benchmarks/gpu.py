@@ -1,9 +1,9 @@
 """Every stage that can run on a CUDA device, by batch size, and how many streams one device would serve.
 
 Times are whole calls as the host sees them: copying to the device and back included, medians of several. AGFN and
-Whisper run on the GPU in the program (`--config configs/gpu.yaml`), Whisper one decode after the other; the text line,
-the voice, and Whisper in batches do not yet, and are measured to know what that would bring. Face and speech detector
-have no CUDA path. Send us the last line: docs/performance.md says how.
+Whisper run on the GPU in the program (`--config configs/gpu.yaml`): AGFN in batches, Whisper one decode after another,
+in batches in the ASR pool of a fleet. Text line and voice do not yet, and are measured to know what that would bring.
+Face and speech detector have no CUDA path. Send us the last line: docs/performance.md says how.
 """
 
 from __future__ import annotations
@@ -28,26 +28,20 @@ if TYPE_CHECKING:
 
 BATCHES: dict[str, tuple[int, ...]] = {
     "agfn": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
-    "whisper": (1,),
-    "whisper_batched": (1, 2, 4, 8, 16, 32, 64),
+    "whisper": (1, 2, 4, 8, 16, 32, 64),
     "text_mpnet": (1, 4, 16, 64, 256),
     "text_minilm": (1, 4, 16, 64, 256),
     "voice": (1, 8, 64, 512),
 }
 SMALL: dict[str, tuple[int, ...]] = {
     "agfn": (1, 4),
-    "whisper": (1,),
-    "whisper_batched": (2,),
+    "whisper": (1, 2),
     "text_minilm": (2,),
     "voice": (4,),
 }
 """Sizes for a CPU, which is there to see that everything works."""
 ROUNDS, FEW_ROUNDS = 21, 1
 PARTS = ("stages", "machine")
-IN_PROGRAM = ("agfn", "whisper")
-IN_BATCHES = ("agfn", "whisper_batched", "text_mpnet", "voice")
-"""What a GPU would do for a stream if all that can ran there."""
-
 Table = dict[str, dict[str, float | None]]
 
 
@@ -90,7 +84,6 @@ def per_second(config: Config) -> dict[str, float]:
     return {
         "agfn": 1 / config.window.hop_s,
         "whisper": decodes,
-        "whisper_batched": decodes,
         "text_mpnet": decodes,
         "text_minilm": decodes,
         "voice": SAMPLE_RATE_HZ / BLOCK,
@@ -103,17 +96,21 @@ def summary(table: Mapping[str, Mapping[str, float | None]], config: Config) -> 
     A stage's is at its best batch; together they take turns. The CPU, which has the faces, is not counted.
     """
     needs = per_second(config)
-    streams = {}
-    for name, times in table.items():
-        rates = [1000 * int(size) / ms for size, ms in times.items() if ms]
-        streams[name] = round(max(rates) / needs[name], 1) if rates else 0.0
-    small = "text_minilm" if "text_mpnet" not in streams else "text_mpnet"
-    whole = [small if name == "text_mpnet" else name for name in IN_BATCHES]
+    streams = {name: best(times, needs[name]) for name, times in table.items()}
+    alone = best({"1": table["whisper"]["1"]}, needs["whisper"])
+    text = "text_mpnet" if "text_mpnet" in streams else "text_minilm"
     return {
         "gpu_streams_by_stage": streams,
-        "gpu_streams": together([streams[name] for name in IN_PROGRAM]),
-        "gpu_streams_all_in_batches": together([streams[name] for name in whole]),
+        "gpu_streams": together([streams["agfn"], alone]),
+        "gpu_streams_of_a_pool": together([streams["agfn"], streams["whisper"]]),
+        "gpu_streams_with_text_and_voice": together([streams[name] for name in ("agfn", "whisper", text, "voice")]),
     }
+
+
+def best(times: Mapping[str, float | None], per_stream: float) -> float:
+    """Streams that a stage serves at its best batch; 0 where none fits."""
+    rates = [1000 * int(size) / ms for size, ms in times.items() if ms]
+    return round(max(rates, default=0.0) / per_stream, 1)
 
 
 def together(streams: Sequence[float]) -> float:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-import ctranslate2
 import numpy as np
 import torch
-from faster_whisper import WhisperModel
 from faster_whisper.audio import decode_audio
-from faster_whisper.tokenizer import Tokenizer
 
 from models import text_net, zoo
 from models.text_graph import PROBES
@@ -19,7 +15,7 @@ from models.text_weights import TextWeights
 from models.textline import LINES
 from models.wordpieces import ENDS, cut, read_tokenizer, so_far
 from realtime.extract.asr.hallucination import max_tokens
-from realtime.extract.asr.whisper import BEAM, AsrModel, find, pick_compute_type, pick_device
+from realtime.extract.asr.whisper import AsrModel, Request
 from realtime.extract.voice.prosody import BLOCK, PAST, OwnVoice
 from realtime.extract.voice.prosody_net import ProsodyNet
 from realtime.types import SAMPLE_RATE_HZ
@@ -42,11 +38,9 @@ WARM_UP = 1
 
 def stages(config: Config, device: str, fuser: Fuser) -> dict[str, Callable[[], Stage]]:
     """Return what makes each stage, by its name: but for AGFN, a model is loaded when its turn comes."""
-    recogniser = functools.cache(lambda: AsrModel(config.asr))
     return {
         "agfn": lambda: agfn(fuser),
-        "whisper": lambda: whisper(recogniser()),
-        "whisper_batched": lambda: whisper_batched(config, recogniser()),
+        "whisper": lambda: whisper(config),
         **{f"text_{line}": lambda line=line: text(line, device) for line in LINES},  # type: ignore[misc]
         "voice": lambda: voice(device),
     }
@@ -88,42 +82,13 @@ def speech(count: int) -> list[Floats]:
     return [whole[start : start + length] for start in starts]
 
 
-def whisper(model: AsrModel) -> Stage:
-    """Decodes of the recogniser as the program runs them, one after the other."""
+def whisper(config: Config) -> Stage:
+    """Decodes of the recogniser: features, encoder, decoder, alignment; one alone, or many as in a pool."""
+    model = AsrModel(config.asr)
 
     def of(size: int) -> Callable[[], object]:
-        pieces = speech(size)
-        return lambda: [model.decode(piece, (), max_tokens(SPOKEN_S), "en") for piece in pieces]
-
-    return of
-
-
-def whisper_batched(config: Config, model: AsrModel) -> Stage:
-    """The same steps on many utterances in one call: features, encoder, decoder, alignment."""
-    device, number = pick_device(config.asr.device)
-    loaded = WhisperModel(
-        str(find(config.asr.hears_with)),
-        device=device,
-        device_index=number,
-        compute_type=pick_compute_type(config.asr.compute_type, device, number),
-        cpu_threads=config.asr.threads,
-    )
-    tokenizer = Tokenizer(loaded.hf_tokenizer, loaded.model.is_multilingual, task="transcribe", language="en")
-    prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-
-    def of(size: int) -> Callable[[], object]:
-        pieces = speech(size)
-
-        def decode() -> object:
-            mels = np.concatenate([model.features(piece) for piece in pieces])
-            states = loaded.model.encode(ctranslate2.StorageView.from_array(mels))
-            heard = loaded.model.generate(
-                states, [prompt] * size, beam_size=BEAM, max_length=2 * max_tokens(SPOKEN_S), return_no_speech_prob=True
-            )
-            tokens = [[token for token in one.sequences_ids[0] if token < tokenizer.eot] for one in heard]
-            return loaded.model.align(states, tokenizer.sot_sequence, tokens, mels.shape[-1])
-
-        return decode
+        requests = [Request(piece, (), max_tokens(SPOKEN_S), "en") for piece in speech(size)]
+        return lambda: model.decode_batch(requests)
 
     return of
 

@@ -11,6 +11,7 @@ import array
 import asyncio
 import json
 import os
+import queue
 import sys
 import time
 import wave
@@ -150,12 +151,21 @@ def whisper_streaming(recording: Recording, model: str, report: Report) -> None:
 
     committed: list[str] = []
 
+    class AllThatHasCome(queue.Queue[Any]):
+        """Gives the processor what there is when it asks, as ufal's own loop does: nothing waits in line, stale."""
+
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: ANN401, ARG002, FBT001, FBT002
+            if piece := recording.next(UFAL_CHUNK_S):
+                return np.array(floats(piece), np.float32)
+            raise queue.Empty
+
     class Receiver(loop.AudioReceiver):  # type: ignore[misc] # no types
-        def _do_receive(self) -> Any:  # noqa: ANN401 - an array
-            while not self.queue.empty():  # as ufal's own: the next decode takes all that has come
-                time.sleep(0.005)
-            piece = recording.next(UFAL_CHUNK_S)
-            return np.array(floats(piece), np.float32) if piece else None
+        def __init__(self) -> None:
+            super().__init__()
+            self.queue = AllThatHasCome()
+
+        def _do_receive(self) -> None:
+            """Nothing comes by this way."""
 
         def _do_close(self) -> None:
             pass

@@ -139,14 +139,14 @@ def _peers(found: Mapping[str, Any]) -> str:
         return shown if row is ours else f"{shown} (x {times})"
 
     head = f"{found['peers_sound_s']:g} s of real clips, {found['peers_words']} words"
-    lines = [f"| {head} | first seen, median / 95 %, s | committed, s | word errors | cores |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    lines = [f"| {head} | first seen, median / 95 %, s | committed, s | word errors | cores | all else meanwhile |"]
+    lines.append("| --- |" + " --- |" * (len(PEER_COLUMNS) + 1))
     for row in found["peers"].values():
         if "missing" in row:
-            lines.append(f"| {row['label']} | {row['missing']} | | | |")
+            lines.append(f"| {row['label']} | {row['missing']} |" + " |" * len(PEER_COLUMNS))
             continue
         cells = (cell(row, keys) for keys in PEER_COLUMNS)
-        lines.append(f"| {row['label']} | {' | '.join(cells)} |")
+        lines.append(f"| {row['label']} | {' | '.join(cells)} | {row['others']:.2f} |")
     return "\n".join(lines) + "\n"
 
 
