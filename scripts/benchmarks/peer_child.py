@@ -58,7 +58,7 @@ class Recording:
 
     def __init__(self, path: str) -> None:
         with wave.open(path) as file:
-            self.pcm = file.readframes(file.getnframes())
+            self.pcm: bytes = file.readframes(file.getnframes())
         self._at = 0
         self._began_s = 0.0
 
