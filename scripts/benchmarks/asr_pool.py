@@ -1,6 +1,6 @@
 """The ASR pool of a fleet: what a batch gains on this machine, and what a pool that fails costs live streams.
 
-python -m scripts.bench asr_pool [--streams N] [--seconds S] [--rest]
+python -m scripts.bench asr_pool [--streams N] [--seconds S] [--deadline S] [--rest]
 
 The first part decodes what streams asked for while the demo's sentences were read to them, in batches of 1, 2, 4 and 8,
 and compares the words. The second runs a host of a fleet in this process, with the pool's recognisers in others and a
@@ -114,7 +114,7 @@ def batches(model: AsrModel) -> dict[str, Any]:
     }
 
 
-def failures(folder: Path, streams: int, seconds: float) -> dict[str, Any]:
+def failures(folder: Path, streams: int, seconds: float, deadline_s: float) -> dict[str, Any]:
     """Harm a pool under live streams; what becomes of their windows and of their words."""
     length_s = SETTLE_S + 5 * max(seconds, AFTER_S) + 30.0
     takes = (talking.BEST, talking.WISDOM)
@@ -129,7 +129,8 @@ def failures(folder: Path, streams: int, seconds: float) -> dict[str, Any]:
             "camera": {"max_fps": FPS},
             "asr": {"reading_model": "none"},
         }
-        fleet = FleetConfig.model_validate({"settings": settings, "asr_pool": {"processes": RECOGNISERS}})
+        pool = {"processes": RECOGNISERS, "deadline_s": deadline_s}
+        fleet = FleetConfig.model_validate({"settings": settings, "asr_pool": pool})
         processes = AsrProcesses(fleet, "error")
         stack.callback(processes.close)
         session = LiveSession("bench", Config.model_validate(settings), processes.links())
@@ -184,12 +185,13 @@ def main(options: Sequence[str]) -> dict[str, Any]:
     cli = argparse.ArgumentParser(prog="bench.py asr_pool", description=__doc__)
     cli.add_argument("--streams", type=int, default=2)
     cli.add_argument("--seconds", type=float, default=15.0, help="after each fault")
+    cli.add_argument("--deadline", type=float, default=1.0, help="asr_pool.deadline_s: longer on a busy machine")
     cli.add_argument("--rest", action="store_true", help="only the batches")
     cli.add_argument("--quick", action="store_true", help="a short run: to see that it works")
     args, _ = cli.parse_known_args(options)
     found = batches(AsrModel(AsrConfig()))
     if not args.rest:
         with tempfile.TemporaryDirectory() as folder:
-            found |= failures(Path(folder), args.streams, AFTER_S if args.quick else args.seconds)
+            found |= failures(Path(folder), args.streams, AFTER_S if args.quick else args.seconds, args.deadline)
     print(json.dumps(found))
     return found
