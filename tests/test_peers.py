@@ -184,11 +184,11 @@ def test_ours_hears_a_recording_as_the_others_do(tmp_path):
             self.lines.append(line)
 
     heard = Heard()
-    clip = Clip("best", talking.sound(talking.BEST), talking.BEST.text)
+    clip = Clip("best", talking.sound(talking.BEST)[:32000], "it was the best of times")
     peer_child.ours(peer_child.Recording(str(peers.write(clip, tmp_path / "sound.wav"))), "", heard)
     first, *shown = heard.lines
     assert "ready" in first
-    assert shown[-1]["committed"].casefold().startswith("it was the best of times")
+    assert shown[-1]["committed"].casefold().startswith("it was the best of")
     assert all(one["committed"] == "" or one["at_s"] > 0.5 for one in shown)
     assert any(one["tentative"] for one in shown)
 

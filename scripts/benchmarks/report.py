@@ -141,7 +141,7 @@ def _peers(found: Mapping[str, Any]) -> str:
     head = f"{found['peers_sound_s']:g} s of real clips, {found['peers_words']} words"
     lines = [f"| {head} | first seen, median / 95 %, s | committed, s | word errors | cores | all else meanwhile |"]
     lines.append("| --- |" + " --- |" * (len(PEER_COLUMNS) + 1))
-    for row in found["peers"].values():
+    for row in (ours, *(row for name, row in found["peers"].items() if name != "ours")):
         if "missing" in row:
             lines.append(f"| {row['label']} | {row['missing']} |" + " |" * len(PEER_COLUMNS))
             continue
