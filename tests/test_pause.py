@@ -80,9 +80,9 @@ def test_a_window_from_before_a_pause_that_is_judged_after_it_counts_no_more(des
 def test_windows_that_are_never_judged_are_forgotten(desk):
     for number in range(3 * MOST_OPEN):
         last = desk.close_window(number * NS_PER_S)
-    assert len(desk._closed_ns) <= MOST_OPEN
+    assert len(desk._open) <= MOST_OPEN
     desk.publish(last, NOTHING)
-    assert not desk._closed_ns
+    assert not desk._open
 
 
 def test_another_person_finds_neither_pictures_nor_score_of_the_one_before(desk):

@@ -46,7 +46,7 @@ def parts(monkeypatch):
 
     def made(loads):
         monkeypatch.setattr(models, "fuser_of", lambda *_: None)
-        monkeypatch.setattr(Extractors, "__init__", lambda self, _: setattr(self, "_reading", None))
+        monkeypatch.setattr(Extractors, "__init__", lambda self, *_: setattr(self, "_reading", None))
         monkeypatch.setattr(models.zoo, "path", lambda *_, **__: None)
         monkeypatch.setattr(models, "lower_priority", lambda: None)
         monkeypatch.setattr(models.TextLine, "load", lambda *_, verify, **__: loads(verify))
