@@ -132,8 +132,10 @@ def test_streams_outlive_their_hosts_and_a_host_that_was_given_up_is_not_heard_a
     target = next(host for host in ("h1", "h2", "h3") if host != source)
     order(rig, "move", name=name, host=target)
     wait_until(lambda: rig.owners()[name] == (target, epoch + 1), 10, "the move")
-    order(rig, "drain", host="h3")
-    wait_until(lambda: not of_host(rig, "h3"), 30, "h3 to be empty")
+    # The one with the fewest streams: in a minute no more are moved than a third, one host's part.
+    emptied = Counter(owner for owner, _ in rig.owners().values()).most_common()[-1][0]
+    order(rig, "drain", host=emptied)
+    wait_until(lambda: not of_host(rig, emptied), 30, f"{emptied} to be empty")
     with pytest.raises(UsageError, match="no host h9"):
         order(rig, "drain", host="h9")
     with pytest.raises(UsageError, match="no stream s9999"):
@@ -145,7 +147,7 @@ def test_streams_outlive_their_hosts_and_a_host_that_was_given_up_is_not_heard_a
     rig.names.remove(name)
     rig.wait_speaking(20)
     status = lambda: run(ask_status(access_of(rig.config.mqtt), "agfn", "main"))  # noqa: E731
-    wait_until(lambda: status()["hosts"]["h3"]["state"] == "draining", 10, "the status to say so")
+    wait_until(lambda: status()["hosts"][emptied]["state"] == "draining", 10, "the status to say so")
 
 
 def test_up_status_and_down_work_from_the_command_line_and_a_fleet_goes_on_from_what_the_broker_keeps(
