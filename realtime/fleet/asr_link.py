@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 import time
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from realtime.errors import AgfnError
 from realtime.fleet import asr_wire as wire
 from realtime.fleet.asr_pool import GREET_S, read_frame
+from realtime.system import backoff
 
 if TYPE_CHECKING:
     import ssl
@@ -77,8 +77,7 @@ class Trust:
         self.given, self._since_s = True, now_s
 
     def _wait(self, now_s: float) -> None:
-        first_s, longest_s = TRY_S
-        self._again_s = now_s + min(longest_s, first_s * 2.0 ** min(max(0, self._failures - 1), 8))
+        self._again_s = now_s + backoff.wait_s(self._failures, *TRY_S)
 
 
 @dataclass(slots=True)
@@ -133,9 +132,7 @@ class Link:
             finally:
                 self._lost()
             failures = 0 if time.monotonic() - begun_s > HEALTHY_S else failures + 1
-            first_s, longest_s = AGAIN_S
-            wait_s = min(longest_s, first_s * 2.0 ** min(failures - 1, 8)) if failures else first_s
-            await asyncio.sleep(wait_s * random.uniform(0.75, 1.25))
+            await asyncio.sleep(backoff.jittered_s(failures, *AGAIN_S))
 
     def ask(self, request: Request, loop: asyncio.AbstractEventLoop, *, copy: bool) -> Future[tuple[Hypothesis, str]]:
         """Ask for a decode; the future fails with a PoolError at the deadline at the latest. From any thread."""

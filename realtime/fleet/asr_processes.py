@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from realtime.errors import UsageError
 from realtime.fleet.asr_address import UNIX, VARIABLE
 from realtime.fleet.local_engine import AGAIN_S, HEALTHY_S
+from realtime.system import backoff
 
 if TYPE_CHECKING:
     from realtime.fleet.config import AsrLinks, FleetConfig
@@ -139,5 +140,4 @@ class AsrProcesses:
             log.warning("recogniser %s has ended (exit code %s)", slot.address, slot.process.returncode)
         slot.process = None
         slot.failures = 1 if now_s - slot.begun_s > HEALTHY_S else slot.failures + 1
-        first_s, longest_s = AGAIN_S
-        slot.again_s = now_s + min(longest_s, first_s * 2.0 ** min(slot.failures - 1, 8))
+        slot.again_s = now_s + backoff.wait_s(slot.failures, *AGAIN_S)

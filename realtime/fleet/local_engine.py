@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from realtime.fleet.engine import HostError, HostInfo
+from realtime.system import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,8 +141,7 @@ class _Slot:
         """Say when the next run may begin."""
         assert self.child is not None  # noqa: S101 - its end was seen
         self.failures = 1 if now_s - self.child.began_s > HEALTHY_S else self.failures + 1
-        first_s, longest_s = AGAIN_S
-        self.again_s = now_s + min(longest_s, first_s * 2.0 ** min(self.failures - 1, 8))
+        self.again_s = now_s + backoff.wait_s(self.failures, *AGAIN_S)
 
 
 class _Child:

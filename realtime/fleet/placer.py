@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from realtime.errors import UsageError
 from realtime.fleet.placement import Budget, Host, Limits, Move, Need, move_budget, plan
+from realtime.system import backoff
 from realtime.types import NS_PER_S
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ MINUTE_NS = 60 * NS_PER_S
 EWMA = 0.2
 """How much the newest measurement of a stream's cost counts."""
 MOVES_KEPT = 100
+MOST_RETRY_S = 60.0
+"""Longest wait before a stream that can't be begun is tried again."""
 STOOD_STILL_NS = NS_PER_S
 """A round that comes so late says that this placer stood still, not that its hosts did."""
 
@@ -442,7 +445,7 @@ class Placer:
             return
         known = self._trouble.get(stream)
         times = 1 if known is None else known.times + 1
-        wait_s = min(60.0, self._rules.retry_s * 2.0 ** min(times - 1, 8))
+        wait_s = backoff.wait_s(times, self._rules.retry_s, MOST_RETRY_S)
         self._trouble[stream] = _Trouble(times, why, now_ns + int(wait_s * NS_PER_S))
         self._placed_ns.pop(stream, None)
         if entry.host is not None:

@@ -27,6 +27,7 @@ from realtime.errors import BrokerError
 from realtime.publish import broker_child
 from realtime.publish.access import Access
 from realtime.publish.broker_config import HOST, USER, broker_config, open_topics
+from realtime.system import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -197,8 +198,7 @@ class EmbeddedBroker:
                 return
             failures = 1 if time.monotonic() - began_s > HEALTHY_S else failures + 1
             log.warning("the embedded broker ended (exit code %d); starting it again", code)
-            first_s, longest_s = AGAIN_S
-            if self._closing.wait(min(longest_s, first_s * 2.0 ** min(failures - 1, 8))):
+            if self._closing.wait(backoff.wait_s(failures, *AGAIN_S)):
                 return
             try:
                 port = self._launch(self.port)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import re
 import socket
 import ssl
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from aiomqtt import Client, MqttError
 from aiomqtt.exceptions import MqttCodeError, MqttConnectError
 from paho.mqtt.reasoncodes import ReasonCode
+
+from realtime.system import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -130,8 +131,7 @@ class Connection:
                     await asyncio.wait_for(self.closing.wait(), self._wait_s() if wait_s is None else wait_s)
 
     def _wait_s(self) -> float:
-        first_s, longest_s = self._backoff_s
-        return float(min(longest_s, first_s * 2.0 ** min(max(0, self._failures - 1), 8)) * random.uniform(0.75, 1.25))
+        return backoff.jittered_s(self._failures, *self._backoff_s)
 
 
 async def first_of(*works: Coroutine[Any, Any, None]) -> None:

@@ -7,7 +7,6 @@ that does not return is left behind in its thread (its late results are thrown a
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from realtime.clock import Ended, wait_for_s
 from realtime.errors import AbsentError, AgfnError
 from realtime.runtime.lag import LagMonitor
+from realtime.system import backoff
 from realtime.system.threads import name_thread
 from realtime.types import Event
 
@@ -40,7 +40,7 @@ LOG_EVERY_S = 30.0
 
 def backoff_s(failures: int) -> float:
     """Seconds to wait after so many failures in a row: doubling, capped, with jitter of a quarter."""
-    return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 10)) * random.uniform(0.75, 1.25)
+    return backoff.jittered_s(failures, FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
 
 
 @dataclass(frozen=True, slots=True)
