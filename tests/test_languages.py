@@ -1,7 +1,6 @@
 """Other languages than English: heard by a model that knows them, marked unsupported, and never scored."""
 
 import json
-import wave
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from realtime.run import main as run
 from realtime.run import options, parser
 from realtime.types import Reading, TextFeatures, Transcript, Word
 from scripts.harness.espeak import speak
+from scripts.harness.sound import write_wav
 
 GERMAN = "Das ist eine sehr gute Idee, und ich freue mich schon auf das Wochenende mit meinen Freunden."
 CAUSE = "unsupported: the sentiment of German words was never measured"
@@ -220,11 +220,9 @@ def test_a_language_is_detected_believed_and_kept_and_read_again_in(base):
 def published(tmp_path_factory):
     """The sentiment messages of the program over a German recording, with words let out."""
     folder = tmp_path_factory.mktemp("german")
-    with wave.open(str(folder / "german.wav"), "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        sound = speak(GERMAN, voice="de")
-        room = np.random.default_rng(1).normal(0, 0.002, len(sound))  # else its last second counts as muted
-        file.writeframes((np.clip(sound + room, -1, 1) * 32767).astype("<i2").tobytes())
+    sound = speak(GERMAN, voice="de")
+    room = np.random.default_rng(1).normal(0, 0.002, len(sound))  # else its last second counts as muted
+    write_wav(folder / "german.wav", sound + room)
     command = ["--language", "de", "--source", str(folder / "german.wav"), "--pace", "fast", "--mqtt", "off"]
     command += ["--set", "asr.step_s=1.5"]
     assert run([*command, "--no-view", "--publish-text", "--output", str(folder / "out.jsonl")]) == 0

@@ -13,6 +13,7 @@ from scripts.benchmarks.peer_environment import PEERS, Peer, PeerError, python_o
 from scripts.benchmarks.sound import Clip
 from scripts.benchmarks.words import TimedText
 from scripts.harness import talking
+from scripts.harness.sound import write_wav
 
 SAID = "it was very very good and it was not long"
 
@@ -157,7 +158,7 @@ def test_a_package_that_cannot_be_had_is_said_in_one_line():
 
 def test_sound_comes_at_its_own_pace_and_all_of_it(tmp_path):
     clip = Clip("made", np.linspace(-1, 1, 4800, dtype=np.float32), "")
-    recording = peer_child.Recording(str(peers.write(clip, tmp_path / "sound.wav")))
+    recording = peer_child.Recording(str(write_wav(tmp_path / "sound.wav", clip.sound)))
     recording.begin()
     begin_s = time.monotonic()
     pieces = [recording.next(0.1)]
@@ -185,7 +186,7 @@ def test_ours_hears_a_recording_as_the_others_do(tmp_path):
 
     heard = Heard()
     clip = Clip("best", talking.sound(talking.BEST)[:32000], "it was the best of times")
-    peer_child.ours(peer_child.Recording(str(peers.write(clip, tmp_path / "sound.wav"))), "", heard)
+    peer_child.ours(peer_child.Recording(str(write_wav(tmp_path / "sound.wav", clip.sound))), "", heard)
     first, *shown = heard.lines
     assert "ready" in first
     assert shown[-1]["committed"].casefold().startswith("it was the best of")

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-import wave
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from scripts.benchmarks.lag import percentiles
 from scripts.benchmarks.peer_environment import PEERS, PeerError, environ, python_of, reason
 from scripts.benchmarks.program import ROOT, median
 from scripts.benchmarks.words import ErrorRate
+from scripts.harness.sound import write_wav
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ def main(options: Sequence[str]) -> dict[str, Any]:
             print(f"{name}: {error}", flush=True)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
     with tempfile.TemporaryDirectory() as folder:
-        path = write(clip, Path(folder) / "sound.wav")
+        path = write_wav(Path(folder) / "sound.wav", clip.sound)
         for name in [name for _ in range(args.runs) for name in commands if "missing" not in found[name]]:
             try:
                 runs[name].append(measure(name, commands[name], clip, path))
@@ -94,16 +94,6 @@ def stream(data: Path, length_s: float) -> Clip:
     clips = [sound.align(clip, whisper) for clip in sound.mosi(data, CLIPS)]
     # In the order of the corpus a short stream would be one speaker alone: every seventh, then the ones after those.
     return sound.join([clip for first in range(7) for clip in clips[first::7]], length_s, PAUSES_S)
-
-
-def write(clip: Clip, path: Path) -> Path:
-    """Write the sound of a clip as 16-bit WAV."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE_HZ)
-        file.writeframes((clip.sound.clip(-1, 1) * 32767).astype("<i2").tobytes())
-    return path
 
 
 def measure(name: str, command: Sequence[str], clip: Clip, path: Path) -> dict[str, float]:

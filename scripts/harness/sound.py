@@ -94,9 +94,7 @@ class SoundServer:
         """Speak into the microphone: (N,) float32 in [-1, 1]; returns at once with the player."""
         self._played += 1
         path = self._folder / f"play-{self._played}.wav"
-        with wave.open(str(path), "wb") as file:
-            file.setparams((1, 2, rate_hz, 0, "NONE", ""))
-            file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+        write_wav(path, samples, rate_hz)
         player = subprocess.Popen(
             ["paplay", f"--device={name}", str(path)], env=os.environ | self.env, stderr=subprocess.DEVNULL
         )
@@ -162,3 +160,11 @@ def sound_server() -> Iterator[SoundServer]:
     finally:
         server.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_wav(path: Path, samples: np.ndarray, rate_hz: int = 16_000) -> Path:
+    """Write sound, (N,) float32 in [-1, 1], as 16-bit mono WAV; return the path."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, rate_hz, 0, "NONE", ""))
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return path
