@@ -149,9 +149,9 @@ class App:
             self._parts.append(OverlayProcess(self._mqtt.url, config.mqtt, names[0] if len(names) == 1 else None))
 
     def _start_metrics(self, config: Config, port: int, names: list[str]) -> None:
-        from realtime.dashboard.guard import guard_of  # noqa: PLC0415 - imported where asked for
         from realtime.metrics.collector import Metrics  # noqa: PLC0415 - imported where asked for
         from realtime.metrics.endpoint import Endpoint  # noqa: PLC0415
+        from realtime.system.guard import guard_of  # noqa: PLC0415 - imported where asked for
 
         metrics = Metrics(names)
         metrics.subscribe(self._outlet)
@@ -199,8 +199,8 @@ class App:
         self._parts.append(sink)
 
     def _start_dashboard(self, config: Config, port: int, broker: Access) -> str:
-        from realtime.dashboard.guard import guard_of  # noqa: PLC0415 - imported where asked for
         from realtime.dashboard.server import Dashboard  # noqa: PLC0415
+        from realtime.system.guard import guard_of  # noqa: PLC0415 - imported where asked for
 
         bridge = (broker.host, broker.port) if config.dashboard.broker is None else None
         guard = guard_of(**config.dashboard.model_dump(exclude={"broker"}))

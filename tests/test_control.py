@@ -26,11 +26,11 @@ from realtime.control import messages
 from realtime.control.link import WAITING, ControlLink
 from realtime.control.messages import ForeignError, StreamLine, parse_request, seal, unseal
 from realtime.control.service import Control
-from realtime.dashboard.guard import Guard
 from realtime.dashboard.server import Dashboard
 from realtime.errors import AgfnError, UsageError
 from realtime.publish.access import Access
 from realtime.publish.broker import EmbeddedBroker
+from realtime.system.guard import Guard
 from scripts.harness.browser import chromium
 from scripts.harness.live_program import Live, breaks_in
 from scripts.harness.mosquitto import Subscriber, wait_for

@@ -23,11 +23,11 @@ from websockets.sync.client import connect
 from realtime.config.combinations import check
 from realtime.config.load import load
 from realtime.config.schema import Config
-from realtime.dashboard.guard import Guard, guard_of
 from realtime.dashboard.readonly import LONGEST, ForbiddenError, ReadOnly
 from realtime.dashboard.server import Dashboard
 from realtime.errors import UsageError
 from realtime.run import options, parser
+from realtime.system.guard import Guard, guard_of
 from scripts.harness.browser import Tab, chromium
 from scripts.harness.mosquitto import Mosquitto, Subscriber, free_port, wait_for
 

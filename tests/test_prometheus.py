@@ -15,13 +15,13 @@ from test_messages import part, sentiment
 
 from realtime.config.combinations import check
 from realtime.config.schema import Config
-from realtime.dashboard.guard import guard_of
 from realtime.errors import UsageError
 from realtime.metrics.collector import Metrics
 from realtime.metrics.cost import Cost
 from realtime.metrics.endpoint import Endpoint
 from realtime.publish.messages import ChannelHealth, ComponentHealth, EventMessage, Health, ProcessHealth
 from realtime.publish.outlet import Outlet
+from realtime.system.guard import guard_of
 from scripts.harness.mosquitto import free_port
 from scripts.harness.processes import Program, wait_until
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from realtime.config.token import key_of
-from realtime.dashboard.guard import guard_of
 from realtime.errors import UsageError
 from realtime.system.address import with_password
+from realtime.system.guard import guard_of
 
 if TYPE_CHECKING:
     from realtime.config.schema import Config, StreamConfig

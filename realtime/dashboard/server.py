@@ -23,10 +23,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
-from realtime.dashboard.guard import Guard
 from realtime.dashboard.readonly import ForbiddenError, ReadOnly
 from realtime.dashboard.site import Answer, Site
 from realtime.errors import UsageError
+from realtime.system.guard import Guard
 from realtime.system.loopback import HOST
 
 if TYPE_CHECKING:

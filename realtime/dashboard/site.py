@@ -18,7 +18,7 @@ from realtime.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from realtime.dashboard.guard import Guard
+    from realtime.system.guard import Guard
 
 TYPES = {
     ".html": "text/html; charset=utf-8",

@@ -166,9 +166,9 @@ def metrics_of(config: MetricsConfig) -> Callable[[Placer], Endpoint | None]:
     """
     if (port := config.port) is None:
         return lambda _: None
-    from realtime.dashboard.guard import guard_of  # noqa: PLC0415 - imported where asked for
     from realtime.fleet.metrics import FleetMetrics  # noqa: PLC0415
     from realtime.metrics.endpoint import Endpoint  # noqa: PLC0415
+    from realtime.system.guard import guard_of  # noqa: PLC0415 - imported where asked for
 
     guard = guard_of(section="metrics", **config.model_dump())
     return lambda placer: Endpoint(FleetMetrics(placer.status).registry, port, guard)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from realtime.clock import MonotonicClock, utc_now
 from realtime.config.combinations import check
 from realtime.config.schema import Config
-from realtime.dashboard.guard import guard_of
 from realtime.errors import UsageError
 from realtime.fleet.config import ASR_POOL, AsrLinks, read_stream
 from realtime.fleet.host import StreamReport
@@ -27,6 +26,7 @@ from realtime.session.live import Live
 from realtime.session.models import SharedModels
 from realtime.session.state import StreamState
 from realtime.system.descriptors import allow_many
+from realtime.system.guard import guard_of
 from realtime.system.malloc import return_freed
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
-from realtime.dashboard.guard import Guard
 from realtime.errors import UsageError
+from realtime.system.guard import Guard
 from realtime.system.loopback import HOST
 
 if TYPE_CHECKING:
