@@ -278,6 +278,27 @@ def test_a_tick_that_comes_late_is_counted_and_a_standstill_is_told_instead(
         assert session.healths()[-1].late == late
 
 
+def test_each_stream_is_told_how_many_windows_it_misses_after_a_standstill_between_two_of_one_tick(clock, monkeypatch):
+    session = MockSession(clock, ("desk", "sofa"))
+    # The window of the sofa waits until it is due; that of the desk is closed, judged and sent when it is whole.
+    monkeypatch.setattr(session.live.streams["sofa"].stream.window, "awaits", lambda _: True)
+    submit = session.live._fusion.submit
+
+    def stands_still_after(view):
+        submit(view)
+        if (view.stream, view.seq) == ("desk", 3):
+            clock.sleep_until(clock.now_ns() + 5 * NS_PER_S)
+
+    monkeypatch.setattr(session.live._fusion, "submit", stands_still_after)
+    session.run(9.0)
+    for name, last_s in (("desk", 1.0), ("sofa", 0.75)):
+        ends = ends_s(session.windows(name))
+        gap_s = next(late - early for early, late in pairwise(ends) if late - early > HOP_S)
+        assert last_s in ends
+        [cause] = [event.cause for event in session.events(name, "stream") if event.kind == "stalled"]
+        assert f"{round(gap_s / HOP_S) - 1} windows left out" in cause
+
+
 def test_a_camera_that_goes_is_lost_with_its_cause_and_opened_again_when_it_is_back(clock):
     session = MockSession(clock)
     session.start()

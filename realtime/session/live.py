@@ -294,7 +294,7 @@ class Live:
                 return False
             late_ns = self._clock.now_ns() - ticks.due_ns
             if late_ns > _most_late_ns(ticks):
-                self._stood_still(running, late_ns, ticks)
+                self._stood_still(running, closed, late_ns, ticks)
                 closed.clear()
             for name in [name for name in running if name not in closed and (late_ns >= 0 or name in self._whole)]:
                 closed.add(name)
@@ -366,14 +366,17 @@ class Live:
         # The tick, when it gets there, may be a window further.
         return ticks is not None and self._clock.now_ns() - ticks.due_ns > _most_late_ns(ticks) + ticks.hop_ns
 
-    def _stood_still(self, running: dict[str, LiveStream], late_ns: int, ticks: Ticks) -> None:
-        """Leave out what was missed, and what was being judged when it stopped; say so. By the tick only."""
+    def _stood_still(self, running: dict[str, LiveStream], closed: set[str], late_ns: int, ticks: Ticks) -> None:
+        """Leave out what was missed, and what was being judged when it stopped; say so. By the tick only.
+
+        Streams in `closed` have had the first of the windows that the tick passes over.
+        """
         judged = {name: live.stream.leave_out() for name, live in running.items()}
         now_ns = self._clock.now_ns()
         missed = ticks.skip_to(now_ns)
         log.warning("the program stood still for %.1f s", late_ns / NS_PER_S)
         for name, live in running.items():
-            left_out = missed + judged[name]
+            left_out = missed - (name in closed) + judged[name]
             cause = f"the program stood still for {late_ns / NS_PER_S:.1f} s: {left_out} windows left out"
             with self._alone(name, "an event"):
                 live.stream.event(Event(now_ns, "stream", "stalled", cause, now_ns - late_ns))
