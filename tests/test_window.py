@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from realtime.clock import VirtualClock
 from realtime.config.schema import WindowConfig
 from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
-from realtime.fuse.reliability import coverage, ramp
+from realtime.fuse.reliability import coverage, mean, ramp
 from realtime.fuse.window import Window
 from realtime.types import NS_PER_S, FaceFeatures, SpeechFrame, TextFeatures, VoiceFeatures, Word
 
@@ -263,3 +263,17 @@ def test_a_camera_of_less_than_two_pictures_a_second_is_lost_for_good_and_does_n
     assert said[-1].cause == "camera 0: delivers only every 0.7 s"
     scene.play(13, 13.5)
     assert scene.segments(13.5)["face"].reliability > 0
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200), st.booleans())
+def test_the_mean_of_a_window_is_numpys_to_the_last_bit(values, single):
+    values = [np.float32(value) for value in values] if single else values
+    assert mean(values) == float(np.mean(values))
+
+
+@given(st.lists(st.floats(-4, 0), max_size=60).map(sorted), st.floats(-4, -0.1))
+def test_the_coverage_of_a_window_is_the_sum_of_its_holes_to_the_last_bit(times, start_s):
+    edges = np.concatenate(([start_s], times, [0.0]))
+    holes = np.maximum(0.0, np.diff(edges) - 0.25).sum()
+    expected = float(max(0.0, 1.0 - holes / (0.0 - start_s))) if times else 0.0
+    assert coverage(np.array(times), start_s, 0.0) == expected

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from pydantic import Field
 
 from models.context import LIMIT
 from realtime.config.section import Ns, Section
+from realtime.fuse.reliability import mean
 
 if TYPE_CHECKING:
     from models.context import Context
@@ -80,8 +80,8 @@ class SpeakerContext:
             values = text.values.copy()
             values[-1, 0] = self._context.leaned(float(values[-1, 0]), earlier)
             text = replace(text, values=values)
-        quiet = float(np.clip(self._context.before(earlier), -QUIET, QUIET))
-        return replace(view, segments={**view.segments, "text": text}, context=float(np.mean(earlier)), expected=quiet)
+        quiet = max(-QUIET, min(QUIET, self._context.before(earlier)))
+        return replace(view, segments={**view.segments, "text": text}, context=mean(earlier), expected=quiet)
 
     @staticmethod
     def expect(view: WindowView, estimate: Estimate) -> Estimate:

@@ -356,7 +356,7 @@ def _trim(items: deque[T], start_ns: int) -> None:
 def _segment(trust: ModalityQuality, values: list[Floats], times_ns: list[int], dim: int, end_ns: int) -> Segment:
     newest_ns = times_ns[-1] if times_ns else None
     return Segment(
-        values=np.stack(values).astype(np.float32) if values else np.zeros((0, dim), np.float32),
+        values=np.array(values, np.float32) if values else np.zeros((0, dim), np.float32),
         times_s=np.array([min(0.0, (t_ns - end_ns) / 1e9) for t_ns in times_ns], np.float32),
         reliability=trust.value if values else 0.0,
         state=trust.state,

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from aiomqtt import Client, MqttError
 from aiomqtt.exceptions import MqttCodeError, MqttConnectError
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from realtime.system import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+
+    from paho.mqtt.properties import Properties
 
     from realtime.publish.access import Access
 
@@ -70,6 +73,17 @@ class BoundedClient(Client):
         self.taken_over = False
         self._receive = self._client._sock_recv  # noqa: SLF001 - paho has no limit for what comes in
         self._client._sock_recv = self._receive_bounded  # type: ignore[assignment,method-assign] # noqa: SLF001
+
+    def hand_in(self, topic: str, payload: bytes, properties: Properties | None) -> None:
+        """Publish with QoS 0 without waiting until the system has it: what is asked of the broker next comes after it.
+
+        Raises:
+            MqttError: there is no connection any more.
+        """
+        code = self._client.publish(topic, payload, properties=properties).rc
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            ended = self._disconnected.exception() if self._disconnected.done() else None
+            raise MqttCodeError(code, "Could not publish message") from ended
 
     def _on_disconnect(self, *given: Any, **more: Any) -> None:  # noqa: ANN401 - paho's arguments
         """Note why the broker hung up, which aiomqtt tells only to who reads."""

@@ -68,6 +68,25 @@ UNSUPPORTED_PROTOCOL = 132
 REFUSALS = {133: "client id refused", 134: "wrong user name or password", 135: "not authorised", 138: "banned"}
 
 
+class _Json(Properties):
+    """What MQTT 5 says of a payload, which 3.1.1 can't; looked up and written out once, not for each message."""
+
+    _packed: bytes
+
+    def __init__(self, **more: int) -> None:
+        super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        for name, value in {"ContentType": "application/json", "PayloadFormatIndicator": 1, **more}.items():
+            setattr(self, name, value)
+        object.__setattr__(self, "_packed", super().pack())  # type: ignore[no-untyped-call]
+
+    def pack(self) -> bytes:
+        """Return the bytes that go over."""
+        return self._packed
+
+
+FRESH, EVENT = _Json(MessageExpiryInterval=int(FRESH_S)), _Json()
+
+
 @dataclass(frozen=True, slots=True)
 class Parcel:
     """A message on its way: `t_ns` is when it was handed in."""
@@ -214,6 +233,7 @@ class Link:
             await self._look(client)
             return
         self._kept = None
+        assert isinstance(client, BoundedClient)  # noqa: S101 - `_client` makes no other
         await self._subscribe(client)
         await self._say_online(client)
         self._greet()
@@ -313,7 +333,7 @@ class Link:
             return False
         return self._kept == payload != known
 
-    async def _send(self, client: Client) -> None:
+    async def _send(self, client: BoundedClient) -> None:
         while True:
             self.wake.clear()
             more = True
@@ -324,21 +344,18 @@ class Link:
                 return
             await self.wake.wait()
 
-    async def _send_fresh(self, client: Client) -> bool:
+    async def _send_fresh(self, client: BoundedClient) -> bool:
         """Send all sentiment and health that is still worth it; True if anything went out."""
         oldest_ns = self._clock.now_ns() - int(FRESH_S * 1e9)
         parcels = _take_all(self._fresh)
         fresh = [parcel for parcel in parcels if parcel.t_ns >= oldest_ns]
         self._stale += len(parcels) - len(fresh)
+        about = FRESH if self._access.speaks_v5 else None
         for parcel in fresh:
             if parcel.kind == "health":
                 self._twins.sent(parcel.payload)
-            await client.publish(
-                self._topic(parcel.kind),
-                parcel.payload,
-                qos=0,
-                properties=self._describe(MessageExpiryInterval=int(FRESH_S)),
-            )
+            # All of them and the probe go out in one turn of the loop: the answer to the probe is theirs, too.
+            client.hand_in(self._topic(parcel.kind), parcel.payload, about)
             self._sent += 1
         if fresh:
             await self._probe(client)
@@ -351,7 +368,8 @@ class Link:
         if self._in_hand is None:
             return False
         await self._probe(client)
-        await client.publish(self._topic("event"), self._in_hand.payload, qos=1, properties=self._describe())
+        about = EVENT if self._access.speaks_v5 else None
+        await client.publish(self._topic("event"), self._in_hand.payload, qos=1, properties=about)
         self._in_hand = None
         self._events_sent += 1
         return True
@@ -392,12 +410,6 @@ class Link:
             self._on_change(f"{self._access.url}: {self.refusal}")
             return REFUSED_BACKOFF_S
         return None
-
-    def _describe(self, **more: int) -> Properties | None:
-        """MQTT 5 says what a payload is; 3.1.1 can't."""
-        if not self._access.speaks_v5:
-            return None
-        return _properties(PacketTypes.PUBLISH, ContentType="application/json", PayloadFormatIndicator=1, **more)
 
     def _topic(self, kind: Kind) -> str:
         return topic(self._base, self._stream, kind)
