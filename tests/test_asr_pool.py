@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from realtime.extract.asr.decode_queue import DecodeQueue
 from realtime.extract.asr.transcriber import AsrModel, Transcriber
 from realtime.extract.asr.whisper import Hypothesis, Request, Timed
 from realtime.extract.vad import SpeechDetector
-from realtime.fleet import asr_link, asr_pool
+from realtime.fleet import asr_link, asr_pool, asr_processes
 from realtime.fleet import asr_wire as wire
 from realtime.fleet.asr_address import parsed, secret_of, server_tls
 from realtime.fleet.asr_backlog import Backlog, Job
@@ -276,6 +277,70 @@ def test_decodes_that_wait_are_taken_together_and_what_is_too_much_or_too_late_i
         model.may.set()
         wait_until(lambda: said(decode(remote)) == " w0.25", 5, "the pool to be relied on again")
         assert remote.told() == (dict(remote.decodes), 1)
+
+
+def test_a_recogniser_that_was_started_anew_is_relied_on_once_it_has_answered_a_copy_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(asr_link, "AGAIN_S", (0.02, 0.1))
+    monkeypatch.setattr(asr_link, "TRY_S", (0.1, 1.0))
+    own, cold = Own(), Echo()
+    with reaching(own, tmp_path / "s", ready=False, deadline_s=2) as remote:
+        (link,) = remote.links
+        with serving(Echo(), tmp_path / "s"):
+            wait_until(lambda: link.usable, 5, "the connection")
+            assert said(decode(remote)) == " w0.25"
+        wait_until(lambda: not link.up, 5, "its end")
+        cold.may.clear()
+        with serving(cold, tmp_path / "s"):
+            wait_until(lambda: link.up, 5, "its successor")
+            begun_s = time.monotonic()
+            assert said(decode(remote)) == " own"
+            assert time.monotonic() - begun_s < 1.0, "nobody waits for a model that is cold"
+            cold.may.set()
+            wait_until(lambda: said(decode(remote)) == " w0.25", 5, "the successor to be relied on")
+    assert set(remote.decodes) == {"pool", "down"}
+
+
+def test_a_recogniser_that_was_late_is_tried_again_while_another_does_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(asr_link, "TRY_S", (0.05, 0.2))
+    slow, own = Echo(), Own()
+    with (
+        serving(slow, tmp_path / "slow"),
+        serving(Echo(), tmp_path / "quick"),
+        reaching(own, tmp_path / "slow", tmp_path / "quick", deadline_s=0.3) as remote,
+    ):
+        slow.may.clear()
+        assert said(decode(remote)) == " own", "late"
+        assert said(decode(remote)) == " w0.25"
+        assert remote.told()[1] == 1
+        slow.may.set()
+        wait_until(lambda: said(decode(remote)) == " w0.25" and remote.told()[1] == 2, 5, "both to be relied on")
+    assert own.decodes == 1
+
+
+def test_recognisers_that_have_ended_load_their_models_one_after_the_other(tmp_path, monkeypatch):
+    stand_in = tmp_path / "recogniser"
+    stand_in.write_text("#!/bin/sh\nexec sleep 60\n")
+    stand_in.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(stand_in))
+    monkeypatch.setattr(asr_processes, "LOOK_S", 0.02)
+    monkeypatch.setattr(asr_processes, "AGAIN_S", (0.05, 0.1))
+    settings_ = {"mqtt": {"url": "mqtt://127.0.0.1"}}
+    processes = AsrProcesses(FleetConfig(asr_pool={"processes": 3}, settings=settings_), "warning")
+    try:
+        wait_until(lambda: len(processes.pids()) == 3, 5, "all at once in the beginning")
+        first = processes.pids()
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not set(first) & set(processes.pids()), 5, "their end")
+        for many in (1, 2, 3):
+            wait_until(lambda: len(processes.pids()) == many, 5, "the next")  # noqa: B023 - called at once
+            time.sleep(0.2)
+            assert len(processes.pids()) == many, "one that does not listen yet is waited for"
+            for slot in processes._slots:
+                if slot.process is not None:
+                    Path(parsed(slot.address).path).touch()
+    finally:
+        processes.close()
 
 
 def test_a_decode_that_fails_in_the_pool_costs_no_other_stream_its_words_and_is_not_repeated_in_the_log(

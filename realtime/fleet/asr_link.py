@@ -1,7 +1,8 @@
 """A host's connection to one recogniser of the ASR pool, and whether the host relies on it.
 
 All of it runs in one event loop; `ask` may be called from anywhere and gives a future. A recogniser that has not
-answered in time is not relied on until it has answered a copy in time: a decode that the host does itself meanwhile.
+answered in time, or that has gone, is not relied on until it has answered a copy in time, of a decode that is done
+elsewhere: one that was started anew has a cold model, on a machine that is busy with what was lost.
 """
 
 from __future__ import annotations
@@ -64,6 +65,10 @@ class Trust:
         self.given = False
         self._failures += 1
         self._wait(now_s)
+
+    def lost(self, now_s: float) -> None:
+        """Rely on it no longer, but try it as soon as it is back."""
+        self.given, self._again_s = False, now_s
 
     def tries(self, now_s: float) -> bool:
         """Whether it is time to send a copy; then it is not again for a while."""
@@ -218,6 +223,8 @@ class Link:
 
     def _lost(self) -> None:
         """Let nobody wait for a connection that is gone."""
+        if self.up:
+            self.trust.lost(time.monotonic())
         self.up, self._writer = False, None
         waiting, self._open = self._open, {}
         for asked in waiting.values():

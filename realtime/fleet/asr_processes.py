@@ -1,6 +1,7 @@
 """Recognisers of the ASR pool as processes of this machine, on Unix sockets in a folder of its own; started anew.
 
-They die with this process. One thread starts them all, as local_engine.py says why.
+They die with this process. One thread starts them all, as local_engine.py says why. Those that have ended are started
+anew one after the other: to load a model takes a core for seconds, and the hosts decode by themselves just then.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realtime.errors import UsageError
-from realtime.fleet.asr_address import UNIX, VARIABLE
+from realtime.fleet.asr_address import UNIX, VARIABLE, parsed
 from realtime.fleet.local_engine import AGAIN_S, HEALTHY_S
 from realtime.system import backoff
 
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.2
 END_S = 3.0
+LOAD_S = 30.0
+"""So long others wait at most for one that loads its model."""
 
 
 @dataclass(slots=True)
@@ -43,6 +46,11 @@ class _Slot:
     begun_s: float = 0.0
     again_s: float = 0.0
     failures: int = 0
+
+    def loads(self, now_s: float) -> bool:
+        """Whether it has been started anew and does not listen yet."""
+        anew = self.process is not None and self.failures > 0 and now_s - self.begun_s < LOAD_S
+        return anew and not Path(parsed(self.address).path or "").exists()
 
 
 class AsrProcesses:
@@ -96,7 +104,11 @@ class AsrProcesses:
             for slot in self._slots:
                 if slot.process is not None and slot.process.poll() is not None:
                     self._ended(slot, now_s)
-                if slot.process is None and now_s >= slot.again_s:
+                if (
+                    slot.process is None
+                    and now_s >= slot.again_s
+                    and not any(each.loads(now_s) for each in self._slots)
+                ):
                     self._start(slot, now_s)
         processes = [slot.process for slot in self._slots if slot.process is not None]
         for process in processes:
@@ -139,5 +151,6 @@ class AsrProcesses:
         if slot.process is not None:
             log.warning("recogniser %s has ended (exit code %s)", slot.address, slot.process.returncode)
         slot.process = None
+        Path(parsed(slot.address).path or "").unlink(missing_ok=True)
         slot.failures = 1 if now_s - slot.begun_s > HEALTHY_S else slot.failures + 1
         slot.again_s = now_s + backoff.wait_s(slot.failures, *AGAIN_S)

@@ -77,8 +77,9 @@ class RemoteAsr:
 
     def decode(self, own: Decoder, request: Request) -> tuple[Hypothesis, str]:
         """Decode in the pool, or by the host's own recogniser where that does not come in time."""
-        if (link := self._pick()) is None:
-            self._try_copies(request)
+        link = self._pick()
+        self._try_copies(request)
+        if link is None:
             why = "down"
         else:
             try:
@@ -117,7 +118,7 @@ class RemoteAsr:
             return link
 
     def _try_copies(self, request: Request) -> None:
-        """See whether a recogniser that failed works again, by a copy of what is decoded here anyway."""
+        """See whether a recogniser that failed works again, by a copy of what is decoded elsewhere anyway."""
         now_s = time.monotonic()
         for link in self.links:
             if link.up and link.trust.tries(now_s):
