@@ -5,7 +5,7 @@
 Windows, fusion, messages, links, placer and engine are the program's own; only what the extractors would find is
 recorded (the demo, unless a recording is given). The broker is a real mosquitto, and its own subscriber stamps each
 arrival. Prints the bars F1 to F11 as a table, with what was not measured, and one line of JSON. Nothing is harmed
-without --bars.
+without --bars. The ASR pool (F7) is harmed last, under live streams of its own: what is recorded is not decoded.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import random
 import signal
 import subprocess
@@ -31,8 +32,10 @@ import numpy as np
 
 from models import zoo
 from realtime.clock import VirtualClock
+from realtime.fleet.config import AsrPoolConfig
 from realtime.fleet.local_engine import LocalHost
 from realtime.fuse.worker import fuser_of
+from scripts.benchmarks.asr_pool import AFTER_S, failures
 from scripts.fleeting import rays
 from scripts.fleeting.arrivals import gaps, newest_epoch, quantile_ms, silence_s
 from scripts.fleeting.bars import table
@@ -62,6 +65,8 @@ QUIET_S = 20.0
 TWINS = 30
 GRID_S = 0.05
 FIRST_FULL_S = 4.5
+HARMS = ("halved", "stopped", "killed")
+"""What is done to the ASR pool."""
 
 
 class Measurement:
@@ -329,6 +334,19 @@ def imports_ray() -> bool:
     return bool(subprocess.run([sys.executable, "-c", code], check=False).returncode)
 
 
+def pool_harmed(streams: int) -> dict[str, Any]:
+    """Harm the recognisers of a host with live streams (F7)."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = failures(Path(folder), streams, AFTER_S, AsrPoolConfig().deadline_s)
+    p99_ms = max(found[f"asr_pool_{what}_p99_ms"] for what in HARMS)
+    words_s = {what: found[f"asr_pool_{what}_words_after_s"] for what in HARMS}
+    return {
+        "pool_streams": streams,
+        "pool_p99_ms": p99_ms,
+        "pool_words_s": {what: each if math.isfinite(each) else None for what, each in words_s.items()},
+    }
+
+
 def parse() -> argparse.Namespace:
     """Read the command line."""
     cli = argparse.ArgumentParser(prog="python -m scripts.fleet", description="Measure a fleet on this machine.")
@@ -342,6 +360,9 @@ def parse() -> argparse.Namespace:
         "--chaos-minutes", type=float, default=0.0, help="do harm by chance for so long, and count violations"
     )
     cli.add_argument("--head-s", type=float, default=60.0, help="with Ray and --bars its head is gone for so long")
+    cli.add_argument(
+        "--pool-streams", type=int, default=1, help="with --bars: live streams of which the ASR pool is harmed; 0: none"
+    )
     cli.add_argument("--recording", type=Path, help="a recording instead of the demo's")
     return cli.parse_args()
 
@@ -374,6 +395,8 @@ def main() -> int:
             run.chaos(args.chaos_minutes, args.seed)
         run.found["dropped"] = sum(host["dropped"] for host in rig.hosts().values())
         found = {"streams": args.streams, "hosts": args.hosts, "engine": args.engine, "seed": args.seed} | run.found
+    if args.bars and args.pool_streams:
+        found |= pool_harmed(args.pool_streams)
     found["imports_ray"] = imports_ray()
     print(table(found))
     print(json.dumps(found))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from realtime.errors import AgfnError
 from realtime.fleet import asr_wire as wire
+from realtime.fleet.asr_backlog import NEWEST
 from realtime.fleet.asr_pool import GREET_S, read_frame
 from realtime.system import backoff
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from realtime.extract.asr.whisper import Hypothesis, Request
     from realtime.fleet.asr_address import Address
     from realtime.fleet.config import AsrLinks
+    from realtime.fleet.engine import Json
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +94,7 @@ class _Open:
     future: Future[tuple[Hypothesis, str]]
     timer: asyncio.TimerHandle
     copy: bool
+    asked_s: float
 
 
 class Link:
@@ -115,6 +118,8 @@ class Link:
         self.up = False
         self.load = 0
         """Decodes that were given to it and not answered; counted by whoever gives them."""
+        self._model: str | None = None
+        self._decodes, self._decode_s = 0, 0.0
         self._open: dict[int, _Open] = {}
         self._numbers = 0
         self._writer: asyncio.StreamWriter | None = None
@@ -124,6 +129,17 @@ class Link:
     def usable(self) -> bool:
         """Whether decodes go there."""
         return self.up and self.trust.given
+
+    def told(self) -> Json:
+        """Return how it is, for recognisers.merged."""
+        return {
+            "address": self.address.text,
+            "model": self._model,
+            "connected": self.up,
+            "relied_on": self.usable,
+            "decodes": self._decodes,
+            "decode_ms": round(1000 * self._decode_s) if self._decodes else None,
+        }
 
     async def run(self) -> None:
         """Connect and read answers, again and again, until cancelled."""
@@ -160,7 +176,7 @@ class Link:
             future.set_exception(PoolError("failed"))
             return
         timer = asyncio.get_running_loop().call_later(deadline_s, self._late, number)
-        self._open[number] = _Open(future, timer, copy)
+        self._open[number] = _Open(future, timer, copy, time.monotonic())
 
     def _late(self, number: int) -> None:
         if (late := self._open.pop(number, None)) is None:
@@ -193,6 +209,7 @@ class Link:
             raise wire.WireError("it hangs up: is the secret the same there?") from None
         if not wire.proves(welcome.proof, self._token, "pool", greeting.number, number):
             raise wire.WireError("it does not know the secret")
+        self._model = welcome.model
         if (welcome.vocabulary, welcome.language) != (self._vocabulary, self._language):
             raise wire.WireError(
                 f"it decodes {welcome.language} with {welcome.vocabulary} tokens, this host {self._language} with "
@@ -207,8 +224,12 @@ class Link:
             return  # it was too late
         asked.timer.cancel()
         if answer.heard is not None:
+            now_s = time.monotonic()
+            took_s = now_s - asked.asked_s
+            self._decode_s = took_s if not self._decodes else NEWEST * took_s + (1 - NEWEST) * self._decode_s
+            self._decodes += 1
             if asked.copy:
-                self.trust.proved(time.monotonic())
+                self.trust.proved(now_s)
                 log.info("recogniser %s is back", self.address.text)
             asked.future.set_result((answer.heard.hypothesis(), answer.heard.language))
             return

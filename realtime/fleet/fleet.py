@@ -14,6 +14,7 @@ from realtime.fleet.control import Control
 from realtime.fleet.local_engine import LocalEngine, LocalHost
 from realtime.fleet.placement import Limits
 from realtime.fleet.placer import Placer, Rules
+from realtime.fleet.recognisers import lines as pool_lines
 from realtime.publish.access import access_of
 from realtime.types import NS_PER_S
 
@@ -185,6 +186,8 @@ def table(status: Mapping[str, Any]) -> str:
     for name, stream in sorted(status["streams"].items()):
         where = stream["host"] or f"nowhere: {stream.get('why') or 'waits for a host'}"
         lines.append(f"{name:<24} {where:<20} {stream['epoch']:>5}")
+    if pool := pool_lines(status.get("asr_pool", {})):
+        lines += ["", *pool]
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import psutil
 
@@ -60,6 +60,15 @@ class Session(Protocol):
 
     def close(self) -> None:
         """End all streams."""
+        ...
+
+
+@runtime_checkable
+class Pooled(Protocol):
+    """A session whose streams may be decoded in an ASR pool."""
+
+    def about_pool(self) -> Json:
+        """How the pool is, as recognisers.merged wants it; empty where there is none. From any thread, never waits."""
         ...
 
 
@@ -119,6 +128,7 @@ class StreamHost:
         return {
             "cores": self._cores(),
             "rss_mb": round(self._process.memory_info().rss / 1e6, 1),
+            "asr_pool": self._session.about_pool() if isinstance(self._session, Pooled) else {},
             "streams": {
                 name: {
                     "epoch": epochs[name],

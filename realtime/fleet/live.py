@@ -152,6 +152,10 @@ class LiveSession:
         """See RemoteAsr.told; nothing where there is no pool."""
         return ({}, 0) if self._remote is None else self._remote.told()
 
+    def about_pool(self) -> dict[str, Any]:
+        """See Pooled."""
+        return {} if self._remote is None else self._remote.about()
+
     def _decode_in(self, pool: AsrLinks, own: DecodeQueue, vocabulary: int) -> RemoteAsr:
         """Put the recognisers of a pool before the host's own."""
         self._remote = RemoteAsr(pool, own, vocabulary, self._config.asr.language)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from realtime.errors import UsageError
 from realtime.fleet.placement import Budget, Host, Limits, Move, Need, move_budget, plan
+from realtime.fleet.recognisers import merged
 from realtime.system import backoff
 from realtime.types import NS_PER_S
 
@@ -216,6 +217,7 @@ class Placer:
                 for entry in entries
             },
             "placements": dict(self._placements),
+            "asr_pool": merged(self._report(name) for name, info in hosts.items() if info.up),
             "moves": [
                 {
                     "ago_s": round((now_ns - at_ns) / NS_PER_S, 1),

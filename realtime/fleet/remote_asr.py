@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from realtime.extract.asr.decode_queue import DecodeQueue
     from realtime.extract.asr.whisper import Decoder, Hypothesis
     from realtime.fleet.config import AsrLinks
+    from realtime.fleet.engine import Json
     from realtime.types import Floats
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,10 @@ class RemoteAsr:
         """Return the decodes so far by who did them, and how many recognisers are relied on."""
         with self._lock:
             return dict(self.decodes), sum(link.usable for link in self.links)
+
+    def about(self) -> Json:
+        """Return how the recognisers are, and who did the decodes, for recognisers.merged."""
+        return {"recognisers": [link.told() for link in self.links], "decodes": self.told()[0]}
 
     def close(self) -> None:
         """Hang up."""

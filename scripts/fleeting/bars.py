@@ -20,6 +20,10 @@ class Bar:
     kept: Callable[[Mapping[str, Any]], bool]
 
 
+def _words_s(words_s: float | None) -> str:
+    return "not heard any more" if words_s is None else f"after {words_s} s"
+
+
 def _spread(cores: Mapping[str, float]) -> float:
     return max(cores.values()) / min(cores.values()) - 1
 
@@ -105,7 +109,19 @@ BARS = (
         ),
         lambda f: f["head_s"] >= 60 and not f["head_gaps"] and not f["head_silent"],
     ),
-    Bar("F7", "ASR pool halved, killed, hung", ("pool_p99_ms",), str, lambda _: False),
+    Bar(
+        "F7",
+        "ASR pool halved, hung, killed: windows' p99 <= 250 ms; words back within 10 s",
+        ("pool_p99_ms", "pool_words_s"),
+        lambda f: (
+            f"p99 {f['pool_p99_ms']} ms; a word spoken after it was "
+            + ", ".join(f"{what}: {_words_s(words_s)}" for what, words_s in f["pool_words_s"].items())
+        ),
+        lambda f: (
+            f["pool_p99_ms"] <= 250
+            and all(words_s is not None and words_s <= 10 for words_s in f["pool_words_s"].values())
+        ),
+    ),
     Bar(
         "F8",
         "host added: balanced within 60 s, at most N/nodes moves; gap <= 1 hop",
