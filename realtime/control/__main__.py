@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from aiomqtt import MqttError
 from pydantic import ValidationError
 
 from realtime.clock import utc_now
@@ -23,11 +22,11 @@ from realtime.config.schema import MqttConfig, StreamConfig
 from realtime.config.token import VARIABLE, key_of
 from realtime.control.link import answer_topic, control_topic
 from realtime.control.messages import Answer, ForeignError, Request, parse_request, seal, unseal
-from realtime.errors import AgfnError, BrokerError, UsageError
+from realtime.errors import AgfnError, UsageError
 from realtime.publish.access import PASSWORD_VARIABLE, Access, access_of
+from realtime.publish.asking import asking
 from realtime.publish.broker import running
 from realtime.publish.broker_config import HOST, USER
-from realtime.publish.connection import BoundedClient, cause_of
 from realtime.system.address import refuse_secret, without_addresses
 from realtime.system.logs import printable, say_error
 from realtime.system.loopback import is_loopback
@@ -37,6 +36,8 @@ from realtime.system.threads import leave
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
+
+    from aiomqtt import Client
 
 CONNECT_S = 5.0
 ANSWER_S = {"list": 5.0, "remove": 15.0, "add": 60.0}
@@ -202,41 +203,36 @@ def _ask(access: Access, base: str, key: str, request: Request) -> list[Answer]:
     Raises:
         BrokerError: there is no broker, or nobody answers.
     """
-    loop, found = asyncio.SelectorEventLoop(), list[Answer]()
+    loop = asyncio.SelectorEventLoop()  # paho's sockets need add_reader
     try:
-        loop.run_until_complete(
-            asyncio.wait_for(_exchange(access, base, key, request, found), CONNECT_S + ANSWER_S[request.action])
-        )
-    except asyncio.TimeoutError:
-        raise BrokerError(
-            f"{access.url}: nobody answers: is the token the program's, and is it its broker and its --base?"
-        ) from None
-    except (MqttError, ValueError) as error:
-        raise BrokerError(f"{access.url}: {cause_of(error)}") from None
+        return loop.run_until_complete(_exchange(access, base, key, request))
     finally:
         loop.close()
-    return found
 
 
-async def _exchange(access: Access, base: str, key: str, request: Request, found: list[Answer]) -> None:
-    async with BoundedClient(access, timeout=CONNECT_S) as client:
-        await client.subscribe(answer_topic(base), qos=1)
-        sealed = seal(request.model_dump_json(by_alias=True), key, "request")
-        await client.publish(control_topic(base), sealed, qos=1)
-        messages = client.messages
-        while True:
-            wait_s = OTHERS_S if found else ANSWER_S[request.action]
-            try:
-                message = await asyncio.wait_for(anext(messages), wait_s)
-            except asyncio.TimeoutError:
-                if found:
-                    return
-                raise
-            answer = _answer(message.payload, key, request.id)
-            if answer is not None:
-                found.append(answer)
-                if request.action != "list" or request.host is not None:
-                    return
+async def _exchange(access: Access, base: str, key: str, request: Request) -> list[Answer]:
+    sealed = seal(request.model_dump_json(by_alias=True), key, "request")
+    silence = "nobody answers: is the token the program's, and is it its broker and its --base?"
+    async with asking(access, answer_topic(base), (control_topic(base), sealed), silence, CONNECT_S) as client:
+        return await asyncio.wait_for(_collect(client, key, request), CONNECT_S + ANSWER_S[request.action])
+
+
+async def _collect(client: Client, key: str, request: Request) -> list[Answer]:
+    found: list[Answer] = []
+    messages = client.messages
+    while True:
+        wait_s = OTHERS_S if found else ANSWER_S[request.action]
+        try:
+            message = await asyncio.wait_for(anext(messages), wait_s)
+        except asyncio.TimeoutError:
+            if found:
+                return found
+            raise
+        answer = _answer(message.payload, key, request.id)
+        if answer is not None:
+            found.append(answer)
+            if request.action != "list" or request.host is not None:
+                return found
 
 
 def _answer(payload: object, key: str, request: str) -> Answer | None:

@@ -18,10 +18,11 @@ from realtime.clock import utc_now
 from realtime.errors import AgfnError, BrokerError, UsageError
 from realtime.fleet.book import Entry, from_json, to_json
 from realtime.fleet.topics import answer, read_order, root, write_order
+from realtime.publish.asking import asking
 from realtime.publish.connection import BoundedClient, Connection, LoopThread, cause_of, first_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from aiomqtt import Client
 
@@ -225,12 +226,10 @@ async def give_order(access: Access, base: str, fleet: str, order: Order) -> Non
         UsageError: the fleet refuses.
     """
     at = root(base, fleet)
-
-    async def exchange(client: Client) -> dict[str, Any]:
-        await client.publish(f"{at}/command", write_order(order), qos=1)
-        return await _first(client)
-
-    said = await _ask(access, f"{at}/answer/{order.id}", exchange, f"no fleet {fleet} answers; is it up?")
+    question = f"{at}/command", write_order(order)
+    silence = f"no fleet {fleet} answers; is it up?"
+    async with asking(access, f"{at}/answer/{order.id}", question, silence) as client:
+        said = await asyncio.wait_for(_first(client), ANSWER_S)
     if said.get("ok") is not True:
         raise UsageError(str(said.get("error")))
 
@@ -241,20 +240,9 @@ async def ask_status(access: Access, base: str, fleet: str) -> dict[str, Any]:
     Raises:
         BrokerError: the broker does not answer, or nothing is known of the fleet.
     """
-    return await _ask(access, f"{root(base, fleet)}/status", _first, f"nothing is known of a fleet {fleet}; is it up?")
-
-
-async def _ask(
-    access: Access, topic: str, exchange: Callable[[Client], Awaitable[dict[str, Any]]], silence: str
-) -> dict[str, Any]:
-    try:
-        async with BoundedClient(access, keepalive=KEEPALIVE_S) as client:
-            await client.subscribe(topic, qos=1)
-            return await asyncio.wait_for(exchange(client), ANSWER_S)
-    except asyncio.TimeoutError:
-        raise BrokerError(f"{access.url}: {silence}") from None
-    except (MqttError, ValueError) as error:
-        raise BrokerError(f"{access.url}: {cause_of(error)}") from None
+    silence = f"nothing is known of a fleet {fleet}; is it up?"
+    async with asking(access, f"{root(base, fleet)}/status", None, silence) as client:
+        return await asyncio.wait_for(_first(client), ANSWER_S)
 
 
 async def _first(client: Client) -> dict[str, Any]:
