@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from realtime.errors import UsageError
 from realtime.fleet.placement import Budget, Host, Limits, Move, Need, move_budget, plan
-from realtime.fleet.recognisers import merged
+from realtime.fleet.roll import Roll
+from realtime.fleet.status import status_of
 from realtime.system import backoff
 from realtime.types import NS_PER_S
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from realtime.clock import Clock
     from realtime.fleet.book import Book, Entry
     from realtime.fleet.engine import Engine, HostInfo, Json
+    from realtime.fleet.roll import Run
 
 log = logging.getLogger(__name__)
 
@@ -63,18 +65,6 @@ class Rules:
     """First wait before a stream that a host could not begin is tried again; doubles up to a minute."""
     handover_s: float = 10.0
     """The old host of a stream keeps it for so long at most while the new one has not spoken."""
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What is known of a host."""
-
-    run: int = 0
-    answered_ns: int | None = None
-    asked_ns: int | None = None
-    report: Json = field(default_factory=dict)
-    asked: Future[Json] | None = None
-    silent: bool = False
 
 
 @dataclass(slots=True)
@@ -116,10 +106,8 @@ class Placer:
         self._rules, self._on_change = rules or Rules(), on_change
         self._lease_ns = int(self._rules.lease_s * NS_PER_S)
         self._exclusive = exclusive
-        self._seen: dict[str, _Seen] = {}
-        self._draining: set[str] = set()
+        self._roll = Roll(engine, self._rules.report_s, self._lease_ns)
         self._moved_ns: dict[str, deque[int]] = {"balance": deque(), "drain": deque(), "asked": deque(maxlen=1)}
-        self._joined_ns: int | None = None
         self._asked_for: dict[str, str] = {}
         self._placed_ns: dict[str, int] = {}
         self._handovers: dict[tuple[str, str], int] = {}
@@ -130,7 +118,6 @@ class Placer:
         self._unproved: set[str] = set()
         self._round_ns: int | None = None
         self._placements: Counter[str] = Counter()
-        self._hosts: dict[str, HostInfo] = {}
 
     # What may be asked of it, from any thread.
 
@@ -160,8 +147,8 @@ class Placer:
         Raises:
             UsageError: there is none, or it hasn't.
         """
-        if (known := self._hosts.get(host)) is None:
-            raise UsageError(f"no host {host}; there are {', '.join(sorted(self._hosts)) or 'none'}")
+        if (known := self._roll.hosts.get(host)) is None:
+            raise UsageError(f"no host {host}; there are {', '.join(sorted(self._roll.hosts)) or 'none'}")
         entry = None if stream is None else self._book.get(stream)
         if entry is not None and (
             missing := [key for key, value in entry.labels.items() if known.labels.get(key) != value]
@@ -183,53 +170,20 @@ class Placer:
     def step(self) -> None:
         """One round."""
         _work_off(self._orders)
-        self._hosts = hosts = self._engine.poll()
+        self._roll.poll()
         now_ns = self._clock.now_ns()
         self._make_up_for_standing_still(now_ns)
-        self._see(hosts, now_ns)
+        self._see(now_ns)
         _work_off(self._answers)
         self._free(now_ns)
-        ready = [hosts[name] for name, seen in self._seen.items() if seen.answered_ns is not None and not seen.silent]
-        self._place(ready, now_ns)
+        self._place(self._roll.ready(), now_ns)
         self._end_what_is_old(now_ns)
 
     def status(self) -> Json:
         """How the fleet is: hosts with their loads, streams with their host and epoch, the newest moves."""
-        hosts, now_ns = self._hosts, self._clock.now_ns()
-        entries = list(self._book)
-        return {
-            "hosts": {
-                name: {
-                    "state": self._state_of(info),
-                    "cores": info.cores,
-                    "labels": dict(info.labels),
-                    "used_cores": self._report(name).get("cores"),
-                    "rss_mb": self._report(name).get("rss_mb"),
-                    "dropped": sum(told["dropped"] for told in list(self._report(name).get("streams", {}).values())),
-                    "streams": sum(entry.host == name for entry in entries),
-                }
-                for name, info in hosts.items()
-            },
-            "streams": {
-                entry.name: {"host": entry.host, "epoch": entry.epoch}
-                | ({} if entry.cores is None else {"cores": round(entry.cores, 4)})
-                | ({} if entry.host is not None else {"why": self._why(entry)})
-                for entry in entries
-            },
-            "placements": dict(self._placements),
-            "asr_pool": merged(self._report(name) for name, info in hosts.items() if info.up),
-            "moves": [
-                {
-                    "ago_s": round((now_ns - at_ns) / NS_PER_S, 1),
-                    "stream": move.stream,
-                    "from": move.source,
-                    "to": move.target,
-                    "why": move.why,
-                    "epoch": epoch,
-                }
-                for at_ns, move, epoch in list(self.moves)
-            ],
-        }
+        return status_of(
+            self._roll, list(self._book), self._why, dict(self._placements), list(self.moves), self._clock.now_ns()
+        )
 
     # Orders.
 
@@ -260,9 +214,9 @@ class Placer:
 
     def _drain(self, host: str, *, draining: bool) -> None:
         if draining:
-            self._draining.add(host)
+            self._roll.draining.add(host)
         else:
-            self._draining.discard(host)
+            self._roll.draining.discard(host)
 
     # Hosts.
 
@@ -274,51 +228,30 @@ class Placer:
             return
         log.warning("the placer stood still for %.1f s", late_ns / NS_PER_S)
         self._book.delay(late_ns)
-        for seen in self._seen.values():
-            if seen.answered_ns is not None:
-                seen.answered_ns += late_ns
+        self._roll.delay(late_ns)
         for stream in self._placed_ns:
             self._placed_ns[stream] += late_ns
 
-    def _see(self, hosts: Mapping[str, HostInfo], now_ns: int) -> None:
-        for name in list(self._seen):
-            if name not in hosts or not hosts[name].up or hosts[name].run != self._seen[name].run:
-                self._lose(name, "has ended")
-                del self._seen[name]
-        for name, info in hosts.items():
-            if not info.up:
-                continue
-            if name not in self._seen:
-                self._seen[name] = _Seen(info.run)
-                self._joined_ns = now_ns
-            seen = self._seen[name]
-            due = seen.asked_ns is None or now_ns - seen.asked_ns >= self._rules.report_s * NS_PER_S
-            if seen.asked is None and due:
-                seen.asked_ns = now_ns
-                seen.asked = self._engine.ask(name, "report")
-                seen.asked.add_done_callback(self._later(self._reported, name, seen))
+    def _see(self, now_ns: int) -> None:
+        for name in self._roll.look(now_ns):
+            self._lose(name, "has ended")
+        for name, run, asked in self._roll.ask(now_ns):
+            asked.add_done_callback(self._later(self._reported, name, run))
 
     def _later(self, take: Callable[..., None], *given: Any) -> Callable[[Future[Json]], None]:  # noqa: ANN401
         """Have an answer taken in the next round, in this placer's thread."""
         return lambda future: self._answers.put(lambda: take(*given, future))
 
-    def _reported(self, name: str, seen: _Seen, future: Future[Json]) -> None:
-        seen.asked = None
-        if self._seen.get(name) is not seen:
-            return  # of an earlier run
-        if (error := future.exception()) is not None:
-            log.warning("host %s: no report: %s", name, error)
-            return
+    def _reported(self, name: str, run: Run, answer: Future[Json]) -> None:
         now_ns = self._clock.now_ns()
-        if seen.silent:
-            log.warning("host %s answers again", name)
-        seen.report, seen.answered_ns, seen.silent = future.result(), now_ns, False
+        if not self._roll.take(name, run, answer, now_ns):
+            return
         self._book.hold(name, now_ns)
         for stream in [each for each in self._unproved if (entry := self._book.get(each)) and entry.host == name]:
             self._unproved.discard(stream)
-            if stream not in seen.report["streams"]:
+            if stream not in run.report["streams"]:
                 self._book.release(stream, lost=True)
-        for stream, told in seen.report["streams"].items():
+        for stream, told in run.report["streams"].items():
             self._take(name, stream, told, now_ns)
 
     def _take(self, host: str, stream: str, told: Json, now_ns: int) -> None:
@@ -337,8 +270,7 @@ class Placer:
 
     def _free(self, now_ns: int) -> None:
         """Free the streams of hosts that have not answered for a lease, and those that a host does not show."""
-        for seen in self._seen.values():
-            seen.silent = seen.answered_ns is not None and now_ns - seen.answered_ns >= self._lease_ns
+        self._roll.note_silence(now_ns)
         for name in self._book.expired(now_ns):
             self._lose(name, f"has not answered for {self._lease_ns / NS_PER_S:.1f} s")
         for stream, placed_ns in list(self._placed_ns.items()):
@@ -346,7 +278,7 @@ class Placer:
             if entry is None or entry.host is None:
                 del self._placed_ns[stream]
                 continue
-            told = self._report(entry.host).get("streams", {}).get(stream)
+            told = self._roll.report(entry.host).get("streams", {}).get(stream)
             if told is not None and told["epoch"] == entry.epoch:
                 continue
             if now_ns - placed_ns > self._rules.add_s * NS_PER_S:
@@ -368,7 +300,7 @@ class Placer:
             Need(entry.name, self._rules.cores if entry.cores is None else entry.cores, entry.labels, lost=entry.lost)
             for entry in entries
         ]
-        ready = [Host(info.name, info.cores, info.labels, draining=info.name in self._draining) for info in hosts]
+        ready = [Host(info.name, info.cores, info.labels, draining=info.name in self._roll.draining) for info in hosts]
         # A stream whose host does not answer keeps it until the lease runs out.
         held = {entry.name for entry in entries if entry.host is not None and entry.host not in {h.name for h in ready}}
         at = {entry.name: entry.host for entry in entries if entry.host is not None}
@@ -457,9 +389,9 @@ class Placer:
 
     def _end_what_is_old(self, now_ns: int) -> None:
         """Tell hosts to end what they have by an epoch that is not the book's."""
-        for name, seen in self._seen.items():
+        for name, report in self._roll.reports().items():
             old: dict[str, int] = {}
-            for stream, told in seen.report.get("streams", {}).items():
+            for stream, told in report.get("streams", {}).items():
                 entry = self._book.get(stream)
                 if entry is not None and entry.host == name and entry.epoch == told["epoch"]:
                     continue
@@ -474,7 +406,8 @@ class Placer:
         since_ns = self._handovers.get((stream, host))
         if since_ns is None:
             return True
-        heir = None if entry is None or entry.host is None else self._report(entry.host).get("streams", {}).get(stream)
+        told = {} if entry is None or entry.host is None else self._roll.report(entry.host)
+        heir = told.get("streams", {}).get(stream)
         speaks = heir is not None and entry is not None and heir["epoch"] == entry.epoch and heir["messages"] > 0
         if speaks or now_ns - since_ns > self._rules.handover_s * NS_PER_S:
             del self._handovers[stream, host]
@@ -486,7 +419,7 @@ class Placer:
 
     def _remove_all(self, host: str, streams: Mapping[str, int]) -> Future[Json]:
         for stream in streams:
-            self._report(host).get("streams", {}).pop(stream, None)
+            self._roll.report(host).get("streams", {}).pop(stream, None)
         return self._engine.ask(host, "remove", streams=dict(streams))
 
     # What is told.
@@ -495,26 +428,12 @@ class Placer:
         for moved in self._moved_ns.values():
             while moved and now_ns - moved[0] > MINUTE_NS:
                 moved.popleft()
-        joined = self._joined_ns is not None and now_ns - self._joined_ns < MINUTE_NS
+        joined = self._roll.joined_ns is not None and now_ns - self._roll.joined_ns < MINUTE_NS
         allowed = move_budget(streams, hosts, joined=joined)
         return Budget(
             max(0, allowed.balance - len(self._moved_ns["balance"])),
             max(0, allowed.drain - len(self._moved_ns["drain"])),
         )
-
-    def _report(self, host: str) -> Json:
-        seen = self._seen.get(host)
-        return {} if seen is None else seen.report
-
-    def _state_of(self, info: HostInfo) -> str:
-        seen = self._seen.get(info.name)
-        if not info.up or seen is None:
-            return "starting"
-        if seen.silent:
-            return "silent"
-        if info.name in self._draining:
-            return "draining"
-        return "starting" if seen.answered_ns is None else "ready"
 
     def _why(self, entry: Entry) -> str | None:
         if entry.host is not None:
