@@ -35,6 +35,8 @@ class Ablation:
     """Ours: standardised features enter as asinh(2 z) instead of clamped: blendshapes lie near 0, with a long tail."""
     given: str = "text"
     """Ours: the modality that brings a distribution along, as the text line gives it; then models/live.py fuses."""
+    gain_beside: bool = True
+    """Ours: the gain of the others holds beside the one that is given only; by themselves they count in full."""
     ieg: bool = True
     """Without it alpha is 0."""
     mig: bool = False
@@ -43,7 +45,7 @@ class Ablation:
     """Without it h'_m = h_m."""
 
 
-FULL = Ablation(entropy="feature", tau=1.0, given="", mig=True, cross_modal=True)
+FULL = Ablation(entropy="feature", tau=1.0, given="", gain_beside=False, mig=True, cross_modal=True)
 """All parts of the paper and nothing of ours but the mask and the measured reliability: where ablations start from."""
 ON_DISK = {"skill": "worth"}
 """Switches that have another name in files."""

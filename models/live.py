@@ -6,9 +6,9 @@ encoder and a head each, which give one. The entropy gate (Eq. 4) goes by these:
     w_m = softmax_m( bias_m - H_m / tau + k_m log r_m )      H_m the entropy of its distribution, r_m its reliability
 
 over what is there; with tau = 1/2 that is weighing by the inverse square of the scale. Text enters at gain 1, and the
-others correct it by their weighted locations: by no more than their weight, which grows as the words are late, doubtful
-or open. Where there are no words the others are averaged. r_m = 0 is a hard mask: the weight is exactly 0, and no bit
-changes.
+others correct it by their weighted locations, times a gain: by no more than their weight, which grows as the words are
+late, doubtful or open. Where there are no words the others are averaged. r_m = 0 is a hard mask: the weight is exactly
+0, and no bit changes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from models.agfn_config import AgfnConfig
 
+LOG_SCALES = (-3.0, 1.6)
+"""The scale of a distribution is kept between the exponentials of these."""
 LOCATION, LOG_SCALE = 0, 1
 """Columns of a modality that brings its distribution along."""
 
@@ -62,6 +64,20 @@ class LiveAGFN(AGFN):
         self.exponent = nn.Parameter(torch.ones(count))
         self.gain = nn.Parameter(torch.ones(count))
 
+    def read(self, name: str, values: Tensor, times: Tensor, usable: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return location and log scale (B,) of what a modality with an encoder says by itself, and its vector (B, d).
+
+        Args:
+            name: of the modality.
+            values: (B, T, D).
+            times: (B, T).
+            usable: (B, T) True for the steps that count.
+        """
+        index = list(self.config.inputs).index(name)
+        _, vector = self.encoders[name](values, times, usable)
+        out = vector @ self.own_head[index] + self.own_bias[index]
+        return squash(out[:, 0]), out[:, 1].clamp(*LOG_SCALES), vector
+
     def forward(
         self, values: Mapping[str, Tensor], times: Mapping[str, Tensor], mask: Mapping[str, Tensor], reliability: Tensor
     ) -> AgfnOutput:
@@ -72,19 +88,19 @@ class LiveAGFN(AGFN):
             usable = mask[name] & torch.isfinite(values[name].sum(-1)) & (trust[:, index] > 0).unsqueeze(-1)
             if name == self.config.ablation.given:
                 newest = _newest(values[name], usable)
-                score, log_spread = newest[:, LOCATION].clamp(-LIMIT, LIMIT), newest[:, LOG_SCALE]
+                score, log_spread = newest[:, LOCATION].clamp(-LIMIT, LIMIT), newest[:, LOG_SCALE].clamp(*LOG_SCALES)
                 vector = torch.zeros(len(trust), self.config.width, dtype=trust.dtype, device=trust.device)
             else:
-                _, vector = self.encoders[name](values[name], times[name], usable)
-                out = vector @ self.own_head[index] + self.own_bias[index]
-                score, log_spread = squash(out[:, 0]) * self.gain[index], out[:, 1]
+                score, log_spread, vector = self.read(name, values[name], times[name], usable)
             scores.append(score)
-            spreads.append(log_spread.clamp(-3.0, 1.6).exp())
-            on.append(usable.any(-1))
             pooled.append(vector)
+            spreads.append(log_spread.exp())
+            on.append(usable.any(-1))
         used = torch.stack(on, 1)
-        own_score, own_spread, h = torch.stack(scores, 1) * used, torch.stack(spreads, 1), torch.stack(pooled, 1)
+        own_spread, h = torch.stack(spreads, 1), torch.stack(pooled, 1)
         said = torch.tensor([name == self.config.ablation.given for name in self.config.inputs], device=trust.device)
+        beside = (used & said).any(-1, keepdim=True) if self.config.ablation.gain_beside else used.any(-1, keepdim=True)
+        own_score = torch.stack(scores, 1) * used * torch.where(beside & ~said, self.gain, torch.ones_like(self.gain))
         logits = self.gate_bias + self.exponent.abs() * log_trust(trust * used)
         score, spread, weights, entropy = fuse(own_score, own_spread, used, logits, said, self.config.ablation.tau)
         present = used.any(-1)

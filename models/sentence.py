@@ -1,6 +1,6 @@
 """Words to vectors that know the sentence: MiniLM's contextual word vectors, and what the words so far say together.
 
-Voice and face are trained beside it (scripts/train.py); the live program reads with `models.textline`.
+Voice and face were trained beside it (scripts/train.py); the live program reads with `models.textline`.
 
 The last column is the sentiment, in [-3, 3], that a small head reads from the mean of the word vectors up to and
 including the word: the head with which the encoder was adapted, so that AGFN need not learn it again from few clips.

@@ -24,7 +24,7 @@ from models.context import Context
 from models.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -59,8 +59,8 @@ class WeightsFile:
     """The sha256 of the file."""
 
 
-def read(path: Path | str, expected_schema_hash: str) -> WeightsFile:
-    """Read a weights file.
+def read(path: Path | str, expected_schema_hash: str, older: Collection[str] = ()) -> WeightsFile:
+    """Read a weights file for features of a schema, or of one of the older ones that are a part of it.
 
     Raises:
         CheckpointError: see the class; whether the tensors fit the network is seen when it is built.
@@ -71,13 +71,13 @@ def read(path: Path | str, expected_schema_hash: str) -> WeightsFile:
         FORMAT,
         "AGFN weights",
         MAX_BYTES,
-        missing="; train with python -m scripts.train",
+        missing="; make them with python -m scripts.fit",
         instead=", or use weights of your own from a folder",
     )
-    if header.get("schema_hash") != expected_schema_hash:
+    if header.get("schema_hash") not in {expected_schema_hash, *older}:
         raise CheckpointError(
             f"{path}: made for features {header.get('schema_hash')!r}, this program computes {expected_schema_hash!r}; "
-            "train again with scripts/train.py"
+            "train again, ending with scripts/fit.py"
         )
     try:
         config = _bounded(AgfnConfig.from_json(header["config"]))
@@ -95,7 +95,7 @@ def read(path: Path | str, expected_schema_hash: str) -> WeightsFile:
     if not sound:
         raise CheckpointError(f"{path}: damaged: a weight is not a finite number")
     digest = hashlib.sha256(content).hexdigest()
-    return WeightsFile(path, config, tensors, expected_schema_hash, calibration, metadata, context, sure, digest)
+    return WeightsFile(path, config, tensors, header["schema_hash"], calibration, metadata, context, sure, digest)
 
 
 def checked(

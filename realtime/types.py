@@ -104,8 +104,9 @@ class Person:
 class FaceFeatures:
     """What one frame says about the main face.
 
-    `values` is (FACE_DIM,) float32: blendshapes minus the running baseline of this face, then head pose; zeros when
-    `found` is false. `score` is the detector's in [0, 1]; `sharpness` the variance of the Laplacian on a 112 px crop;
+    `values` is (FACE_DIM,) float32: blendshapes minus the running baseline of this face, head pose, expressions minus
+    their baseline; zeros when `found` is false. `score` is the detector's in [0, 1]; `sharpness` the variance of the
+    Laplacian on a 112 px crop;
     `brightness` the mean of the crop in [0, 1]; `motion` the mean absolute difference to the previous frame in [0, 1]
     (0 exactly: the same picture again). `face_id` counts the persons followed so far: a new number is another face, or
     one that was away for long, and its baseline starts anew. `likely` is (7,) float32, the probabilities of
@@ -174,7 +175,8 @@ class Transcript:
     `t_ns` is the end of the sound that was heard for it; `decode_s` the time the decoder took (0 when nothing was
     decoded); `asr_warning` a reason to trust the words less (a guard that fired), else None; `utterance` grows by one
     at each end of speech, so that a reader knows which words belong together; `ended` says that this is one. `language`
-    is the code of the one that is spoken, None as long as it isn't known.
+    is the code of the one that is spoken, None as long as it isn't known. `embedding` (EMBEDDING_DIM,) float32 is of
+    the voice in the utterance so far, minus the speaker's mean; None where there is none.
     """
 
     t_ns: int
@@ -185,6 +187,7 @@ class Transcript:
     utterance: int = 0
     ended: bool = False
     language: str | None = "en"
+    embedding: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +222,8 @@ class TextFeatures:
     it. `t_ns` is the end of the sound that was heard for them. `opinion` says how much of the utterance is known, and
     `ended` are the utterances before it, the newest last. `read` are the words as a second reading has them, empty
     where none was made; the last row of `values` is then what these say, and `words` stay what they were. `language` as
-    in Transcript: in one that nobody measured, or knows yet, nothing is read, and `values` are zeros.
+    in Transcript: in one that nobody measured, or knows yet, nothing is read, and `values` are zeros. `embedding` as in
+    Transcript.
     """
 
     t_ns: int
@@ -231,6 +235,7 @@ class TextFeatures:
     ended: tuple[Ended, ...] = ()
     read: tuple[Word, ...] = ()
     language: str | None = "en"
+    embedding: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ COMMANDS = {
     "lost": "what is published of clips whose words can't be had",
     "people": "two clips in one picture: whose id is whose, and who speaks",
     "temporal": "kinds of sequence encoders, shuffled and reversed steps, and the first part of a clip",
+    "wordless": "what the shipped weights say of acted clips by the face alone and by the voice alone",
     "voice": "what the recogniser's encoder hears of valence and arousal, beside the live voice columns",
 }
 

@@ -2,7 +2,7 @@
 
 python -m scripts.export [--weights FILE.safetensors]
 
-Run it after scripts/train.py: the live program uses a graph only with the weights it was made from.
+Run it after scripts/fit.py: the live program uses a graph only with the weights it was made from.
 """
 
 from __future__ import annotations

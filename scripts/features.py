@@ -13,6 +13,7 @@ import os
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,16 @@ import yaml
 from tqdm import tqdm
 
 from models import zoo
+from models.embedding import pooled
+from models.expression import ExpressionReader
 from realtime.capture.media import MediaFile
 from realtime.clock import VirtualClock
 from realtime.config.load import load
 from realtime.config.schema import Config
 from realtime.errors import ModelError
+from realtime.extract.asr.transcriber import AsrModel, Transcriber
+from realtime.extract.asr.voice_mean import VoiceMean
+from realtime.extract.asr.whisper import Hypothesis
 from realtime.extract.face.extractor import FaceExtractor
 from realtime.extract.models import Extractors
 from realtime.extract.schema import FACE_DIM
@@ -41,11 +47,15 @@ from scripts.training.feature_track import load as load_tape
 from scripts.training.paths import faces_path, tape_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from realtime.types import Transcript
+    from realtime.clock import Clock
+    from realtime.extract.asr.reading import Utterance
+    from realtime.types import Floats, Transcript
 
 FACE_CORPORA = ("fer2013",)
+SELDOM_S = 1.0
+"""So seldom voices are embedded where nobody looks at the words: an embedding changes slowly."""
 BORDER_PX = 80
 FACE_PX = 320
 
@@ -65,8 +75,59 @@ class PassOn:
         """Nothing to release."""
 
 
+class Pooling:
+    """Stands where voices are embedded: their pooled states are kept, and projected when it is known by what."""
+
+    def embed(self, states: Floats, sound: Floats) -> tuple[float, ...] | None:
+        """Return the pooled states."""
+        found = pooled(states, sound)
+        return None if found is None else tuple(map(float, found))
+
+
+class States:
+    """Stands where words are decoded, where nobody looks at them: only the voice is embedded, at half of the cost.
+
+    Args:
+        model: whose states these are.
+    """
+
+    def __init__(self, model: AsrModel) -> None:
+        self._model = model
+
+    def decode(
+        self, sound: Floats, prefix: Sequence[int], max_tokens: int, language: str | None
+    ) -> tuple[Hypothesis, str]:
+        """Return no words, and the pooled states."""
+        del prefix, max_tokens
+        return Hypothesis((), embedding=Pooling().embed(self._model.states(sound), sound)), language or "en"
+
+
+class Unchanged(VoiceMean):
+    """Subtracts nothing."""
+
+    def subtract(self, embedding: Sequence[float]) -> Floats:
+        """Return it as it is."""
+        return np.asarray(embedding, np.float32)
+
+    def learn(self, embedding: Sequence[float]) -> None:
+        """Nothing is to be learned."""
+
+
 class FeatureParts(Extractors):
-    """The live extractors without the fusion, and with words as they are."""
+    """The live extractors without the fusion, with words and voices as they are."""
+
+    def transcriber(self, clock: Clock, ended: Callable[[Utterance], None] | None = None) -> Transcriber:
+        """Return a recogniser whose transcripts hold the pooled states of the voice."""
+        words = self.reads_again
+        made = Transcriber(self._config.asr, self._pooling if words else States(self._pooling), clock, ended=ended)
+        made.memory = Unchanged()
+        return made
+
+    @cached_property
+    def _pooling(self) -> AsrModel:
+        model = AsrModel(self._config.asr, embeds=False)
+        model.embedder = Pooling()
+        return model
 
     def text(self) -> PassOn:
         """Return the stage that passes words on."""
@@ -77,12 +138,12 @@ _PARTS: dict[bool, FeatureParts] = {}
 
 
 def tape_clip(example: corpora.Example, damage_text: str, cache: Path, words: bool) -> Path:  # noqa: FBT001 - a pool's argument
-    """Run one clip through the live extractors."""
+    """Run one clip through the live extractors; without `words` nothing is read again, only the voice is embedded."""
     path = tape_path(cache, example.corpus, example.id, damage_text)
     made = path.exists()
     if done(path, words=words):
         return path
-    config = load(sets=[f"asr.enabled={str(words).lower()}"])[0]
+    config = load(sets=[] if words else ["asr.reading_model=none", f"asr.step_s={SELDOM_S}"])[0]
     if words not in _PARTS:
         _PARTS[words] = FeatureParts(config)
     damage = Damage.parse(damage_text)
@@ -143,7 +204,7 @@ def tape_faces(examples: list[corpora.Example], path: Path) -> None:
     rows = np.full((len(examples), FACE_DIM), np.nan, np.float32)
     model = zoo.path("face")
     config = Config().face
-    extractor = FaceExtractor(config, model, stills=True)
+    extractor = FaceExtractor(config, model, ExpressionReader(), stills=True)
     with zipfile.ZipFile(str(examples[0].path)) as archive:
         for row, example in enumerate(tqdm(examples, desc="fer2013", mininterval=5)):
             grey = cv2.imdecode(np.frombuffer(archive.read(example.member), np.uint8), cv2.IMREAD_GRAYSCALE)
@@ -164,6 +225,13 @@ def tape_faces(examples: list[corpora.Example], path: Path) -> None:
 def done(path: Path, *, words: bool) -> bool:
     """Whether a track is there, and what was said in it was read again."""
     return path.exists() and (not words or is_read_again(path))
+
+
+def some(examples: list[corpora.Example], every: int) -> list[corpora.Example]:
+    """Return every so many of the examples, shuffled first: they are named in turns, of classes or of actors."""
+    if every == 1:
+        return examples
+    return [examples[index] for index in np.random.default_rng(0).permutation(len(examples))[::every]]
 
 
 def every_damage(settings: dict[str, Any]) -> list[str]:
@@ -194,15 +262,13 @@ def main() -> None:
         "fer2013": lambda: corpora.fer2013(args.data, settings["emotions"]),
     }
     for name in args.corpora.split(","):
-        examples = list(readers[name]())[: args.limit]
+        examples = some(list(readers[name]())[: args.limit], settings["every"].get(name, 1))
         if name in FACE_CORPORA:
             path = faces_path(args.cache, name)
             if not path.exists():
-                # Shuffled: the archive names its classes in turns, and every third of turns is not every class.
-                order = np.random.default_rng(0).permutation(len(examples))
-                tape_faces([examples[index] for index in order[:: settings["every_face"]]], path)
+                tape_faces(examples, path)
             continue
-        words = name in {"mosi_clips", "cremad"}
+        words = name == "mosi_clips"
         wanted = damages if name == "mosi_clips" else ["clean"]
         jobs = [
             (example, damage)

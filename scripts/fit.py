@@ -1,13 +1,13 @@
 """Fit the live fusion, its context and its uncertainty on held-out speakers, and write the weights file.
 
-python -m scripts.fit --folds DIR [--data ../shared/data] [--cache DIR] [--held FILE.csv] [--out FILE]
+python -m scripts.fit --folds DIR --streams FILE [--data ../shared/data] [--cache DIR] [--held FILE.csv] [--out FILE]
 
 Needs the tapes of scripts/features.py and, in DIR, the text line of every fold, which did not know its speakers
-(fold0.safetensors and so on, folds.json; scripts/train_head.py). Voice and face are taken over from the weights that
-are there (--streams): they learned from actors and single pictures. The figures go into the file and to standard
-output as one line of JSON. What is published of a speaker is judged with a gate and an uncertainty that were fitted on
-the others, kept in DIR/held-SPEAKER.safetensors for `evaluate live --folds`; the weights file holds those of all.
---readings none leaves the second readings of the tapes out.
+(fold0.safetensors and so on, folds.json; scripts/train_text.py), and likewise its voice and face (streams0.safetensors
+and so on, acted.npz; scripts/train_streams.py, whose --out is --streams here). The figures go into the file and to
+standard output as one line of JSON. What is published of a speaker is judged with a gate and an uncertainty that were
+fitted on the others, kept in DIR/held-SPEAKER.safetensors for `evaluate live --folds`; the weights file holds those of
+all. --readings none leaves the second readings of the tapes out.
 """
 
 from __future__ import annotations
@@ -18,47 +18,46 @@ import csv
 import json
 import os
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 from tqdm import tqdm
 
 from models import zoo
-from models.agfn_config import Ablation, AgfnConfig
 from models.calibrate import Calibration
-from models.checkpoint import EXTRA, Checkpoint, save, state_of
-from models.live import LiveAGFN, build
+from models.checkpoint import Checkpoint, load, save
+from models.live import LiveAGFN
 from models.metrics import all_metrics
 from models.textline import BASE, TextLine
 from models.uncertainty import Judged, cross, fit
-from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM, schema_hash
+from realtime.extract.schema import schema_hash
 from realtime.fuse.worker import WEIGHTS
 from scripts.evaluation.published import ends, rounded
 from scripts.evaluation.published import figures as told_figures
 from scripts.training import corpora
 from scripts.training.context import Turn, fit_context
 from scripts.training.gate import fit_gate, fused
-from scripts.training.live import folds_of, hear_all, held_weights, known, with_streams_of
+from scripts.training.live import Known, folds_of, hear_all, held_weights, known
 from scripts.training.publish import published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from models.context import Context
     from models.uncertainty import Uncertainty
     from realtime.extract.text import Reader
     from scripts.evaluation.published import Told
-    from scripts.training.live import Heard, Known
+    from scripts.training.live import Heard
 
 DAMAGES = ("clean", "without:text", "without:face", "without:voice")
 EVERY = 3
 """Every so many windows are calibrated on."""
-INPUTS = {"text": TEXT_DIM, "voice": VOICE_DIM, "face": FACE_DIM}
+ACTED = "acted"
+"""What stands for the damage in windows of those who act."""
+EVERY_ACTED = 4
+"""Every so many of those who act are calibrated on, by their last window: about as many as windows of films."""
 
 
 class Once:
@@ -76,19 +75,41 @@ class Once:
         return self._known[key]
 
 
-def network(streams: Path) -> tuple[LiveAGFN, dict[str, torch.Tensor]]:
-    """Return the live fusion with voice and face of a weights file, and the further tensors of that file."""
-    with safe_open(streams, "pt") as file:
-        config = AgfnConfig.from_json(file.metadata()["config"])
-    tensors = load_file(streams)
-    trained = build(config)
-    trained.load_state_dict(state_of(tensors))
-    shape = replace(config, inputs=INPUTS, ablation=Ablation(compress=config.ablation.compress))
-    model = build(shape)
+def network(streams: Path) -> LiveAGFN:
+    """Return the live fusion of a weights file, its gate as yet unfitted.
+
+    Raises:
+        CheckpointError: it can't be read, or is of other features.
+        TypeError: it is of another network.
+    """
+    model = load(streams, schema_hash()).model
     if not isinstance(model, LiveAGFN):
-        raise TypeError("no live fusion")
-    with_streams_of(model, trained)
-    return model.eval(), {k.removeprefix(EXTRA): v for k, v in tensors.items() if k.startswith(EXTRA)}
+        raise TypeError(f"{streams}: no live fusion")
+    with torch.no_grad():
+        model.gate_bias.zero_()
+        model.exponent.fill_(1.0)
+        model.gain.fill_(1.0)
+    return model.eval()
+
+
+def acted(path: Path, state: str, first_clip: int) -> Known:
+    """Read what scripts/train_streams.py kept of those who act and were held out, as windows of a state.
+
+    Args:
+        path: of the file.
+        state: of the opinion.
+        first_clip: number of the first clip.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        rows = {key: arrays[key] for key in arrays.files}
+    count = len(rows["target"])
+    rows["clip"] = rows["clip"] + first_clip
+    return Known(**rows, state=np.full(count, state), known=np.ones(count), damage=np.full(count, ACTED))
+
+
+def together(parts: Sequence[Known]) -> Known:
+    """Put rows one after another."""
+    return Known(*(np.concatenate([getattr(part, name) for part in parts]) for name in Known.__dataclass_fields__))
 
 
 def turns(heard: Sequence[Heard]) -> dict[str, list[Turn]]:
@@ -110,6 +131,7 @@ def judged(rows: Known, score: np.ndarray, spread: np.ndarray) -> Judged:
     A label is of the whole clip: what is whole in the middle of it is only a part of what was rated.
     """
     kept = np.where(rows.state == "final", rows.last, np.arange(len(rows.clip)) % EVERY == 0)
+    kept = np.where(rows.damage == ACTED, rows.last & (rows.clip % EVERY_ACTED == 0), kept)
     return Judged(score, spread, rows.reliability, rows.target, rows.group, rows.state).take(kept)
 
 
@@ -125,24 +147,26 @@ def figures(rows: Known, score: np.ndarray) -> dict[str, Any]:
 
 
 def crossed(
-    model: LiveAGFN,
+    models: Mapping[str, LiveAGFN],
     heard: Sequence[Heard],
     rows: Known,
+    others_too: Known,
     context: Context,
     keep: Callable[[str, LiveAGFN, Uncertainty], None],
 ) -> list[Told]:
     """What would have been published of every clean clip, its speaker judged by what was fitted on the others.
 
     Args:
-        model: not fitted yet.
+        models: of each speaker, its voice and face trained without them.
         heard: the clips.
         rows: of the clips.
-        context: of all of them.
+        others_too: of those who act.
+        context: of all clips.
         keep: takes each speaker with what was fitted on the others.
     """
     found = []
     for speaker in sorted(set(rows.group)):
-        others, fitted = rows.take(rows.group != speaker), copy.deepcopy(model)
+        others, fitted = together([rows.take(rows.group != speaker), others_too]), copy.deepcopy(models[speaker])
         fit_gate(fitted, others)
         uncertainty = fit(judged(others, *fused(fitted, others)))
         keep(speaker, fitted, uncertainty)
@@ -165,26 +189,39 @@ def write_held(path: Path, clips: Sequence[Told]) -> None:
 def run(args: argparse.Namespace, reader_of: Callable[[int], Reader]) -> dict[str, Any]:
     """Fit and write; `reader_of` gives the text line of a fold."""
     fold, examples = folds_of(args.folds / "folds.json"), list(corpora.mosi_clips(args.data))
-    model, extra = network(args.streams)
-    heard = []
-    for number in sorted({fold[example.speaker] for example in examples}):
+    model = network(args.streams)
+    numbers = sorted({fold[example.speaker] for example in examples})
+    without = {number: network(args.folds / f"streams{number}.safetensors") for number in numbers}
+    heard_in: dict[int, list[Heard]] = {}
+    for number in numbers:
         reader = Once(reader_of(number))
         part = [example for example in examples if fold[example.speaker] == number]
-        for example in tqdm(part, desc=f"fold {number}", mininterval=10):
-            heard += hear_all(args.cache, example, DAMAGES, reader, readings=args.readings == "all")
+        heard_in[number] = [
+            clip
+            for example in tqdm(part, desc=f"fold {number}", mininterval=10)
+            for clip in hear_all(args.cache, example, DAMAGES, reader, readings=args.readings == "all")
+        ]
+    heard = [clip for number in numbers for clip in heard_in[number]]
     context = fit_context(turns(heard))
-    rows = known(model, heard, context.context)
+    parts, clips = [], 0
+    for number in numbers:
+        parts.append(known(without[number], heard_in[number], context.context, clips))
+        clips += len(heard_in[number])
+    rows = together(parts)
+    silent = together([acted(args.folds / "acted.npz", state, clips) for state in ("none", "listening")])
+    models = {example.speaker: without[fold[example.speaker]] for example in examples}
     plain = Calibration("normalised", 2.3, 0.1, 1.0, (0.0, 0.0, 0.0), 3.0)
 
     def keep(speaker: str, fitted: LiveAGFN, sure: Uncertainty) -> None:
         about = {"held": speaker}
-        made = Checkpoint(fitted, schema_hash(), plain, about, extra, context.context, sure)
+        made = Checkpoint(fitted, schema_hash(), plain, about, {}, context.context, sure)
         save(held_weights(args.folds, speaker), made)
 
-    told = crossed(model, heard, rows, context.context, keep)
-    fit_gate(model, rows)
-    score, spread = fused(model, rows)
-    held = judged(rows, score, spread)
+    told = crossed(models, heard, rows, silent, context.context, keep)
+    everyone = together([rows, silent])
+    fit_gate(model, everyone)
+    held = judged(everyone, *fused(model, everyone))
+    score, _ = fused(model, rows)
     uncertainty = fit(held)
     metadata = {
         "command": "python -m scripts.fit --folds DIR --held FILE",
@@ -198,7 +235,7 @@ def run(args: argparse.Namespace, reader_of: Callable[[int], Reader]) -> dict[st
     }
     if args.held:
         write_held(args.held, told)
-    save(args.out, Checkpoint(model, schema_hash(), plain, metadata, extra, context.context, uncertainty))
+    save(args.out, Checkpoint(model, schema_hash(), plain, metadata, {}, context.context, uncertainty))
     return metadata
 
 
@@ -208,7 +245,7 @@ def options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     cli.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
     cli.add_argument("--cache", type=Path, default=zoo.cache().parent / "features")
     cli.add_argument("--folds", type=Path, required=True, help="folder with the text line of every fold")
-    cli.add_argument("--streams", type=Path, default=WEIGHTS, help="weights whose voice and face are kept")
+    cli.add_argument("--streams", type=Path, required=True, help="voice and face: --out of train_streams")
     cli.add_argument("--held", type=Path, help="write the held-out predictions at sentence ends to this .csv")
     cli.add_argument("--readings", choices=("all", "none"), default="all", help="second readings of the tapes")
     cli.add_argument("--out", type=Path, default=WEIGHTS)

@@ -6,7 +6,8 @@ As scripts/fit.py does it for the large line: on the tapes of scripts/features.p
 its fold (scripts/distil_text.py leaves them in small/), which did not know the speaker. Without second readings, which
 small machines leave out (configs/pi.yaml), unless --readings. The fusion's own numbers stay those of the shipped
 weights, for both lines. The figures of what would have been published, every speaker judged by the uncertainty of the
-others, go into the file and to standard output as one line of JSON.
+others, go into the file and to standard output as one line of JSON. --silence only takes over how sure windows without
+words are, after scripts/fit.py: they are the same for both lines.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from models.checkpoint import load
 from models.live import LiveAGFN
 from models.text_weights import TextWeights
 from models.textline import SMALL_BASE, SMALL_WEIGHTS, TextLine
-from models.uncertainty import cross, fit
+from models.uncertainty import Uncertainty, cross, fit
+from models.weightsfile import CheckpointError, read
 from realtime.extract.schema import schema_hash
 from realtime.fuse.worker import WEIGHTS
 from scripts.evaluation.published import figures as told_figures
@@ -41,6 +43,9 @@ from scripts.training.context import fit_context
 from scripts.training.gate import as_shipped
 from scripts.training.live import folds_of, hear_all, known
 from scripts.training.publish import published
+
+SILENT = ("none", "listening")
+"""States of windows without words."""
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,12 +94,25 @@ def run(args: argparse.Namespace, heard: Sequence[Heard]) -> dict[str, Any]:
     return found
 
 
+def take_silence(args: argparse.Namespace) -> dict[str, Any]:
+    """Take over how sure windows without words are: their voices and faces are those of the fusion's weights."""
+    fusion, learned = read(args.weights, schema_hash()), TextWeights.load(args.small)
+    if fusion.uncertainty is None or learned.judgement is None:
+        raise CheckpointError(f"{args.weights} or {args.small} says nothing of uncertainty")
+    context, own = learned.judgement
+    silent = {state: fusion.uncertainty.parts[state] for state in SILENT}
+    replace(learned, judgement=(context, Uncertainty({**own.parts, **silent}))).save(args.out)
+    return {"command": "python -m scripts.fit_small --silence", "states": list(SILENT)}
+
+
 def options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("--data", type=Path, default=Path(os.environ.get("AGFN_DATA", "../shared/data")))
     cli.add_argument("--cache", type=Path, default=zoo.cache().parent / "features")
-    cli.add_argument("--folds", type=Path, required=True, help="folder with the small line of every fold")
+    what = cli.add_mutually_exclusive_group(required=True)
+    what.add_argument("--folds", type=Path, help="folder with the small line of every fold")
+    what.add_argument("--silence", action="store_true", help="only take over what the fusion's weights say of silence")
     cli.add_argument("--weights", type=Path, default=WEIGHTS, help="the fusion's weights")
     cli.add_argument("--small", type=Path, default=SMALL_WEIGHTS, help="the small line that the fit is for")
     cli.add_argument("--held", type=Path, help="write the held-out predictions at sentence ends to this .csv")
@@ -108,6 +126,9 @@ def main() -> None:
     """Fit, write, print."""
     args = options()
     torch.set_num_threads(1)
+    if args.silence:
+        print(json.dumps(take_silence(args)))
+        return
     with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
         parts = pool.map(partial(heard_of, args), range(FOLDS))
         heard = [clip for part in parts for clip in part]

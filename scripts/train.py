@@ -1,6 +1,6 @@
-"""Train the adapter of MiniLM and one AGFN over all corpora: what scripts/fit.py takes voice and face from.
+"""Train the adapter of MiniLM and one AGFN over all corpora, as the paper describes it: for comparison, not for use.
 
-python -m scripts.train [--data ../shared/data] [--cache DIR] [--folds N] [--out models/weights/agfn.safetensors]
+python -m scripts.train [--data ../shared/data] [--cache DIR] [--folds N] [--out agfn-plain.safetensors]
 
 Needs the features of scripts/features.py. First a cross-validation over the speakers of the clips (--folds): each fold
 adapts MiniLM without the held-out speakers' words and trains AGFN without their clips; the held-out predictions give
@@ -66,7 +66,7 @@ def main() -> None:
     cli.add_argument("--settings", type=Path, default=Path("configs/training.yaml"))
     cli.add_argument("--folds", type=int, default=3)
     cli.add_argument("--jobs", type=int, default=2, help="folds at a time, each on one core (default 2)")
-    cli.add_argument("--out", type=Path, default=Path("models/weights/agfn.safetensors"))
+    cli.add_argument("--out", type=Path, default=Path("agfn-plain.safetensors"))
     cli.add_argument("--held", type=Path, help="write the held-out predictions to this .npz")
     args = cli.parse_args()
     begin_s = time.monotonic()

@@ -166,7 +166,8 @@ class Trainer:
         return first_stage(self.data, self.settings, {"longest": 3, "fragments": self.own["fragments"]})
 
     def prepare(self) -> None:
-        """Compute the states that all folds need, once."""
+        """Say who is in which fold, and compute the states that all folds need, once."""
+        (self.work / "folds.json").write_text(json.dumps(self.folds, indent=1), encoding="utf-8")
         learner = self.learner("second")
         epochs = [epoch for seed in range(self.own["seeds"]) for epoch in self.epochs(seed)]
         texts = {one.words for epoch in epochs for made in epoch for one in made}
@@ -256,7 +257,6 @@ def second(trainer: Trainer, jobs: int) -> None:
 
 def merge(trainer: Trainer, out: Path) -> dict[str, Any]:
     """Write the weights that everyone was heard for, with the held-out figures of all folds, and return those."""
-    (trainer.work / "folds.json").write_text(json.dumps(trainer.folds, indent=1), encoding="utf-8")
     together: dict[str, dict[str, Sequence[float]]] = {}
     for fold in range(FOLDS):
         part = json.loads((trainer.work / f"held{fold}.json").read_text(encoding="utf-8"))

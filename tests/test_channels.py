@@ -17,7 +17,8 @@ from realtime.export.columns import TABLES
 from realtime.export.tables import Tables
 from realtime.extract.schema import FACE_COLUMNS, FACE_DIM, TEXT_DIM, VOICE_COLUMNS, VOICE_DIM
 from realtime.fuse.channel_names import ACTIONS, CHANNELS
-from realtime.fuse.channels import SETTLED_S, Channels
+from realtime.fuse.channels import Channels
+from realtime.fuse.reliability import SETTLED_S
 from realtime.fuse.window import Window
 from realtime.publish.messages import ChannelPart, PersonPart, Sentiment
 from realtime.recording.journal import Entry, decode, encode

@@ -1,5 +1,6 @@
 """Recordings: what a window took comes back bit for bit, a replay says the same again, and broken files do no harm."""
 
+import base64
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from mcap.reader import make_reader
 from realtime.clock import VirtualClock
 from realtime.config.schema import WindowConfig
 from realtime.errors import AgfnError, SourceError, UsageError
-from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
+from realtime.extract.schema import EMBEDDING_DIM, FACE_DIM, FACE_SHAPES, TEXT_DIM, VOICE_DIM
 from realtime.fuse.window import Window
 from realtime.fuse.worker import WEIGHTS, Fuser
 from realtime.recording import writer
@@ -59,7 +60,8 @@ def words(t_ns):
     )
     read = (Word(t_ns - 900 * MS, t_ns, "secretly", 0.95, True),)
     before = (Ended(t_ns - 2_000 * MS, -0.5),)
-    return TextFeatures(t_ns, said, vector((2, TEXT_DIM)), 0.1, "a doubt", "final", before, read)
+    values, heard = vector((2, TEXT_DIM)), vector(EMBEDDING_DIM)
+    return TextFeatures(t_ns, said, values, 0.1, "a doubt", "final", before, read, embedding=heard)
 
 
 def speech(t_ns, snr_db=12.5):
@@ -73,6 +75,18 @@ def same(a, b):
             np.testing.assert_array_equal(one, other)
         else:
             assert one == other, name
+
+
+def test_a_face_of_an_older_recording_says_that_its_expression_is_not_known():
+    wrote = json.loads(encode(Entry(11, "face", face(5)), words=True))
+    narrow = np.arange(len(FACE_SHAPES), dtype=np.float32)
+    wrote["values"] = {"shape": [len(narrow)], "f32": base64.b64encode(narrow.tobytes()).decode()}
+    read = decode(11, "face", json.dumps(wrote).encode()).item
+    assert (read.values[: len(narrow)] == narrow).all()
+    assert (read.values[len(narrow) :] == 0).all()
+    wrote["values"]["shape"] = [len(narrow) - 1]
+    with pytest.raises(SourceError):
+        decode(11, "face", json.dumps(wrote).encode())
 
 
 @pytest.mark.parametrize(

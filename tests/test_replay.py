@@ -14,7 +14,7 @@ from models import checkpoint
 from realtime.clock import VirtualClock
 from realtime.config.schema import Config
 from realtime.errors import AgfnError, SourceError
-from realtime.extract.schema import schema_hash
+from realtime.extract.schema import OLDER, schema_hash
 from realtime.fuse.worker import WEIGHTS, Fuser
 from realtime.publish.messages import Sentiment
 from realtime.publish.outlet import Outlet
@@ -192,6 +192,12 @@ def test_a_recording_that_does_not_fit_is_refused_in_one_line(fuser, tmp_path, c
     with pytest.raises(SourceError, match=said) as caught:
         play(tmp_path / "session", fuser)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("older", sorted(OLDER))
+def test_a_recording_of_older_features_is_played(fuser, tmp_path, older):
+    written(tmp_path / "session", ABOUT | {"schema": older}, Entry(1, "begin", 0), Entry(1, "tick", 1))
+    assert [message.seq for message in play(tmp_path / "session", fuser) if hasattr(message, "seq")] == [0]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from realtime.fuse.worker import WEIGHTS
 
 
 def test_every_column_has_a_name_of_its_own():
-    for columns in (schema.FACE_COLUMNS, schema.VOICE_COLUMNS):
+    for columns in (schema.FACE_COLUMNS, schema.VOICE_INPUTS):
         assert len(set(columns)) == len(columns)
 
 
@@ -19,7 +19,15 @@ def test_the_shipped_weights_take_as_many_columns_as_there_are():
     """The extractors fill them: test_face, test_voice and test_text look at what these really give."""
     with safe_open(WEIGHTS, "np") as file:
         inputs = json.loads(file.metadata()["config"])["inputs"]
-    assert inputs == {"face": schema.FACE_DIM, "voice": schema.VOICE_DIM, "text": schema.TEXT_DIM}
+    assert inputs == {"face": schema.FACE_DIM, "voice": schema.VOICE_INPUT_DIM, "text": schema.TEXT_DIM}
+
+
+def test_older_schemas_are_a_part_of_todays():
+    assert schema.schema_hash() not in schema.OLDER
+    for dims in schema.OLDER.values():
+        assert dims["voice"] == schema.VOICE_DIM, "what every block of sound gives"
+        assert dims["face"] == len(schema.FACE_SHAPES)
+        assert dims["text"] == schema.TEXT_DIM
 
 
 def test_the_hash_is_a_sha256_that_two_processes_agree_on():

@@ -12,9 +12,10 @@ from models.context import Context
 from realtime.clock import VirtualClock
 from realtime.config.schema import Config, StreamConfig
 from realtime.errors import UsageError
-from realtime.extract.face.memory import FaceMemory, FaceState
+from realtime.extract.asr.voice_mean import VoiceMeanState
+from realtime.extract.face.memory import RESTS, FaceMemory, FaceState
 from realtime.extract.face.tracker import Box
-from realtime.extract.schema import BLENDSHAPES, FACE_DIM, TEXT_DIM, VOICE_DIM
+from realtime.extract.schema import EMBEDDING_DIM, FACE_DIM, TEXT_DIM, VOICE_DIM
 from realtime.extract.voice.prosody import Block, OwnVoice, VoiceState, alone
 from realtime.fuse.context import ContextState, SpeakerContext
 from realtime.fuse.smooth import Smoother, SmootherState
@@ -124,7 +125,7 @@ PICTURES = st.lists(
 @given(PICTURES, st.data())
 def test_a_face_stays_the_same_person_with_the_same_rest_after_a_cut_anywhere(pictures, data):
     cut = data.draw(st.integers(0, len(pictures)))
-    usual = np.full(len(BLENDSHAPES), 0.1, np.float32)
+    usual = np.full(RESTS, 0.1, np.float32)
     whole, part, moved_ns = FaceMemory(usual, 60.0), FaceMemory(usual, 60.0), 0
     t_ns = t0_ns = 5000 * MS
     for number, (step_ms, boxes, seed) in enumerate(pictures):
@@ -136,7 +137,7 @@ def test_a_face_stays_the_same_person_with_the_same_rest_after_a_cut_anywhere(pi
         assert part.pick(boxes, t_ns + moved_ns) == chosen
         assert part.face_id == whole.face_id
         if chosen is not None:
-            values = np.random.default_rng(seed).random(len(BLENDSHAPES)).astype(np.float32)
+            values = np.random.default_rng(seed).random(RESTS).astype(np.float32)
             again = part.subtract(values, t_ns + moved_ns)
             assert again == pytest.approx(whole.subtract(values, t_ns), abs=1e-3)
 
@@ -308,14 +309,15 @@ LARGEST = state_of(
     ),
     context=ContextState(face_id=10**9, said=(-2.3456,) * 16),
     face=FaceState(
-        face_id=10**9, box=(-99.999,) * 4, seen_ms=10**12, rest=(-19999,) * 51, rest_s=3599.99, rest_ms=10**12
+        face_id=10**9, box=(-99.999,) * 4, seen_ms=10**12, rest=(-19999,) * RESTS, rest_s=3599.99, rest_ms=10**12
     ),
     voice=VoiceState(level_db=-126.123, level_s=29.99, pitch_oct=10.1234, pitch_s=29.99),
+    embedding=VoiceMeanState(mean=(-800,) * EMBEDDING_DIM, heard=59.0),
 )
 
 
 def test_even_the_largest_state_is_small_and_survives_json():
-    assert len(LARGEST.to_json()) <= 1300 < MAX_BYTES
+    assert len(LARGEST.to_json()) <= 1450 < MAX_BYTES
     assert StreamState.from_json(LARGEST.to_json()) == LARGEST
     assert StreamState.from_json(state_of().to_json()) == state_of()
 

@@ -15,8 +15,7 @@ from realtime.clock import VirtualClock
 from realtime.config.rule import RuleConfig
 from realtime.config.schema import Config, StreamConfig
 from realtime.errors import AgfnError, SourceError, UsageError
-from realtime.extract.face.memory import FaceMemory
-from realtime.extract.schema import BLENDSHAPES
+from realtime.extract.face.memory import RESTS, FaceMemory
 from realtime.extract.voice.prosody import OwnVoice
 from realtime.metrics.collector import Metrics
 from realtime.publish.messages import Origin, Sentiment
@@ -172,10 +171,10 @@ class Remembering:
 
     class Face(mock_session.MockFace):
         def __init__(self):
-            self.memory = FaceMemory(mock_session.wave(0, len(BLENDSHAPES)), 60.0)
+            self.memory = FaceMemory(mock_session.wave(0, RESTS), 60.0)
 
         def feed(self, frame):
-            self.memory.subtract(mock_session.wave(frame.t_ns, len(BLENDSHAPES)), frame.t_ns)
+            self.memory.subtract(mock_session.wave(frame.t_ns, RESTS), frame.t_ns)
             return super().feed(frame)
 
     class Voice(mock_session.MockVoice):

@@ -45,7 +45,7 @@ from scripts.training.corpora import Example, fer2013
 from scripts.training.damage import PICTURE_ONLY, SOUND_ONLY, Damage, damaged, mixed
 from scripts.training.feature_track import READINGS, FeatureTrack, load
 from scripts.training.fusion import Mixer, Recipe, Sample, predict
-from scripts.training.live import Heard, Known
+from scripts.training.live import Heard, Known, tape_of
 from scripts.training.live import streams as said_by
 from scripts.training.publish import told
 from scripts.training.trainer import balanced, speaker_folds
@@ -142,12 +142,15 @@ def test_a_tape_gives_the_windows_of_the_live_pipeline_back(clip, tmp_path):
     OfflineRun(config, parts, clock, Outlet.into(sent.append)).run(threading.Event())
     example = Example("mosi_clips", clip.stem, "x", 0.0, path=clip)
     path = features.tape_clip(example, "clean", tmp_path, words=True)
-    again = [view for view, _ in replay(load(path), TextExtractor(parts.reader), config)]
+    assert path.exists()
+    tape = tape_of(tmp_path, example, "clean")
+    again = [view for view, _ in replay(tape, TextExtractor(parts.reader), config)]
     assert [view.end_ns for view in again] == [view.end_ns for view in live]
     for one, two in zip(again, live, strict=True):
         for name, segment in one.segments.items():
             assert segment.reliability == pytest.approx(two.segments[name].reliability, abs=1e-5)
-            assert np.allclose(segment.values, two.segments[name].values, atol=1e-4)
+            # What a track keeps of a voice is in half precision.
+            assert np.allclose(segment.values, two.segments[name].values, atol=0.02 if name == "voice" else 1e-4)
     assert [view.read for view in again] == [view.read for view in live]
     assert any(view.read for view in live), "an utterance was read a second time"
 

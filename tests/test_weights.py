@@ -10,14 +10,15 @@ import torch
 
 from models.agfn_config import Ablation
 from models.checkpoint import MAX_BYTES, load, save
+from models.live import LiveAGFN
 from realtime.clock import VirtualClock
 from realtime.config.schema import Config, WindowConfig
 from realtime.errors import ModelError
-from realtime.extract.schema import schema_hash
-from realtime.fuse.window import Window
+from realtime.extract.schema import FACE_COLUMNS, OLDER, schema_hash
+from realtime.fuse.window import DIMS, Window
 from realtime.fuse.worker import WEIGHTS, Fuser, fuser_of
 from realtime.session.models import SharedModels
-from realtime.types import SpeechFrame, Transcript, Word
+from realtime.types import FaceFeatures, Segment, SpeechFrame, Transcript, WindowView, Word
 from scripts.training.sentences import sst
 
 MS = 1_000_000
@@ -26,7 +27,7 @@ MS = 1_000_000
 def test_the_file_is_small_and_made_for_the_features_of_this_program():
     assert WEIGHTS.stat().st_size <= MAX_BYTES
     checkpoint = load(WEIGHTS, schema_hash())
-    assert checkpoint.model.config.ablation == Ablation()
+    assert replace(checkpoint.model.config.ablation, columns={}) == Ablation()
     assert checkpoint.metadata["command"].startswith(("python -m scripts.fit", "python scripts/fit.py"))
 
 
@@ -63,6 +64,33 @@ def test_weights_for_other_features_are_refused(monkeypatch):
         Fuser(WEIGHTS, "cpu", VirtualClock())
 
 
+@pytest.mark.parametrize("older", sorted(OLDER))
+def test_weights_for_older_features_fuse_the_columns_that_they_know(tmp_path, older):
+    torch.manual_seed(0)
+    shipped = load(WEIGHTS, schema_hash())
+    network = LiveAGFN(replace(shipped.model.config, inputs=dict(OLDER[older]), ablation=Ablation())).eval()
+    save(tmp_path / "older.safetensors", replace(shipped, model=network, schema_hash=older))
+    fuser = Fuser(tmp_path / "older.safetensors", "cpu", VirtualClock(), backend="torch")
+    rng = np.random.default_rng(0)
+
+    def scored(**changed):
+        found = {}
+        for name, width in DIMS.items():
+            values = rng.standard_normal((5, width)).astype(np.float32) if name not in changed else changed[name]
+            found[name] = Segment(values, -np.arange(5, dtype=np.float32)[::-1], 0.9, "ok", None, 0)
+        segments.update(found)
+        return fuser.fuse([WindowView("desk", 0, 0, 0, dict(found))])[0].raw
+
+    segments = {}
+    raw = scored()
+    kept = {name: segment.values.copy() for name, segment in segments.items()}
+    for name, values in kept.items():
+        values[:, OLDER[older][name] :] = 7.0
+    assert scored(**kept) == pytest.approx(raw)
+    kept["voice"][:, 0] += 3.0
+    assert scored(**kept) != pytest.approx(raw)
+
+
 def test_cuda_is_refused_in_words_where_there_is_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="cuda"):
@@ -82,6 +110,27 @@ def test_a_happy_face_and_voice_score_above_an_angry_one(data_dir):
         raws = [float(part.split(",")[0]) for part in done.stdout.split('"raw":')[1:] if not part.startswith("null")]
         scores[emotion] = np.mean(raws)
     assert scores["HAP"] > scores["ANG"] + 0.5
+
+
+def smiling(seen_s, happy=0.9):
+    """The window of a face that has been seen for so long and smiles, or not."""
+    window = Window("desk", WindowConfig(), {"face": "camera"}, VirtualClock())
+    values = dict.fromkeys(FACE_COLUMNS, 0.0) | {"expression_happy": happy, "expression_neutral": -0.7 * happy}
+    values |= dict.fromkeys(("mouthSmileLeft", "mouthSmileRight", "cheekSquintLeft"), 0.6 * happy)
+    own = np.array([*(values | {"expression_known": 1.0}).values()], np.float32)
+    for step in range(int(seen_s * 15) + 1):
+        t_ns = step * 1000 * MS // 15
+        window.saw("camera", t_ns)
+        window.add_face(FaceFeatures(t_ns, own, True, 1, 0.95, 300.0, 0.5, 0.01, 1))
+    return window.close(int(seen_s * 1000) * MS)
+
+
+def test_a_silent_smile_is_positive_once_the_face_is_known_and_a_first_picture_says_little():
+    fuser = Fuser(WEIGHTS, "cpu", VirtualClock())
+    first, later, plain = fuser.fuse([smiling(0.1), smiling(4.0), smiling(4.0, 0.0)])
+    assert abs(first.raw) <= 0.5
+    assert later.raw > 1.0
+    assert abs(plain.raw) <= 0.5
 
 
 def test_the_default_configuration_loads_the_shipped_file_and_another_name_another_file(tmp_path):

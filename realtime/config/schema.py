@@ -160,7 +160,7 @@ class FusionConfig(Section):
     backend: str = Field("auto", pattern=r"^(auto|torch|onnx)$")
     """auto takes ONNX Runtime on the CPU where scripts/export.py has made a graph of the weights, else PyTorch."""
     weights: str = "default"
-    """default (shipped) or a .safetensors file of scripts/train.py."""
+    """default (shipped) or a .safetensors file of scripts/fit.py."""
     max_batch: int = Field(64, ge=1, le=4096)
     """Most windows in one forward pass."""
     max_wait_ms: float = Field(10.0, ge=0, le=1000)

@@ -197,7 +197,7 @@ FACE = (
     TIME,
     Column("found", "bool", "whether there was a face; without one the features are empty"),
     *_recorded(codec.FACE, FACE_FIELDS),
-    *(Column(name, "float", "blendshape minus its running baseline, or head pose") for name in FACE_COLUMNS),
+    *(Column(name, "float", "shape or expression minus its running baseline, or head pose") for name in FACE_COLUMNS),
 )
 VOICE = (TIME, *(Column(name, "float", "of the last 0.1 s of sound") for name in VOICE_COLUMNS))
 

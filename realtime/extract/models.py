@@ -60,7 +60,7 @@ class Extractors(ABC):
             self._face_file = zoo.path("face")
         except zoo.ZooError as error:
             raise ModelError(str(error)) from None
-        self._expressions = _expressions(config)
+        self._expressions = _expressions()
         if config.asr.enabled:
             with starting_threads("whisper"):
                 model = AsrModel(config.asr)
@@ -116,10 +116,8 @@ class Extractors(ABC):
         """Return what transcripts and second readings go through."""
 
 
-def _expressions(config: Config) -> ExpressionReader | None:
-    """Load the reader of expressions, where anything asks for them."""
-    if not (config.face.people or config.channels.enabled):
-        return None
+def _expressions() -> ExpressionReader:
+    """Load the reader of expressions."""
     try:
         return ExpressionReader()
     except GraphError as error:

@@ -10,13 +10,14 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from models.affect import EXPRESSIONS
 from realtime.types import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FACE_VERSION: Final = 1
-VOICE_VERSION: Final = 1
+FACE_VERSION: Final = 2
+VOICE_VERSION: Final = 2
 TEXT_VERSION: Final = 3
 
 BLENDSHAPES: Final = (
@@ -73,7 +74,9 @@ BLENDSHAPES: Final = (
     "noseSneerRight",
 )
 """MediaPipe's blendshapes but for `_neutral`, which is always 0; minus the running baseline of the face."""
-FACE_COLUMNS: Final = (*BLENDSHAPES, "yaw_rad", "pitch_rad", "roll_rad")
+FACE_SHAPES: Final = (*BLENDSHAPES, "yaw_rad", "pitch_rad", "roll_rad")
+FACE_COLUMNS: Final = (*FACE_SHAPES, *(f"expression_{name}" for name in EXPRESSIONS), "expression_known")
+"""Then the probabilities of the expressions minus those of this face at rest, and whether they were read (0 or 1)."""
 
 MELS: Final = 32
 CEPSTRA: Final = 13
@@ -89,8 +92,19 @@ VOICE_COLUMNS: Final = (
     *["tilt", "hammarberg"],
 )
 
+EMBEDDING_DIM: Final = 10
+VOICE_INPUTS: Final = (
+    *VOICE_COLUMNS,
+    *(f"embedding{i}" for i in range(EMBEDDING_DIM)),
+    "embedding_known",
+    "embedding_age_s",
+)
+"""Of the voice in a window: those of each block, then the newest embedding of the utterance minus the speaker's mean,
+whether there is one (0 or 1), and its age at the end of the window."""
+
 FACE_DIM: Final = len(FACE_COLUMNS)
 VOICE_DIM: Final = len(VOICE_COLUMNS)
+VOICE_INPUT_DIM: Final = len(VOICE_INPUTS)
 TEXT_COLUMNS: Final = ("location", "log_scale")
 """Of a Laplace distribution over the sentiment of the present utterance up to and including the word."""
 TEXT_DIM: Final = len(TEXT_COLUMNS)
@@ -102,12 +116,19 @@ def schema() -> Mapping[str, Any]:
         "face": {"version": FACE_VERSION, "columns": FACE_COLUMNS, "model": "mediapipe face_landmarker"},
         "voice": {
             "version": VOICE_VERSION,
-            "columns": VOICE_COLUMNS,
+            "columns": VOICE_INPUTS,
             "sample_rate_hz": SAMPLE_RATE_HZ,
             "step_s": VOICE_STEP_S,
         },
         "text": {"version": TEXT_VERSION, "columns": TEXT_COLUMNS},
     }
+
+
+OLDER: Final[Mapping[str, Mapping[str, int]]] = {
+    "f6b761997d0cebbc32031d4c0c09a0dafe87bb1e211c88458c968aaba6a4bf00": {"text": 2, "voice": 77, "face": 54},
+}
+"""Schemas of older weights and recordings that this program still takes, by their hash: so many of today's columns,
+from the first on, mean what they meant."""
 
 
 def schema_hash() -> str:

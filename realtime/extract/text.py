@@ -133,6 +133,7 @@ class TextExtractor:
             tuple(self._ended),
             present.read,
             newest.language,
+            newest.embedding,
         )
 
     def _judged(self, spoken: Spoken) -> Floats:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from realtime.errors import AgfnError
 from realtime.extract.asr.whisper import Hypothesis, Request, Timed
+from realtime.extract.schema import EMBEDDING_DIM
 from realtime.types import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _Proof = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Tokens = Annotated[tuple[Annotated[int, Field(ge=0, lt=1_000_000)], ...], Field(max_length=MOST_TOKENS)]
 _Seconds = Annotated[float, Field(ge=0, le=60)]
 _Share = Annotated[float, Field(ge=0, le=1)]
+_Column = Annotated[float, Field(ge=-1000, le=1000)]
 _Id = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -118,6 +120,7 @@ class Heard(_Header):
     cut_short: bool
     language_p: _Share
     language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+    embedding: Annotated[tuple[_Column, ...], Field(min_length=EMBEDDING_DIM, max_length=EMBEDDING_DIM)] | None = None
 
     def hypothesis(self) -> Hypothesis:
         """As the decoder gives it."""
@@ -218,6 +221,7 @@ def answer_of(number: int, hypothesis: Hypothesis, language: str) -> bytes:
             cut_short=hypothesis.cut_short,
             language_p=hypothesis.language_p,
             language=language,
+            embedding=hypothesis.embedding,
         )
     except ValidationError as error:
         where = ".".join(map(str, error.errors(include_url=False, include_input=False)[0]["loc"]))

@@ -17,7 +17,7 @@ from realtime.errors import ModelError
 from realtime.extract.schema import FACE_COLUMNS, VOICE_COLUMNS, VOICE_DIM
 from realtime.extract.voice.prosody import PITCH_PRIOR_OCT
 from realtime.fuse.channel_names import ACTIONS, CHANNELS
-from realtime.fuse.reliability import RECENT_S, SPEECH_P, ramp
+from realtime.fuse.reliability import RECENT_S, SPEECH_P, ramp, settled
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Channel
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from realtime.types import FaceFeatures, Floats, Modality, Segment, SpeechFrame, Word
 
 
-SETTLED_S: Final = 2.0
-"""So long a face has to be seen before its expression is worth all that the face is: one picture is no opinion."""
 LEAST_VOICED_S: Final = 0.3
 LEAST_SPAN_S: Final = 1.0
 """Of speech, below which neither its rate nor its pauses say anything."""
@@ -82,11 +80,6 @@ def valence(likely: Floats) -> float:
     return float(likely @ _VALENCE / likely.sum())
 
 
-def settled(first_ns: int, end_ns: int) -> float:
-    """How far a face that has been seen since then is known, 0 to 1."""
-    return ramp((end_ns - first_ns) / NS_PER_S, 0.0, SETTLED_S)
-
-
 def _face(faces: Sequence[FaceFeatures], reliability: float, end_ns: int) -> dict[str, Channel]:
     recent = [face for face in faces if end_ns - face.t_ns <= RECENT_S * NS_PER_S]
     if not recent or not reliability:
@@ -116,7 +109,7 @@ def _voice(segment: Segment, reader: ArousalReader) -> dict[str, Channel]:
         return {}
     worth = segment.reliability * ramp(voiced_s, LEAST_VOICED_S, 1.0)
     mean = float(np.average(pitch[kept], weights=voiced[kept]))
-    excited = reader.read(segment.values, voiced)
+    excited = reader.read(segment.values[:, :VOICE_DIM], voiced)
     low, high = np.percentile(pitch[kept], PITCH_SPREAD)
     return {
         "pitch_mean": Channel(2.0 ** (PITCH_PRIOR_OCT + mean), worth),

@@ -10,7 +10,7 @@ import numpy as np
 from realtime.types import MODALITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,14 +34,20 @@ class Batch:
     reliability: Floats
 
 
-def collate(views: Sequence[WindowView]) -> Batch:
-    """Pad the segments of B windows at the end. A segment with reliability 0 is left out altogether."""
+def collate(views: Sequence[WindowView], inputs: Mapping[str, int] | None = None) -> Batch:
+    """Pad the segments of B windows at the end. A segment with reliability 0 is left out altogether.
+
+    Args:
+        views: of the windows.
+        inputs: how many of the first columns of each modality a network takes; all by default.
+    """
     values: dict[str, Floats] = {}
     times: dict[str, Floats] = {}
     mask: dict[str, NDArray[np.bool_]] = {}
     for name in MODALITIES:
         segments = [view.segments[name] for view in views]
-        values[name], times[name], mask[name] = _pad(segments, MAX_STEPS[name])
+        padded, times[name], mask[name] = _pad(segments, MAX_STEPS[name])
+        values[name] = padded if inputs is None else np.ascontiguousarray(padded[..., : inputs[name]])
     reliability = [[view.segments[name].reliability for name in MODALITIES] for view in views]
     return Batch(values, times, mask, np.array(reliability, np.float32))
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from models.affect import EXPRESSIONS
-from realtime.fuse.channels import settled, valence
-from realtime.fuse.reliability import RECENT_S, ramp
+from realtime.fuse.channels import valence
+from realtime.fuse.reliability import RECENT_S, ramp, settled
 from realtime.fuse.speaking import Speaking
 from realtime.types import NS_PER_S, Presence
 

@@ -40,6 +40,8 @@ VOICE_SNR_DB = (0.0, 15.0)
 """How a voice sounds is worth nothing where noise is as loud, and all of its worth from the second value on."""
 SPEECH_P = 0.5
 """Probability from which a step counts as speech."""
+SETTLED_S = 2.0
+"""So long a face has to be seen before its expression is worth all that the face is: one picture is no opinion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,11 @@ class Delivery:
 def ramp(value: float, low: float, high: float) -> float:
     """0 at or below `low`, 1 at or above `high`, straight in between."""
     return float(min(1.0, max(0.0, (value - low) / (high - low))))
+
+
+def settled(first_ns: int, end_ns: int) -> float:
+    """How far a face that has been seen since then is known, 0 to 1."""
+    return ramp((end_ns - first_ns) / 1e9, 0.0, SETTLED_S)
 
 
 def coverage(times_s: NDArray[np.float64], start_s: float, end_s: float, gap_s: float = GAP_S) -> float:

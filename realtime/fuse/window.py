@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from realtime.config.languages import MEASURED
-from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
+from realtime.extract.schema import EMBEDDING_DIM, FACE_DIM, TEXT_DIM, VOICE_DIM, VOICE_INPUT_DIM
 from realtime.fuse.due import Due
 from realtime.fuse.opinion_word import OpinionWord
 from realtime.fuse.people import People
@@ -23,6 +23,7 @@ from realtime.fuse.reliability import (
     ModalityQuality,
     coverage,
     face_quality,
+    settled,
     text_quality,
     voice_quality,
 )
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", "FaceFeatures", "VoiceFeatures", "SpeechFrame")
 STEADY_S = 0.8 * LOST_AFTER_S
 """A device whose samples were too far apart counts again when they are at most so far apart: else it would flicker."""
-DIMS: dict[Modality, int] = {"text": TEXT_DIM, "voice": VOICE_DIM, "face": FACE_DIM}
+DIMS: dict[Modality, int] = {"text": TEXT_DIM, "voice": VOICE_INPUT_DIM, "face": FACE_DIM}
 
 
 class Timed(Protocol):
@@ -239,19 +240,19 @@ class Window:
             heard_in = {} if self._text is None else {"language": self._text.language}
             found = [face for face in faces if face.found]
             found = [face for face in found if face.face_id == found[-1].face_id]  # the person who is there now
+            known = np.float32(settled(found[0].t_ns, end_ns) if found else 0.0)
+            heard = self._embedding(start_ns, end_ns)
             segments: dict[Modality, Segment] = {
                 "face": _segment(
                     self._quality("face", lambda d: face_quality(faces, d, end_ns), faces, start_ns, end_ns),
-                    [face.values for face in found],
+                    _stacked([face.values for face in found], FACE_DIM) * known,
                     [face.t_ns for face in found],
-                    FACE_DIM,
                     end_ns,
                 ),
                 "voice": _segment(
                     self._quality("voice", lambda d: voice_quality(speech, d, end_ns), voices, start_ns, end_ns),
-                    [voice.values for voice in voices],
+                    _beside(_stacked([voice.values for voice in voices], VOICE_DIM), heard),
                     [voice.t_ns for voice in voices],
-                    VOICE_DIM,
                     end_ns,
                 ),
                 "text": _segment(
@@ -262,9 +263,8 @@ class Window:
                         start_ns,
                         end_ns,
                     ),
-                    list(values),
+                    values,
                     [word.end_ns for word in words],
-                    TEXT_DIM,
                     end_ns,
                 ),
             }
@@ -300,6 +300,15 @@ class Window:
         if not keep or self._text.words[keep[-1]].end_ns <= start_ns:
             return [], self._text.values[:0]
         return [self._text.words[i] for i in keep], self._text.values[keep]
+
+    def _embedding(self, start_ns: int, end_ns: int) -> Floats:
+        """The newest embedding of the voice that reaches into the window, whether there is one, and its age."""
+        found = np.zeros(EMBEDDING_DIM + 2, np.float32)
+        text = self._text
+        if text is not None and text.embedding is not None and text.t_ns > start_ns:
+            found[:EMBEDDING_DIM] = text.embedding
+            found[-2:] = 1.0, max(0, end_ns - text.t_ns) / NS_PER_S
+        return found
 
     def _quality(
         self,
@@ -353,12 +362,23 @@ def _trim(items: deque[T], start_ns: int) -> None:
         items.popleft()
 
 
-def _segment(trust: ModalityQuality, values: list[Floats], times_ns: list[int], dim: int, end_ns: int) -> Segment:
+def _stacked(values: list[Floats], dim: int) -> Floats:
+    return np.array(values, np.float32) if values else np.zeros((0, dim), np.float32)
+
+
+def _beside(values: Floats, heard: Floats) -> Floats:
+    """Put the same columns beside every row: (T, D), (E,) to (T, D + E)."""
+    found = np.empty((len(values), values.shape[1] + len(heard)), np.float32)
+    found[:, : values.shape[1]], found[:, values.shape[1] :] = values, heard
+    return found
+
+
+def _segment(trust: ModalityQuality, values: Floats, times_ns: list[int], end_ns: int) -> Segment:
     newest_ns = times_ns[-1] if times_ns else None
     return Segment(
-        values=np.array(values, np.float32) if values else np.zeros((0, dim), np.float32),
+        values=values.astype(np.float32, copy=False),
         times_s=np.array([min(0.0, (t_ns - end_ns) / 1e9) for t_ns in times_ns], np.float32),
-        reliability=trust.value if values else 0.0,
+        reliability=trust.value if len(values) else 0.0,
         state=trust.state,
         cause=trust.cause,
         age_ms=None if newest_ns is None else max(0, round((end_ns - newest_ns) / 1e6)),

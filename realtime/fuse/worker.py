@@ -16,7 +16,7 @@ from models.textline import LINES
 from models.uncertainty import Uncertainty
 from models.weightsfile import CheckpointError, read
 from realtime.errors import ModelError
-from realtime.extract.schema import schema_hash
+from realtime.extract.schema import OLDER, schema_hash
 from realtime.fuse.collate import collate
 from realtime.fuse.engine import engine_of, pick_device
 from realtime.runtime.channel import Channel, ClosedError, Policy
@@ -66,7 +66,7 @@ class Fuser:
     """AGFN with its weights and calibration on one device.
 
     Args:
-        weights: a .safetensors file of scripts/train.py.
+        weights: a .safetensors file of scripts/fit.py.
         device: auto, cpu or cuda[:N].
         clock: for the time a forward pass takes.
         threads: CPU threads of a forward pass.
@@ -79,7 +79,7 @@ class Fuser:
     def __init__(self, weights: Path, device: str, clock: Clock, threads: int = 1, backend: str = "auto") -> None:
         self.device = pick_device(device)
         try:
-            self.checkpoint = read(weights, schema_hash())
+            self.checkpoint = read(weights, schema_hash(), OLDER)
             self.engine = engine_of(self.checkpoint, self.device, backend, threads)
         except CheckpointError as error:
             raise ModelError(str(error)) from None
@@ -99,7 +99,7 @@ class Fuser:
             return [NOTHING] * len(views)
         begin_ns = self._clock.now_ns()
         kept = [view for view, use in zip(views, usable, strict=True) if use]
-        batch = collate(kept)
+        batch = collate(kept, self.checkpoint.config.inputs)
         score, spread, weights = self.engine.run(batch)
         sure = self._sure.judge([state_of(view) for view in kept], spread, batch.reliability)
         fuse_s = (self._clock.now_ns() - begin_ns) / 1e9

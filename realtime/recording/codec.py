@@ -16,12 +16,21 @@ import numpy as np
 
 from models.affect import EXPRESSIONS
 from realtime.config.languages import LANGUAGES
-from realtime.extract.schema import FACE_COLUMNS, FACE_DIM, TEXT_COLUMNS, TEXT_DIM, VOICE_COLUMNS, VOICE_DIM
+from realtime.extract.schema import (
+    EMBEDDING_DIM,
+    FACE_COLUMNS,
+    FACE_DIM,
+    OLDER,
+    TEXT_COLUMNS,
+    TEXT_DIM,
+    VOICE_COLUMNS,
+    VOICE_DIM,
+)
 from realtime.extract.text import MAX_ENDED
 from realtime.types import Ended, FaceFeatures, Opinion, Person, SpeechFrame, TextFeatures, VoiceFeatures, Word
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from realtime.types import Floats
 
@@ -117,8 +126,11 @@ NUMBER = Codec(_number_out, _number_in, {"anyOf": [{"type": "number"}, {"enum": 
 FLAG = Codec(_same, bool, {"type": "boolean"})
 
 
-def array(description: str, width: int | None, columns: Sequence[str] = ()) -> Codec:
-    """Codec of a float32 array: (width,), or of any shape where `width` is None."""
+def array(description: str, width: int | None, columns: Sequence[str] = (), older: Collection[int] = ()) -> Codec:
+    """Codec of a float32 array: (width,), or of any shape where `width` is None.
+
+    One of an older width is filled with zeros: columns are only ever added at the end.
+    """
 
     def write(values: Floats) -> dict[str, Any]:
         return {"shape": list(values.shape), "f32": base64.b64encode(values.astype("<f4").tobytes()).decode()}
@@ -127,6 +139,8 @@ def array(description: str, width: int | None, columns: Sequence[str] = ()) -> C
         shape = [int(size) for size in body["shape"]]
         flat = np.frombuffer(base64.b64decode(body["f32"], validate=True), "<f4").astype(np.float32)
         values: Floats = flat.reshape(shape) if min(shape, default=0) >= 0 else flat[:0]
+        if width is not None and values.ndim == 1 and len(values) in older:
+            values = np.pad(values, (0, width - len(values)))
         if width is not None and values.shape != (width,):
             raise ValueError(f"shape {values.shape}, wanted ({width},)")
         return values
@@ -273,7 +287,9 @@ FACE = Item(
         Field("t_ns", TIME),
         Field(
             "values",
-            array("the face, null when there is none", FACE_DIM, FACE_COLUMNS).or_null(),
+            array(
+                "the face, null when there is none", FACE_DIM, FACE_COLUMNS, {dims["face"] for dims in OLDER.values()}
+            ).or_null(),
             of=lambda face: face.values if face.found else None,
         ),
         Field("faces", COUNT, "faces in the picture"),
@@ -316,6 +332,11 @@ TEXT_ITEM = Item(
         Field("ended", ENDED),
         Field("read", WORDS, added=([],)),
         Field("language", TEXT.or_null(), added=("en",)),
+        Field(
+            "embedding",
+            array("of the voice in the utterance, minus the speaker's mean", EMBEDDING_DIM).or_null(),
+            added=(None,),
+        ),
     ),
     _text,
 )

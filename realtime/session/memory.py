@@ -10,6 +10,7 @@ from realtime.config.section import Section
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from realtime.extract.asr.voice_mean import VoiceMeanState
     from realtime.extract.face.memory import FaceState
     from realtime.extract.voice.prosody import VoiceState
     from realtime.runtime.channel import Policy
@@ -90,7 +91,8 @@ class Memories:
         self._run = run
         self._face: Keeper[FaceState] = Keeper(None if state is None else state.face, t0_ns)
         self._voice: Keeper[VoiceState] = Keeper(None if state is None else state.voice, t0_ns)
-        self._keepers: dict[str, Keeper[Any]] = {"face": self._face, "voice": self._voice}
+        self._mean: Keeper[VoiceMeanState] = Keeper(None if state is None else state.embedding, t0_ns)
+        self._keepers: dict[str, Keeper[Any]] = {"face": self._face, "voice": self._voice, "transcribe": self._mean}
 
     def stage(
         self,
@@ -115,5 +117,9 @@ class Memories:
 
     def added_to(self, state: StreamState, t0_ns: int) -> StreamState:
         """Return the state with what the extractors remember now."""
-        kept = {"face": self._face.snapshot(t0_ns), "voice": self._voice.snapshot(t0_ns)}
+        kept = {
+            "face": self._face.snapshot(t0_ns),
+            "voice": self._voice.snapshot(t0_ns),
+            "embedding": self._mean.snapshot(t0_ns),
+        }
         return state.model_copy(update=kept)

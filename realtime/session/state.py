@@ -13,13 +13,14 @@ from pydantic import AfterValidator, Field, PlainSerializer, ValidationError
 
 from realtime.config.section import Name, Section
 from realtime.errors import UsageError
+from realtime.extract.asr.voice_mean import VoiceMeanState
 from realtime.extract.face.memory import FaceState
 from realtime.extract.voice.prosody import VoiceState
 from realtime.fuse.context import ContextState
 from realtime.fuse.smooth import SmootherState
 
 MAX_BYTES = 2048
-"""Longer than any state: a usual one has 900 bytes, one with the longest name and numbers 1,300."""
+"""Longer than any state: a usual one has 1,000 bytes, one with the longest name and numbers 1,415."""
 EARLIEST_YEAR = 2020
 
 
@@ -35,7 +36,7 @@ Started = Annotated[
 
 
 class StreamState(Section):
-    """What a stream remembers, so that another process can go on with it. Below 1 kB but for extremes."""
+    """What a stream remembers, so that another process can go on with it. About 1 kB but for extremes."""
 
     schema_: Literal["agfn.state/1"] = Field("agfn.state/1", alias="schema")
     stream: Name
@@ -59,6 +60,8 @@ class StreamState(Section):
     """Whom the camera follows, and what this face looks like at rest."""
     voice: VoiceState | None = None
     """Usual level and pitch of the voice."""
+    embedding: VoiceMeanState | None = None
+    """How the voice is embedded on average."""
 
     @property
     def hops(self) -> int:

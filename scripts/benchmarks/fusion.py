@@ -19,7 +19,7 @@ from torch import nn
 
 from realtime.clock import MonotonicClock
 from realtime.config.load import load
-from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
+from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_INPUT_DIM
 from realtime.fuse.collate import collate
 from realtime.fuse.torch_engine import tensors
 from realtime.fuse.worker import fuser_of
@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     from realtime.config.schema import Config
     from realtime.types import Modality
 
-SHAPES: dict[Modality, tuple[int, int]] = {"text": (11, TEXT_DIM), "voice": (40, VOICE_DIM), "face": (60, FACE_DIM)}
+SHAPES: dict[Modality, tuple[int, int]] = {
+    "text": (11, TEXT_DIM),
+    "voice": (40, VOICE_INPUT_DIM),
+    "face": (60, FACE_DIM),
+}
 """Steps and width of a full window: 4 s of speech at 2.6 words/s, 10 blocks/s of voice and 15 frames/s of face."""
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 LENGTHS_S = (1.0, 2.0, 4.0, 8.0)

@@ -86,7 +86,9 @@ def emodb(data: Path, emotions: Mapping[str, float]) -> Iterator[Example]:
 def cremad(data: Path, emotions: Mapping[str, float]) -> Iterator[Example]:
     """CREMA-D: never trained on, it is for looking."""
     for path in sorted((data / "cremad").glob("*.flv")):
-        yield Example("cremad", path.stem, "cremad-1001", emotions[CREMAD[path.stem.split("_")[2]]], path=path)
+        yield Example(
+            "cremad", path.stem, f"cremad-{path.stem[:4]}", emotions[CREMAD[path.stem.split("_")[2]]], path=path
+        )
 
 
 def fer2013(data: Path, emotions: Mapping[str, float]) -> Iterator[Example]:

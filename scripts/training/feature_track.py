@@ -1,4 +1,7 @@
-"""What the live extractors gave for one clip, with the time each item arrived: saved once, replayed into windows."""
+"""What the live extractors gave for one clip, with the time each item arrived: saved once, replayed into windows.
+
+Of the voice's embedding a track keeps the pooled states: `embedded` projects them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from realtime.recording.codec import FACE, SPEECH, SPEECH_SAMPLES
 from realtime.types import FaceFeatures, Reading, SpeechFrame, Transcript, VoiceFeatures, Word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from realtime.clock import Clock
@@ -65,6 +68,7 @@ class FeatureTrack:
             "speech_t": np.array([frame.t_ns for _, frame in speech], np.int64),
             "speech_quality": _rows(speech, SPEECH_QUALITY),
             "transcripts": _bytes([[at, _transcript_out(item)] for at, item in heard]),
+            "embeddings": _embeddings([item for _, item in heard]),
             READINGS: readings_array(read),
             "seen": _bytes(self.seen),
         }
@@ -83,6 +87,25 @@ def load(path: Path) -> tuple[list[tuple[int, Any]], dict[str, list[int]]]:
         return items, json.loads(arrays["seen"].tobytes())
 
 
+def embedded(
+    items: Iterable[tuple[int, Any]], project: Callable[[int, np.ndarray], np.ndarray]
+) -> list[tuple[int, Any]]:
+    """Return items whose transcripts hold embeddings instead of pooled states.
+
+    Args:
+        items: of a track.
+        project: is given the number of a transcript and its pooled states (3 D,), and returns (EMBEDDING_DIM,).
+    """
+    found, number = [], 0
+    for at, item in items:
+        if isinstance(item, Transcript):
+            if item.embedding is not None:
+                item = replace(item, embedding=project(number, item.embedding))  # noqa: PLW2901
+            number += 1
+        found.append((at, item))
+    return found
+
+
 def _items(arrays: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401 - numpy's NpzFile
     for at, t, values, quality in zip(
         arrays["face_at"], arrays["face_t"], arrays["face_values"], arrays["face_quality"], strict=True
@@ -96,8 +119,8 @@ def _items(arrays: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401 - numpy's 
         scalars = dict(zip(SPEECH_QUALITY, quality.tolist(), strict=True))
         scalars["snr_db"] = None if np.isnan(scalars["snr_db"]) else scalars["snr_db"]
         yield int(at), SpeechFrame(int(t), SPEECH_SAMPLES, **scalars)
-    for at, fields in json.loads(arrays["transcripts"].tobytes()):
-        yield at, _transcript_in(fields)
+    for (at, fields), embedding in zip(json.loads(arrays["transcripts"].tobytes()), arrays["embeddings"], strict=True):
+        yield at, _transcript_in(fields, embedding)
     if READINGS in arrays:  # an older track has none
         for at, *fields in json.loads(arrays[READINGS].tobytes()):
             yield at, _reading_in(fields)
@@ -155,11 +178,11 @@ def _words_out(words: Sequence[Word]) -> list[list[Any]]:
 
 def _transcript_out(item: Transcript) -> list[Any]:
     words = _words_out((*item.committed, *item.tentative))
-    return [item.t_ns, words, item.decode_s, item.asr_warning, item.utterance, item.ended]
+    return [item.t_ns, words, item.decode_s, item.asr_warning, item.utterance, item.ended, item.language]
 
 
-def _transcript_in(fields: list[Any]) -> Transcript:
-    t_ns, rows, decode_s, asr_warning, utterance, *ended = fields
+def _transcript_in(fields: list[Any], embedding: np.ndarray) -> Transcript:
+    t_ns, rows, decode_s, asr_warning, utterance, ended, language = fields
     words = [Word(*row) for row in rows]
     return Transcript(
         t_ns,
@@ -168,8 +191,18 @@ def _transcript_in(fields: list[Any]) -> Transcript:
         decode_s,
         asr_warning,
         utterance,
-        *ended,
+        ended,
+        language,
+        None if np.isnan(embedding).any() else embedding.astype(np.float32),
     )
+
+
+def _embeddings(heard: Sequence[Transcript]) -> np.ndarray:
+    """Embeddings of transcripts, (N, D) float16; a row of NaN where there is none."""
+    known = [item.embedding for item in heard if item.embedding is not None]
+    width = len(known[0]) if known else 1
+    rows = [np.full(width, np.nan) if item.embedding is None else item.embedding for item in heard]
+    return np.array(rows, np.float16).reshape(len(heard), width)
 
 
 def _bytes(value: Any) -> np.ndarray:  # noqa: ANN401 - anything JSON can hold

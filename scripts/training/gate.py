@@ -19,15 +19,21 @@ STEPS, LR = 300, 0.03
 PULL = 0.02
 """Strength of the pull towards the beginning."""
 LEAST_GAIN = 0.25
-"""What voice and face say counts at least so much: elsewhere they know more than here."""
+"""What voice and face say beside words counts at least so much: elsewhere they know more than here."""
 
 
 def weights_of(rows: Known) -> np.ndarray:
-    """Weight of every window: clips count the same, praise as much as complaint, and a window by the words it knows."""
+    """Weight of every window: clips count the same, praise as much as complaint, and a window by the words it knows.
+
+    Those who act count as much as those who talk of films, all together.
+    """
     weight = 0.1 + 0.9 * rows.known
     for number in np.unique(rows.clip):
         at = rows.clip == number
         weight[at] /= weight[at].sum()
+    acted = rows.damage == "acted"
+    if acted.any() and not acted.all():
+        weight[acted] *= weight[~acted].sum() / weight[acted].sum()
     for side in (-1, 1):
         at = np.sign(rows.target) == side
         if at.any():
@@ -49,7 +55,7 @@ def fit_gate(model: LiveAGFN, rows: Known) -> None:
     for _ in range(STEPS):
         scale = LEAST_GAIN + (1 - LEAST_GAIN) * torch.sigmoid(2 + gain * free)
         scale = torch.where(free > 0, scale, torch.ones_like(scale))
-        score, _ = mixed(own * scale, log_spread, trust, bias * free, 1 + exponent, given)
+        score, _ = mixed(beside(own, scale, trust, given), log_spread, trust, bias * free, 1 + exponent, given)
         pull = (bias * free).square().sum() + exponent.square().sum()
         loss = ((score - target).abs() * weight).sum() / weight.sum() + PULL * pull
         optimiser.zero_grad()
@@ -59,6 +65,11 @@ def fit_gate(model: LiveAGFN, rows: Known) -> None:
         model.gate_bias.copy_(bias * free)
         model.exponent.copy_((1 + exponent).abs())
         model.gain.copy_(scale)
+
+
+def beside(own: torch.Tensor, gain: torch.Tensor, trust: torch.Tensor, given: int) -> torch.Tensor:
+    """Scale what the streams say (N, M) by their gain where there are words."""
+    return own * torch.where(trust[:, given : given + 1] > 0, gain, torch.ones_like(gain))
 
 
 def mixed(
@@ -100,5 +111,6 @@ def fused(model: LiveAGFN, rows: Known) -> tuple[np.ndarray, np.ndarray]:
         torch.from_numpy(np.asarray(part, np.float32)) for part in (rows.own, rows.log_spread, rows.reliability)
     )
     given = list(model.config.inputs).index(model.config.ablation.given)
-    score, spread = mixed(own * model.gain, log_spread, trust, model.gate_bias, model.exponent, given)
+    own = beside(own, model.gain, trust, given)
+    score, spread = mixed(own, log_spread, trust, model.gate_bias, model.exponent, given)
     return score.numpy(), spread.numpy()

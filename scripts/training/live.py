@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from realtime.config.schema import Config
+from models.embedding import VoiceEmbedder
+from realtime.config.schema import AsrConfig, Config
 from realtime.extract.text import TextExtractor
 from realtime.fuse.collate import collate
 from realtime.fuse.context import SpeakerContext
 from realtime.fuse.torch_engine import tensors
 from realtime.fuse.worker import state_of
 from realtime.types import MODALITIES, FaceFeatures, Reading
+from scripts.training.feature_track import embedded
 from scripts.training.feature_track import load as load_tape
 from scripts.training.paths import tape_path
 from scripts.training.windows import absent
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from models.agfn import AGFN
     from models.context import Context
     from models.live import LiveAGFN
     from realtime.extract.text import Reader
@@ -67,9 +69,26 @@ class Known:
         return Known(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def tape_of(cache: Path, example: Example, damage: str) -> Any:  # noqa: ANN401 - as load_tape gives
-    """Read the tape of a clip under a damage, two of them joined by a plus; None where one is missing."""
-    paths = [tape_path(cache, example.corpus, example.id, part) for part in damage.split("+")]
+def tape_of(folder: Path, example: Example, damage: str) -> Any:  # noqa: ANN401 - as load_tape gives
+    """Read the tape of a clip under a damage, two of them joined by a plus; None where one is missing.
+
+    Voices are embedded by the projection that is shipped, which knows actors only.
+    """
+    found = pooled_tape_of(folder, example, damage)
+    if found is None or (embedder := _embedder()) is None:
+        return found
+    items, seen = found
+    return embedded(items, lambda _, states: embedder.project(states)), seen
+
+
+@cache
+def _embedder() -> VoiceEmbedder | None:
+    return VoiceEmbedder.load(AsrConfig().hears_with)
+
+
+def pooled_tape_of(folder: Path, example: Example, damage: str) -> Any:  # noqa: ANN401 - as load_tape gives
+    """Read the same with the pooled states of voices instead of their embeddings."""
+    paths = [tape_path(folder, example.corpus, example.id, part) for part in damage.split("+")]
     if not all(path.exists() for path in paths):
         return None
     if len(paths) == 1:
@@ -134,10 +153,10 @@ def streams(model: LiveAGFN, views: Sequence[WindowView], batch: int = 256) -> t
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def known(model: LiveAGFN, heard: Sequence[Heard], context: Context) -> Known:
-    """Lay out the windows of clips, without those in which nothing is there."""
+def known(model: LiveAGFN, heard: Sequence[Heard], context: Context, first: int = 0) -> Known:
+    """Lay out the windows of clips, numbered from `first` on, without those in which nothing is there."""
     rows: dict[str, list[Any]] = {name: [] for name in Known.__dataclass_fields__}
-    for number, clip in enumerate(heard):
+    for number, clip in enumerate(heard, first):
         views = leaned(clip.views, context)
         own, log_spread, reliability = streams(model, views)
         words = max(1, len(clip.example.text.split()))
@@ -156,15 +175,6 @@ def known(model: LiveAGFN, heard: Sequence[Heard], context: Context) -> Known:
             rows["last"].append(index == last)
             rows["damage"].append(clip.damage)
     return Known(**{name: np.array(values) for name, values in rows.items()})
-
-
-def with_streams_of(model: LiveAGFN, trained: AGFN) -> None:
-    """Take over voice and face of a trained network."""
-    state = {name: value for name, value in trained.state_dict().items() if name in model.state_dict()}
-    wanted = {name: value for name, value in state.items() if value.shape == model.state_dict()[name].shape}
-    model.load_state_dict(wanted, strict=False)
-    with torch.no_grad():
-        model.gain.fill_(1.0)
 
 
 def held_weights(folds: Path, speaker: str) -> Path:

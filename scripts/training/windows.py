@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from realtime.clock import VirtualClock
-from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_DIM
+from realtime.extract.schema import FACE_DIM, TEXT_DIM, VOICE_INPUT_DIM
 from realtime.extract.utterances import CONTEXT_S
+from realtime.fuse.reliability import settled
 from realtime.fuse.window import Window
 from realtime.session.ticks import Ticks
 from realtime.types import (
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from realtime.config.schema import Config
     from realtime.extract.text import TextExtractor
 
-DIMS = {"text": TEXT_DIM, "voice": VOICE_DIM, "face": FACE_DIM}
+DIMS = {"text": TEXT_DIM, "voice": VOICE_INPUT_DIM, "face": FACE_DIM}
 WORDS_PER_S = 2.6
 """Speaking rate that a written sentence is laid out with; measured on CMU-MOSI."""
 
@@ -91,6 +92,9 @@ def _add(window: Window, item: Any, text: TextExtractor | None, at_ns: int) -> N
     elif isinstance(item, Transcript | Reading) and text is not None:
         for features in text.feed(item):
             window.add_text(features)
+    elif isinstance(item, Transcript) and item.embedding is not None:
+        # Nobody looks at the words, but they are how the voice's embedding comes.
+        window.add_text(TextFeatures(item.t_ns, (), np.zeros((0, TEXT_DIM), np.float32), embedding=item.embedding))
 
 
 def sentence_view(vectors: np.ndarray, rng: np.random.Generator, config: Config) -> WindowView:
@@ -108,6 +112,7 @@ def face_view(vector: np.ndarray, rng: np.random.Generator) -> WindowView:
     steps = int(rng.integers(1, 60))
     values = np.repeat(vector[None], steps, 0) + rng.normal(0, 0.01, (steps, len(vector)))
     times_s = -np.arange(steps)[::-1] / 15.0
+    values *= settled(int(1e9 * times_s[0]), 0)
     reliability = float(rng.uniform(0.5, 1.0))
     segment = Segment(values.astype(np.float32), times_s.astype(np.float32), reliability, "ok", None, 0)
     return _view({"face": segment})

@@ -153,6 +153,6 @@ def load(config: AsrConfig, name: str) -> Shared:
     def model() -> Decoder:
         with starting_threads("reading"):
             own = config.model_copy(update={"model": name, "threads": 1, "workers": 1, "context_s": CONTEXT_S})
-            return AsrModel(own, BEAM, MARGIN_S)
+            return AsrModel(own, BEAM, MARGIN_S, embeds=False)
 
     return Shared(starting_low(model))

@@ -22,6 +22,7 @@ from realtime.extract.asr.endpointer import Endpointer, EndpointRules
 from realtime.extract.asr.local_agreement import LocalAgreement, Spoken
 from realtime.extract.asr.reading import WholeUtterance
 from realtime.extract.asr.repeats import LONGEST_PHRASE, RUN
+from realtime.extract.asr.voice_mean import VoiceMean
 from realtime.extract.asr.whisper import AsrModel
 from realtime.types import NS_PER_S, SAMPLE_RATE_HZ, Transcript
 
@@ -83,6 +84,9 @@ class Transcriber:
         clock: measures the decodes; with a virtual clock they take no time and the step stays as configured.
         rules: when speech begins and ends.
         ended: takes the sound of each utterance in which words were said, to be read again (reading.py).
+
+    Attributes:
+        memory: how this stream's voice is embedded on average.
     """
 
     def __init__(
@@ -94,6 +98,8 @@ class Transcriber:
         ended: Callable[[Utterance], None] | None = None,
     ) -> None:
         self._model, self._clock = model, clock
+        self.memory = VoiceMean()
+        self._embedding: tuple[float, ...] | None = None
         self._whole = None if ended is None else WholeUtterance(ended)
         self._buffer_s = config.buffer_s
         self._pace = DecodeSchedule(config.step_s)
@@ -228,6 +234,9 @@ class Transcriber:
             self._whole.end(self._utterance if spoken and self._language else None, self._language)
         self._prefix.clear()
         self._said.clear()
+        if spoken and self._embedding is not None:
+            self.memory.learn(self._embedding)
+        self._embedding = None
         self._utterance += spoken
         self._words = self._shown = 0
         return [update] if spoken or asr_warning or taken_back else []
@@ -246,6 +255,7 @@ class Transcriber:
         decode_s = (self._clock.now_ns() - began_ns) / NS_PER_S
         self._pace.decoded(decode_s)
         self._decoded_ns = buffer.end_ns
+        self._embedding = hypothesis.embedding or self._embedding
         if hypothesis.language_p >= LANGUAGE_P and buffer.speech_s(0) >= LANGUAGE_SPEECH_S:
             self._language = language
         evidence = hallucination.Evidence(
@@ -332,6 +342,7 @@ class Transcriber:
             utterance=self._utterance,
             ended=ended,
             language=self._language,
+            embedding=None if self._embedding is None else self.memory.subtract(self._embedding),
         )
 
     def _measure(self, committed: tuple[Spoken, ...], tentative: tuple[Spoken, ...]) -> None:

@@ -18,12 +18,14 @@ from __future__ import annotations
 import math
 import threading
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from models.embedding import VoiceEmbedder
+from models.weightsfile import CheckpointError
 from realtime.config.languages import AUTO, LANGUAGES
 from realtime.errors import ModelError
 from realtime.types import SAMPLE_RATE_HZ
@@ -79,6 +81,8 @@ class Hypothesis:
     compression: float = 1.0
     cut_short: bool = False
     language_p: float = 1.0
+    embedding: tuple[float, ...] | None = field(default=None, compare=False)
+    """Of the voice that speaks (models/embedding.py), where the model has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,14 @@ class Request:
     prefix: tuple[int, ...]
     max_tokens: int
     language: str | None
+
+
+class Embedder(Protocol):
+    """What embeds a voice."""
+
+    def embed(self, states: Floats, sound: Floats) -> tuple[float, ...] | None:
+        """Return the embedding of an utterance's states (T, D) and its sound, see models.embedding."""
+        ...
 
 
 class Decoder(Protocol):
@@ -108,12 +120,16 @@ class AsrModel:
         config: names the model, its device, precision and threads, language and context.
         beam: hypotheses that are followed at once.
         margin_s: silence after the sound for which the context grows.
+        embeds: whether the voice is embedded, too.
+
+    Attributes:
+        embedder: of voices; None for none.
 
     Raises:
         ModelError: the model cannot be found or loaded, does not know the language, or its device is not there.
     """
 
-    def __init__(self, config: AsrConfig, beam: int = BEAM, margin_s: float = MARGIN_S) -> None:
+    def __init__(self, config: AsrConfig, beam: int = BEAM, margin_s: float = MARGIN_S, *, embeds: bool = True) -> None:
         import ctranslate2  # noqa: PLC0415 - heavy: loaded when there is something to transcribe
 
         self._storage = ctranslate2.StorageView.from_array
@@ -123,6 +139,7 @@ class AsrModel:
         self.context_frames = round(config.context_s * MEL_FRAMES_PER_S) // 2 * 2
         self._language, self._beam, self._margin_s = config.language, beam, margin_s
         _check_language(self._whisper, config)
+        self.embedder: Embedder | None = _embedder(config.hears_with) if embeds else None
         self._tokenizers: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -184,8 +201,14 @@ class AsrModel:
             own = states if alone else self._storage(_row(states, number))
             language, language_p = languages[number]
             hypothesis = self._hypothesis(request, result, own, tokenizers[number])
-            found.append((replace(hypothesis, language_p=language_p), language))
+            embedding = self._embedding(request.sound, states, number)
+            found.append((replace(hypothesis, language_p=language_p, embedding=embedding), language))
         return found
+
+    def _embedding(self, sound: Floats, states: Any, number: int) -> tuple[float, ...] | None:  # noqa: ANN401 - a ctranslate2.StorageView
+        if self.embedder is None:
+            return None
+        return self.embedder.embed(_row(states, number)[0], sound)
 
     def _hypothesis(
         self,
@@ -380,6 +403,14 @@ def _check_language(whisper: Any, config: AsrConfig) -> None:  # noqa: ANN401 - 
         f"speech model {config.hears_with!r} does not know {wanted} (asr.language {language}): name base, or the folder"
         " of a multilingual CTranslate2 Whisper model"
     )
+
+
+def _embedder(name: str) -> VoiceEmbedder | None:
+    """Load what embeds voices by a model's states, for a model of which it was fitted."""
+    try:
+        return VoiceEmbedder.load(name)
+    except CheckpointError as error:
+        raise ModelError(str(error)) from None
 
 
 def _load(config: AsrConfig) -> Any:  # noqa: ANN401 - a faster_whisper.WhisperModel

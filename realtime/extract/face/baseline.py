@@ -51,6 +51,11 @@ class Baseline:
         """Go on from what another one returned."""
         self._rest, self._seen_s, self._last_ns = rest.astype(np.float64), min(self._time_s, seen_s), last_ns
 
+    def apart(self, values: Floats) -> Floats:
+        """Return the first of the values (d,), d <= D, minus their rest, without learning from them."""
+        difference: Floats = (values - self._rest[: len(values)]).astype(np.float32)
+        return difference
+
     def subtract(self, values: Floats, t_ns: int) -> Floats:
         """Return values (D,) minus the rest as known before this picture, then learn from it."""
         difference: Floats = (values - self._rest).astype(np.float32)

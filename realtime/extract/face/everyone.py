@@ -27,7 +27,7 @@ LIPS: Final = (13, 14)
 class Everyone:
     """Follows all faces of one camera, each with a rest of its own.
 
-    The main face is read in every picture, of the others one, in turns: a crowd costs no more than two people.
+    The main face has been read, of the others one is in every picture, in turns: a crowd costs no more than two people.
 
     Args:
         reader: of expressions.
@@ -50,6 +50,7 @@ class Everyone:
         shapes: Sequence[Floats],
         poses: Sequence[Floats],
         main: int | None,
+        main_likely: Floats | None,
         t_ns: int,
     ) -> tuple[Person, ...]:
         """Return the people of a picture, in the order of their ids.
@@ -61,6 +62,7 @@ class Everyone:
             shapes: blendshapes (D,) of each face.
             poses: yaw, pitch and roll (3,) of each face.
             main: which of them is the main one.
+            main_likely: probabilities of its expressions.
             t_ns: time of the picture.
         """
         height, width = image.shape[:2]
@@ -76,8 +78,8 @@ class Everyone:
             if number is None:
                 continue
             above_rest = self._rests.setdefault(number, self._new_rest()).subtract(shapes[at], t_ns)
-            likely = None
-            if at == main or number == read:
+            likely = main_likely if at == main else None
+            if number == read:
                 likely = self._reader.read(cuts[at], np.concatenate((above_rest, poses[at])).astype(np.float32))
             box, aspect = boxes[at], width / height
             people.append(

@@ -15,7 +15,7 @@ from realtime.extract.face.aligned import aligned, anchors
 from realtime.extract.face.everyone import Everyone
 from realtime.extract.face.mediapipe_options import LocalOptions
 from realtime.extract.face.memory import FaceMemory
-from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES
+from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES, NEUTRAL_EXPRESSIONS
 from realtime.extract.face.tracker import Box
 from realtime.extract.schema import BLENDSHAPES, FACE_DIM
 from realtime.system.mediapipe import mediapipe as mp
@@ -52,7 +52,7 @@ class FaceExtractor:
     Args:
         config: how many faces are looked for, the time constant of the baseline, and whether people are told apart.
         model_path: `face_landmarker.task`.
-        reader: of expressions, where they are asked for.
+        reader: of expressions; without one they are not known.
         stills: every picture stands for itself, without tracking and with the usual face as baseline.
 
     Attributes:
@@ -87,7 +87,7 @@ class FaceExtractor:
                 mp.Image(mp.ImageFormat.SRGB, np.zeros((CROP_PX, CROP_PX, 3), np.uint8))
             )  # warm it up
         rest = np.array([NEUTRAL_BLENDSHAPES[name] for name in BLENDSHAPES], np.float32)
-        self.memory = FaceMemory(rest, config.baseline_s)
+        self.memory = FaceMemory(np.concatenate((rest, NEUTRAL_EXPRESSIONS)), config.baseline_s)
         self._reader = reader
         self._everyone = Everyone(reader, rest, config.baseline_s) if config.people and reader is not None else None
         self._previous: Image | None = None
@@ -110,14 +110,17 @@ class FaceExtractor:
         if not self._video:
             self.memory.forget()
         chosen = self.memory.pick(boxes, item.t_ns)
-        people = self._people(image, result, boxes, chosen, item.t_ns)
-        if chosen is None:
+        raw = pose = likely = None
+        if chosen is not None:
+            raw, pose = _shapes(result, chosen), head_pose(np.asarray(result.facial_transformation_matrixes[chosen]))
+            likely = self._expression(image, result.face_landmarks[chosen], raw, pose)
+        people = self._people(image, result, boxes, chosen, likely, item.t_ns)
+        if chosen is None or raw is None or pose is None:
             return (_nothing(item.t_ns, len(boxes), float(image.mean() / 255), motion, people),)
         if self.memory.face_id != self._face_id or not self._video:
             self._face_id = self.memory.face_id
             self._score_due = 0
-        raw, pose = _shapes(result, chosen), head_pose(np.asarray(result.facial_transformation_matrixes[chosen]))
-        values = np.concatenate((self.memory.subtract(raw, item.t_ns), pose)).astype(np.float32)
+        values = self._values(raw, pose, likely, item.t_ns)
         crop = cv2.cvtColor(_cut(image, boxes[chosen], 0.0)[0], cv2.COLOR_BGR2GRAY)
         small = cv2.resize(crop, (CROP_PX, CROP_PX), interpolation=cv2.INTER_AREA)
         return (
@@ -131,7 +134,7 @@ class FaceExtractor:
                 brightness=float(small.mean() / 255),
                 motion=motion,
                 face_id=self._face_id,
-                likely=self._expression(image, result.face_landmarks[chosen], values, people),
+                likely=likely,
                 people=people,
             ),
         )
@@ -162,23 +165,34 @@ class FaceExtractor:
         return result
 
     def _people(
-        self, image: Image, result: vision.FaceLandmarkerResult, boxes: list[Box], chosen: int | None, t_ns: int
+        self,
+        image: Image,
+        result: vision.FaceLandmarkerResult,
+        boxes: list[Box],
+        chosen: int | None,
+        likely: Floats | None,
+        t_ns: int,
     ) -> tuple[Person, ...] | None:
         if self._everyone is None:
             return None
         shapes = [_shapes(result, at) for at in range(len(boxes))]
         poses = [head_pose(np.asarray(matrix)) for matrix in result.facial_transformation_matrixes]
-        return self._everyone.see(image, result.face_landmarks, boxes, shapes, poses, chosen, t_ns)
+        return self._everyone.see(image, result.face_landmarks, boxes, shapes, poses, chosen, likely, t_ns)
 
-    def _expression(
-        self, image: Image, face: Sequence[Any], values: Floats, people: tuple[Person, ...] | None
-    ) -> Floats | None:
-        """Probabilities of the main face's expressions, where they are asked for."""
+    def _expression(self, image: Image, face: Sequence[Any], raw: Floats, pose: Floats) -> Floats | None:
+        """Probabilities of the main face's expressions, where there is a reader."""
         if self._reader is None:
             return None
-        if people is not None:
-            return next((person.likely for person in people if person.main), None)
-        return self._reader.read(aligned(image, anchors(face, image.shape[1], image.shape[0])), values)
+        shapes = np.concatenate((self.memory.apart(raw), pose))
+        return self._reader.read(aligned(image, anchors(face, image.shape[1], image.shape[0])), shapes)
+
+    def _values(self, raw: Floats, pose: Floats, likely: Floats | None, t_ns: int) -> Floats:
+        """Blendshapes minus their rest, pose, expressions minus theirs, and whether those are known."""
+        known = likely is not None
+        apart = self.memory.subtract(np.concatenate((raw, NEUTRAL_EXPRESSIONS if likely is None else likely)), t_ns)
+        shapes, expressions = apart[: len(BLENDSHAPES)], apart[len(BLENDSHAPES) :]
+        values: Floats = np.concatenate((shapes, pose, expressions * known, [known])).astype(np.float32)
+        return values
 
     def _scored(self, image: Image, face: Box) -> float:
         if self._score_due > 0:

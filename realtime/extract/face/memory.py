@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
+from models.affect import EXPRESSIONS
 from realtime.config.section import Ms, Section
 from realtime.extract.face.baseline import Baseline
 from realtime.extract.face.tracker import Box, MainFace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 NS_PER_MS = 1_000_000
 REST_STEP = 1e-4
 """What is kept of the rest of a face is in whole numbers of this: a third of the bytes, and finer than any effect."""
+RESTS = len(BLENDSHAPES) + len(EXPRESSIONS)
 Place = Annotated[float, Field(ge=-100, le=100)]
 Steps = Annotated[int, Field(ge=-20_000, le=20_000)]
 
@@ -33,8 +35,8 @@ class FaceState(Section):
     box: tuple[Place, Place, Place, Place] | None = None
     """Where the face was, in heights of the picture: left, top, right, bottom."""
     seen_ms: Ms = 0
-    rest: tuple[Steps, ...] = Field(min_length=len(BLENDSHAPES), max_length=len(BLENDSHAPES))
-    """Blendshapes at rest, in steps of 1e-4."""
+    rest: tuple[Steps, ...] = Field(min_length=RESTS, max_length=RESTS)
+    """Blendshapes, then expressions, at rest, in steps of 1e-4."""
     rest_s: float = Field(ge=0, le=3600)
     """Over how many seconds they were learned."""
     rest_ms: Ms | None = None
@@ -44,7 +46,7 @@ class FaceMemory:
     """Follows the main face and its rest; one thread feeds it, any may take a snapshot.
 
     Args:
-        prior: blendshapes of the usual face (D,).
+        prior: blendshapes of the usual face, and the probabilities of its expressions (D,).
         time_s: time constant of the rest.
     """
 
@@ -72,6 +74,11 @@ class FaceMemory:
             if self._main.face_id != before:
                 self._baseline.reset()
             return chosen
+
+    def apart(self, values: Floats) -> Floats:
+        """Return the first of the values (d,), d <= D, minus their rest; see Baseline."""
+        with self._lock:
+            return self._baseline.apart(values)
 
     def subtract(self, values: Floats, t_ns: int) -> Floats:
         """Return values (D,) minus the rest, then learn from them; see Baseline."""

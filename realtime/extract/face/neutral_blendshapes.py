@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 NEUTRAL_BLENDSHAPES: Final = {
     "browDownLeft": 0.011,
     "browDownRight": 0.011,
@@ -57,3 +59,5 @@ NEUTRAL_BLENDSHAPES: Final = {
     "noseSneerLeft": 0.000,
     "noseSneerRight": 0.000,
 }
+NEUTRAL_EXPRESSIONS: Final = np.array([0.05, 0.0, 0.08, 0.04, 0.66, 0.15, 0.02], np.float32)
+"""Mean probabilities of the expressions of those that are labelled neutral, in the order of EXPRESSIONS."""
