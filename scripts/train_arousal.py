@@ -30,7 +30,9 @@ from realtime.types import SAMPLE_RATE_HZ
 from scripts.training import corpora
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from realtime.types import Floats
 
 AROUSAL: Final = {
     "neutral": 0.0,
@@ -67,16 +69,29 @@ def rows(data: Path, corpus: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.stack(found), np.array(label), np.array(speaker)
 
 
-def heard(examples: Sequence[corpora.Example]) -> list[np.ndarray]:
+def sound_of(example: corpora.Example) -> Floats:
+    """Samples (N,) of a clip.
+
+    Raises:
+        ValueError: it is not mono at 16 kHz.
+    """
+    samples, rate_hz = soundfile.read(str(example.path), dtype="float32")
+    if rate_hz != SAMPLE_RATE_HZ or samples.ndim > 1:
+        raise ValueError(f"{example.path}: {rate_hz} Hz, {samples.ndim} channels")
+    found: Floats = samples
+    return found
+
+
+def heard(
+    examples: Sequence[corpora.Example], sound: Callable[[corpora.Example], Floats] = sound_of
+) -> list[np.ndarray]:
     """Voice vectors (T, D) of each clip, as the live extractor gives them while each speaker's clips follow each other.
 
-    The blocks of all speakers go through the analysis together, a fifth of the work.
+    The blocks of all speakers go through the analysis together, a fifth of the work. `sound` gives a clip's samples.
     """
     voices: dict[str, deque[tuple[int, Block]]] = {}
     for number, example in enumerate(examples):
-        samples, rate_hz = soundfile.read(str(example.path), dtype="float32")
-        if rate_hz != SAMPLE_RATE_HZ or samples.ndim > 1:
-            raise ValueError(f"{example.path}: {rate_hz} Hz, {samples.ndim} channels")
+        samples = sound(example)
         waiting = voices.setdefault(example.speaker, deque())
         own = waiting[-1][1].own if waiting else OwnVoice()
         starts = range(0, len(samples) - PAST - BLOCK + 1, BLOCK)

@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,11 +10,13 @@ from scripts import evaluate
 from scripts.evaluation import fusion, fusion_report, fusion_runs
 from scripts.evaluation.baselines import Concat
 from scripts.evaluation.ensemble import Ensemble, Recipe, Rows
-from scripts.evaluation.fusion_damage import Condition, apply, augment, conditions
-from scripts.evaluation.fusion_data import Fold, FusionData, _by_group
+from scripts.evaluation.fusion_damage import Condition, apply, augment, conditions, vector_curves
+from scripts.evaluation.fusion_data import Fold, FusionData, by_group
 from scripts.evaluation.fusion_methods import METHODS, plain_loss
 from scripts.evaluation.fusion_runs import run
 from scripts.evaluation.psc import psc
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 torch.set_num_threads(1)  # tiny tensors: threads would only wait for each other
 
@@ -23,7 +27,7 @@ def toy(count=240, seed=0):
     voice, face = generator.normal(size=(2, count, 4)).astype(np.float32)
     target = np.clip(voice[:, 0] + face[:, 0], -3, 3).astype(np.float32)
     group = np.array([f"s{row % 12:02d}" for row in range(count)])
-    return FusionData("ravdess_av", {"voice": voice, "face": face}, target, group, _by_group(group, 3))
+    return FusionData("ravdess_av", {"voice": voice, "face": face}, target, group, by_group(group, 3))
 
 
 FEW = [Condition("missing", "all", 0.0), Condition("missing", "voice", 0.5), Condition("noise", "face", 0.0)]
@@ -56,7 +60,7 @@ def test_scaling_knows_the_training_rows_only():
     np.testing.assert_array_equal(before, data.standardised(Fold(rows, rows, rows))["voice"][:100])
 
 
-@pytest.mark.parametrize("condition", conditions(["voice", "face"]), ids=lambda c: c.key)
+@pytest.mark.parametrize("condition", conditions(vector_curves(["voice", "face"])), ids=lambda c: c.key)
 def test_damage_is_the_same_for_every_method_and_leaves_the_other_modality_alone(values, condition):
     first, again = apply(condition, values, 3), apply(condition, values, 3)
     assert all(torch.equal(first[0][name], again[0][name]) for name in values)
@@ -156,6 +160,31 @@ def test_a_method_is_added_beside_the_rows_of_the_others_which_stay(tmp_path, mo
     text = (tmp_path / "fusion.md").read_text(encoding="utf-8")
     assert '--add "AGFN distributions"' in text
     assert content["data"]["ravdess_av"]["tests"] == [], "no control was run beside it"
+
+
+def test_other_data_sets_stay_as_they_were(tmp_path, monkeypatch):
+    for name in ("ravdess_av", "mosi_b"):
+        monkeypatch.setitem(fusion.DATA, name, lambda _, name=name: replace(toy(120), name=name))
+        monkeypatch.setitem(fusion.PLAN, name, {"plain": ("ridge",)})
+    monkeypatch.setattr(fusion, "QUICK", ("ridge",))
+    monkeypatch.setattr(fusion, "_draw", lambda *_: None)
+    options = ["fusion", "--quick", "--seeds", "1", "--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    evaluate.main([*options, "--data-sets", "mosi_b"])
+    before = json.loads((tmp_path / "fusion.json").read_text(encoding="utf-8"))["data"]["mosi_b"]
+    evaluate.main([*options, "--data-sets", "ravdess_av"])
+    content = json.loads((tmp_path / "fusion.json").read_text(encoding="utf-8"))["data"]
+    assert list(content) == ["ravdess_av", "mosi_b"]
+    assert content["mosi_b"] == before
+    text = (tmp_path / "fusion.md").read_text(encoding="utf-8")
+    assert text.index("## ravdess_av") < text.index("## mosi_b")
+    with pytest.raises(SystemExit, match=r"other data sets of .* --seeds 1`"):
+        evaluate.main([*options, "--data-sets", "ravdess_av", "--seeds", "2"])
+
+
+def test_the_published_tables_are_those_of_the_published_figures():
+    below = (DOCS / "fusion.md").read_text(encoding="utf-8").split(fusion_report.MARKER)[1]
+    rendered = fusion_report.render(fusion.read(DOCS / "fusion.json"), fusion.TITLES)
+    assert below.strip() == "\n".join(rendered).strip()
 
 
 def test_psc_sees_an_error_along_an_axis_and_the_multiple_r_along_any_direction():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,9 +16,11 @@ from torch.func import functional_call, stack_module_state, vmap
 from scripts.evaluation.fusion_damage import augment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor, nn
+
+    from scripts.evaluation.fusion_damage import Damaged
 
     Loss = Callable[["Ensemble", Any, Tensor], Tensor]
 
@@ -38,11 +40,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Rows:
-    """Data of K members: `values` (K, N, D_m), `target` (K, N), `weight` (K, N) 0 for padding."""
+    """Data of K members: `values` (K, N, D_m), `target` (K, N), `weight` (K, N) 0 for padding.
+
+    `signals`: of modalities whose signals were damaged, the same with further levels.
+    """
 
     values: dict[str, Tensor]
     target: Tensor
     weight: Tensor
+    signals: Mapping[str, Damaged] = field(default_factory=dict)
 
 
 class Ensemble:
@@ -98,7 +104,8 @@ class Ensemble:
         )
         members, count = train.target.shape
         steps = max(1, int(train.weight.sum(1).min()) // recipe.batch)
-        checks = [augment(kind, validation.values, generator) for kind in dict.fromkeys(("plain", regime))]
+        kinds = dict.fromkeys(("plain", regime))
+        checks = [augment(kind, validation.values, generator, validation.signals) for kind in kinds]
         best = torch.full((members,), math.inf)
         kept = {name: value.detach().clone() for name, value in self.parameters.items()}
         for epoch in range(recipe.epochs):
@@ -110,7 +117,8 @@ class Ensemble:
                     entry["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
                 rows = order[:, step * recipe.batch : (step + 1) * recipe.batch]
                 batch = {name: _gather(value, rows) for name, value in train.values.items()}
-                values, reliability = augment(regime, batch, generator)
+                signals = {name: signal.take(rows) for name, signal in train.signals.items()}
+                values, reliability = augment(regime, batch, generator, signals)
                 out = self.forward(values, reliability, train=True)
                 optimiser.zero_grad()
                 loss(self, out, train.target.gather(1, rows)).sum().backward()

@@ -18,6 +18,7 @@ from scripts.evaluation import fusion_plots as plots
 from scripts.evaluation import fusion_report
 from scripts.evaluation import fusion_stats as stats
 from scripts.evaluation.ensemble import Recipe
+from scripts.evaluation.fusion_damage import alone
 from scripts.evaluation.fusion_data import DATA
 from scripts.evaluation.fusion_methods import METHODS
 from scripts.evaluation.fusion_runs import Run, cache_file, run, tested
@@ -49,7 +50,18 @@ ALL = (*SINGLE, *MAIN, *ABLATIONS)
 LED = "distributions, text not led"
 """Means something only where there is text."""
 QUICK = ("ridge", "concat + r", "late + r", "AGFN robust")
+GATES = (
+    "voice only",
+    "face only",
+    "concat + r",
+    "late + r",
+    "AGFN literal",
+    "AGFN robust",
+    "AGFN distributions",
+    "robust, no gate",
+)
 PLAN: dict[str, dict[str, tuple[str, ...]]] = {
+    "mixture": {"damage": GATES},
     "ravdess_av": {"damage": ALL, "dropout": MAIN, "plain": MAIN},
     "mosi_b": {"dropout": ALL, "plain": MAIN},
     "mosi_a": {"dropout": (*SINGLE, *MAIN), "plain": MAIN},
@@ -57,12 +69,9 @@ PLAN: dict[str, dict[str, tuple[str, ...]]] = {
 """Which methods are trained how: ablations where it decides, noise in training where two modalities carry signal."""
 OURS = ("AGFN robust", "robust, anchored", "AGFN distributions")
 CONTROLS = ("concat", "concat + r", "late", "late + r", "TFN", "MulT", "MISA", "robust, no gate", "AGFN literal")
-PLACE = {"ravdess_av": "one", "mosi_b": "all", "mosi_a": "all"}
+PLACE = {"mixture": "one", "ravdess_av": "one", "mosi_b": "all", "mosi_a": "all"}
+TITLES = {name: "one modality damaged" if place == "one" else "all missing at a rate" for name, place in PLACE.items()}
 PSC_SEEDS = 5
-SETTING = (
-    "one vector per modality, width 32, the same training budget, masks and seeds for every method; early stopping on "
-    "speakers set aside from the training rows; figures are means over seeds. `+ r`: the method sees the reliabilities."
-)
 
 
 def parse(options: Sequence[str]) -> argparse.Namespace:
@@ -106,10 +115,13 @@ def runs(name: str, data: FusionData, args: argparse.Namespace) -> Runs:
 
 
 def known(args: argparse.Namespace) -> dict[str, Any]:
-    """What fusion.json holds, where rows are added to it; nothing otherwise."""
+    """What fusion.json holds; nothing if there is none."""
     file = args.out / "fusion.json"
-    if not args.add or not file.exists():
-        return {"data": {}}
+    return read(file) if file.exists() else {"data": {}}
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Read a fusion.json; NaN where it has null."""
     found: dict[str, Any] = json.loads(
         file.read_text(encoding="utf-8"),
         object_hook=lambda part: {k: math.nan if v is None else v for k, v in part.items()},
@@ -119,7 +131,7 @@ def known(args: argparse.Namespace) -> dict[str, Any]:
 
 def together(name: str, fresh: dict[str, dict[str, Any]], held: dict[str, Any], added: Sequence[str]) -> dict[str, Any]:
     """Summaries by regime and method in the order of the plan: what is held, and in its place what is added."""
-    before = held["data"].get(name, {}).get("summaries", {})
+    before = held["data"].get(name, {}).get("summaries", {}) if added else {}
     found: dict[str, Any] = {}
     for regime, methods in PLAN[name].items():
         own, new = before.get(regime, {}), fresh.get(regime, {})
@@ -134,38 +146,42 @@ def together(name: str, fresh: dict[str, dict[str, Any]], held: dict[str, Any], 
 
 
 def report(results: dict[str, tuple[FusionData, Runs]], args: argparse.Namespace) -> dict[str, Any]:
-    """Write Markdown and plots into args.out; return what goes into the JSON."""
-    lines = [f"`{fusion_report.COMMAND} --seeds {args.seeds}`: {SETTING}", ""]
-    content: dict[str, Any] = {"command": f"{fusion_report.COMMAND} --seeds {args.seeds}", "data": {}}
+    """Draw plots into args.out; return what goes into the JSON: what it holds of other data sets stays."""
     held, added = known(args), tuple(args.add or ())
-    if added:
-        content["added"] = list(added)
-        lines += [fusion_report.added(added), ""]
+    command = f"{fusion_report.COMMAND} --seeds {args.seeds}"
+    parts = dict(held["data"])
+    if parts.keys() - results.keys() and held["command"] != command:
+        raise SystemExit(f"error: {args.out / 'fusion.json'} holds other data sets of `{held['command']}`")
     for name, (data, done) in results.items():
-        names = list(data.values)
         fresh: dict[str, dict[str, Any]] = {regime: {} for regime, _ in done}
         for (regime, method), made in done.items():
             fresh[regime][method] = stats.summary(made, data)
         summaries = together(name, fresh, held, added)
-        lines += fusion_report.data_set(name, names, summaries)
         ours = [method for method in OURS if not added or method in added]
         found = stats.significance(done, data, list(PLAN[name]), ours, CONTROLS, PLACE[name])
-        before = held["data"].get(name, {}).get("tests", [])
+        before = held["data"].get(name, {}).get("tests", []) if added else []
         found = stats.corrected([test for test in before if test["ours"] not in added] + found)
-        title = "one modality damaged" if PLACE[name] == "one" else "all missing at a rate"
-        lines += fusion_report.tests(f"{name}: is AGFN better with {title}?", found)
-        first = next(iter(summaries))
-        places = stats.damaged_alone(names) if PLACE[name] == "one" else [("missing", "all"), ("missing", "text")]
-        title = f"{name}, training with {first}"
-        plots.degradation(summaries[first], places, title, args.out / f"fusion-{name}.png")
-        plots.gate_weights(summaries[first], names, title, args.out / f"fusion-{name}-gates.png")
-        lines += [f"![degradation](fusion-{name}.png)", "", f"![gates](fusion-{name}-gates.png)", ""]
-        content["data"][name] = {"summaries": summaries, "tests": found}
+        parts[name] = {"summaries": summaries, "tests": found}
+        if added:
+            earlier = held["data"].get(name, {}).get("added", [])
+            parts[name]["added"] = list(dict.fromkeys((*earlier, *added)))
+        if data.signals:
+            parts[name]["signals"] = {where: stats.measured(signal) for where, signal in data.signals.items()}
+        _draw(name, data, summaries, args.out)
+    content: dict[str, Any] = {"command": command, "data": {name: parts[name] for name in PLAN if name in parts}}
+    psc = held.get("psc", {}) if added or "mosi_a" not in results else {}
     if "mosi_a" in results and not args.quick:
-        content["psc"] = held.get("psc", {}) | _psc(*results["mosi_a"])
-        lines += fusion_report.psc_table(content["psc"])
-    fusion_report.write(args.out / "fusion.md", lines)
-    return content
+        psc = psc | _psc(*results["mosi_a"])
+    return content | ({"psc": psc} if psc else {})
+
+
+def _draw(name: str, data: FusionData, summaries: dict[str, Any], out: Path) -> None:
+    first = next(iter(summaries))
+    damaged = alone(data.curves)
+    shown = damaged if PLACE[name] == "one" else [("missing", "all"), ("missing", "text")]
+    title = f"{name}, training with {first}"
+    plots.degradation(summaries[first], data.curves, shown, title, out / f"fusion-{name}.png")
+    plots.gate_weights(summaries[first], data.curves, damaged, title, out / f"fusion-{name}-gates.png")
 
 
 def _psc(data: FusionData, done: Runs) -> dict[str, dict[str, float]]:
@@ -191,7 +207,10 @@ def main(options: Sequence[str]) -> None:
         if done := runs(name, data, args):
             results[name] = data, done
     content = report(results, args)
-    (args.out / "fusion.json").write_text(json.dumps(_rounded(content), separators=(",", ":")) + "\n", encoding="utf-8")
+    file = args.out / "fusion.json"
+    file.write_text(json.dumps(_rounded(content), separators=(",", ":")) + "\n", encoding="utf-8")
+    # Of what was written, with its four decimals: so tables of other data sets stay what they are.
+    fusion_report.write(args.out / "fusion.md", fusion_report.render(read(file), TITLES))
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - JSON

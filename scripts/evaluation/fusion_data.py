@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scripts.evaluation.fusion_damage import signal_curves, vector_curves
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from scripts.evaluation.fusion_damage import Curves
+
+    Scaling = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 VALENCE = {1: 0.0, 2: 0.5, 3: 2.0, 4: -2.0, 5: -2.5, 6: -2.5, 7: -2.0, 8: 0.5}
 """RAVDESS emotions as sentiment in [-3, 3]."""
@@ -27,22 +34,80 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class Signal:
+    """What came of a modality when its signal was damaged: `values` (L, N, D), `reliability` (L, N) as measured live.
+
+    `kind` is noise or blur, `levels` mild to severe those after the first, which is undamaged. `blocks` are widths of
+    columns that belong together, each with the number of principal components that stands for them.
+    """
+
+    kind: str
+    levels: tuple[float, ...]
+    values: NDArray[np.float32]
+    reliability: NDArray[np.float32]
+    blocks: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class FusionData:
-    """`values` (N, D_m) per modality, `target` (N,) in [-3, 3], `group` (N,) the speaker."""
+    """`values` (N, D_m) per modality, `target` (N,) in [-3, 3], `group` (N,) the speaker.
+
+    `signals`: every modality again, where the signals were damaged and not the vectors. `version`: of what the values
+    were computed by, for those that are not read from a file.
+    """
 
     name: str
     values: dict[str, NDArray[np.float32]]
     target: NDArray[np.float32]
     group: NDArray[np.str_]
     folds: tuple[Fold, ...]
+    signals: Mapping[str, Signal] = field(default_factory=dict)
+    version: str = ""
+
+    @property
+    def curves(self) -> Curves:
+        """What is done to them."""
+        if self.signals:
+            return signal_curves({name: (signal.kind, signal.levels) for name, signal in self.signals.items()})
+        return vector_curves(list(self.values))
 
     def standardised(self, fold: Fold) -> dict[str, NDArray[np.float32]]:
         """Values by mean and deviation of the training rows, clamped to [-8, 8]."""
-        result = {}
-        for name, value in self.values.items():
-            mean, std = value[fold.train].mean(0), value[fold.train].std(0)
-            result[name] = np.clip((value - mean) / np.where(std > 1e-6, std, 1), -8, 8).astype(np.float32)
-        return result
+        return {name: scaling(self.values[name]) for name, scaling in self._scalings(fold).items()}
+
+    @cached_property
+    def standardised_signals(self) -> list[dict[str, NDArray[np.float32]]]:
+        """Of each fold, `signals` (L, N, d) scaled by what is known of the undamaged training rows."""
+        return [
+            {name: self._scalings(fold)[name](signal.values) for name, signal in self.signals.items()}
+            for fold in self.folds
+        ]
+
+    def _scalings(self, fold: Fold) -> dict[str, Scaling]:
+        blocks = {name: signal.blocks for name, signal in self.signals.items()}
+        return {name: _scaling(value[fold.train], blocks.get(name, ())) for name, value in self.values.items()}
+
+
+def _scaling(rows: NDArray[np.float32], blocks: tuple[tuple[int, int], ...]) -> Scaling:
+    """Standardise as these rows (N, D) ask for; then, of each block of columns, its principal components likewise."""
+    mean, std = rows.mean(0), rows.std(0)
+
+    def plain(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = np.clip((values - mean) / np.where(std > 1e-6, std, 1), -8, 8).astype(np.float32)
+        return found
+
+    if not blocks:
+        return plain
+    scaled = plain(rows)
+    ends = np.cumsum([width for width, _ in blocks])
+    axes = np.zeros((rows.shape[1], sum(kept for _, kept in blocks)), np.float32)
+    column = 0
+    for end, (width, kept) in zip(ends, blocks, strict=True):
+        own = slice(end - width, end)
+        axes[own, column : column + kept] = np.linalg.eigh(np.cov(scaled[:, own].T))[1][:, : -kept - 1 : -1]
+        column += kept
+    then = _scaling(scaled @ axes, ())
+    return lambda values: then(plain(values) @ axes)
 
 
 def _validated(rows: NDArray[np.int64], group: NDArray[np.str_], test: NDArray[np.int64], seed: int) -> Fold:
@@ -52,7 +117,7 @@ def _validated(rows: NDArray[np.int64], group: NDArray[np.str_], test: NDArray[n
     return Fold(rows[~held], rows[held], test)
 
 
-def _by_group(group: NDArray[np.str_], folds: int) -> tuple[Fold, ...]:
+def by_group(group: NDArray[np.str_], folds: int) -> tuple[Fold, ...]:
     """Folds over speakers, balanced by rows: the largest speaker goes to the emptiest fold."""
     names, counts = np.unique(group, return_counts=True)
     load, place = np.zeros(folds), {}
@@ -78,7 +143,7 @@ def mosi_b(data: Path) -> FusionData:
     values, target, group, fold = _poria(data)
     test = fold == "test"
     kept = {name: value[test] for name, value in values.items()}
-    return FusionData("mosi_b", kept, target[test], group[test], _by_group(group[test], 5))
+    return FusionData("mosi_b", kept, target[test], group[test], by_group(group[test], 5))
 
 
 def _poria(
@@ -97,7 +162,19 @@ def ravdess_av(data: Path) -> FusionData:
         values = {"voice": file["audio"], "face": file["visual"]}
         target = np.array([VALENCE[int(emotion)] for emotion in file["emotion"]], np.float32)
         group = np.array([f"{actor:02d}" for actor in file["actor"]])
-    return FusionData("ravdess_av", values, target, group, _by_group(group, 6))
+    return FusionData("ravdess_av", values, target, group, by_group(group, 6))
 
 
-DATA: dict[str, Callable[[Path], FusionData]] = {"mosi_a": mosi_a, "mosi_b": mosi_b, "ravdess_av": ravdess_av}
+def mixture(data: Path) -> FusionData:
+    """RAVDESS voices with FER2013 faces, see there."""
+    from scripts.evaluation.fusion_mixture import read  # noqa: PLC0415 - heavy: it may have to listen and to look
+
+    return read(data)
+
+
+DATA: dict[str, Callable[[Path], FusionData]] = {
+    "mosi_a": mosi_a,
+    "mosi_b": mosi_b,
+    "ravdess_av": ravdess_av,
+    "mixture": mixture,
+}

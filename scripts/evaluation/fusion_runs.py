@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from scripts.evaluation.ensemble import Ensemble, Recipe, Rows
-from scripts.evaluation.fusion_damage import Condition, apply, augment, conditions
+from scripts.evaluation.fusion_damage import Condition, Damaged, apply, augment, conditions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,11 +47,13 @@ class Run:
     validation: float
     seconds: float
     """CPU time."""
+    shares: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """(N, M) weights of each row, mean over seeds, where signals were damaged."""
 
 
 def cache_file(data: FusionData, method: Method, regime: str, seeds: list[int], recipe: Recipe, cache: Path) -> Path:
     """Where a run with these settings is kept."""
-    key = json.dumps([VERSION, data.name, method.name, regime, seeds, asdict(recipe)])
+    key = json.dumps([VERSION, data.name + data.version, method.name, regime, seeds, asdict(recipe)])
     slug = "-".join((data.name, "".join(c if c.isalnum() else "_" for c in method.name), regime))
     return cache / f"{slug}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
 
@@ -71,15 +73,15 @@ def run(data: FusionData, method: Method, regime: str, seeds: list[int], recipe:
 
 
 def _fit_network(data: FusionData, method: Method, regime: str, seeds: list[int], recipe: Recipe) -> dict[str, Any]:
-    scaled = [data.standardised(fold) for fold in data.folds]
+    scaled = _scaled(data)
     train, validation, test = (_stack(data, scaled, part, len(seeds)) for part in ("train", "validation", "test"))
-    widths = {name: value.shape[1] for name, value in data.values.items()}
+    widths = {name: value.shape[-1] for name, value in train.values.items()}
     # Member order: all folds of the first seed, then of the next.
     ensemble = Ensemble(lambda: method.make(widths), [seed for seed in seeds for _ in data.folds])  # type: ignore[misc]
     best = ensemble.fit(method.loss, train, validation, regime, recipe)
-    score, weights, present, dead = {}, {}, {}, 0.0
+    score, weights, present, shares, dead = {}, {}, {}, {}, 0.0
     hidden = np.zeros(0, np.float32)
-    for condition in conditions(list(widths)):
+    for condition in conditions(data.curves):
         values, reliability = _damaged(condition, test, seeds, len(data.folds))
         out = ensemble.predict(values, reliability)
         score[condition.key] = _home(data, out["score"], len(seeds))
@@ -87,6 +89,8 @@ def _fit_network(data: FusionData, method: Method, regime: str, seeds: list[int]
         real = (test.weight > 0).unsqueeze(-1) & (reliability > 0).any(-1, keepdim=True)
         share = out["weights"]
         weights[condition.key] = ((share * real).sum((0, 1)) / real.sum()).numpy()
+        if data.signals:
+            shares[condition.key] = _home(data, share, len(seeds)).mean(0)
         on_dead = share[(real & (reliability == 0)).expand_as(share)]
         dead = max(dead, float(on_dead.max())) if on_dead.numel() else dead
         if condition.key == "missing/all/0" and len(data.folds) == 1:
@@ -95,10 +99,18 @@ def _fit_network(data: FusionData, method: Method, regime: str, seeds: list[int]
         "score": score,
         "weights": weights,
         "present": present,
+        "shares": shares,
         "dead": dead,
         "hidden": hidden,
         "validation": float(best.mean()),
     }
+
+
+def _scaled(data: FusionData) -> list[dict[str, NDArray[np.float32]]]:
+    """Undamaged values of each fold, standardised."""
+    if data.signals:
+        return [{name: levels[0] for name, levels in fold.items()} for fold in data.standardised_signals]
+    return [data.standardised(fold) for fold in data.folds]
 
 
 def _stack(data: FusionData, scaled: list[dict[str, NDArray[np.float32]]], part: str, seeds: int) -> Rows:
@@ -111,23 +123,34 @@ def _stack(data: FusionData, scaled: list[dict[str, NDArray[np.float32]]], part:
     }
     target = torch.from_numpy(data.target[np.stack(padded)])
     weight = torch.from_numpy(np.stack([np.arange(longest) < len(row) for row in rows])).float()
+    signals = {}
+    for name, signal in data.signals.items():
+        levels = [fold[name][:, row] for fold, row in zip(data.standardised_signals, padded, strict=True)]
+        trust = np.stack([signal.reliability[:, row] for row in padded])
+        signals[name] = Damaged(
+            signal.kind,
+            signal.levels,
+            torch.from_numpy(np.stack(levels)).transpose(1, 2).repeat(seeds, 1, 1, 1),
+            torch.from_numpy(trust).transpose(1, 2).repeat(seeds, 1, 1),
+        )
     return Rows(
         {name: value.repeat(seeds, 1, 1) for name, value in values.items()},
         target.repeat(seeds, 1),
         weight.repeat(seeds, 1),
+        signals,
     )
 
 
 def _damaged(condition: Condition, test: Rows, seeds: list[int], folds: int) -> tuple[dict[str, Tensor], Tensor]:
     """Each seed draws masks of its own, the same for every method."""
-    parts = [
-        apply(
-            condition, {name: value[at * folds : (at + 1) * folds] for name, value in test.values.items()}, 100 + seed
-        )
-        for at, seed in enumerate(seeds)
-    ]
-    values = {name: torch.cat([part[0][name] for part in parts]) for name in test.values}
-    return values, torch.cat([part[1] for part in parts])
+    parts = []
+    for at, seed in enumerate(seeds):
+        own = slice(at * folds, (at + 1) * folds)
+        values = {name: value[own] for name, value in test.values.items()}
+        signals = {name: signal.take(own) for name, signal in test.signals.items()}
+        parts.append(apply(condition, values, 100 + seed, signals))
+    joined = {name: torch.cat([part[0][name] for part in parts]) for name in test.values}
+    return joined, torch.cat([part[1] for part in parts])
 
 
 def _home(data: FusionData, values: Tensor, seeds: int) -> NDArray[Any]:
@@ -144,7 +167,7 @@ def _fit_ridge(data: FusionData, method: Method, regime: str, seeds: list[int], 
     """Ridge on the concatenation; with dropout or damage it sees RIDGE_COPIES damaged copies of each row."""
     del method, recipe
     generator = torch.Generator().manual_seed(0)
-    scaled = [data.standardised(fold) for fold in data.folds]
+    scaled = _scaled(data)
     test = _stack(data, scaled, "test", len(seeds))
     solved = []
     errors = []
@@ -159,7 +182,7 @@ def _fit_ridge(data: FusionData, method: Method, regime: str, seeds: list[int], 
         errors.append(min(wrong))
     stacked = torch.from_numpy(np.stack(solved * len(seeds))).float()
     score, present, weights = {}, {}, {}
-    for condition in conditions(list(data.values)):
+    for condition in conditions(data.curves):
         damaged, reliability = _damaged(condition, test, seeds, len(data.folds))
         shown = torch.cat([*damaged.values(), torch.ones_like(test.target).unsqueeze(-1)], -1)
         score[condition.key] = _home(data, (shown @ stacked.unsqueeze(-1)).squeeze(-1).clamp(-3, 3), len(seeds))
@@ -193,6 +216,7 @@ def _write(file: Path, made: Run) -> None:
     content: dict[str, Any] = {"meta": np.array([made.dead, made.validation, made.seconds]), "hidden": made.hidden}
     for key, score in made.score.items():
         content |= {f"score:{key}": score, f"weights:{key}": made.weights[key], f"present:{key}": made.present[key]}
+    content |= {f"shares:{key}": share for key, share in made.shares.items()}
     part = file.with_suffix(".part")
     with part.open("wb") as stream:
         np.savez_compressed(stream, **content)
@@ -201,7 +225,7 @@ def _write(file: Path, made: Run) -> None:
 
 def _read(file: Path) -> Run:
     with np.load(file) as content:
-        fields: dict[str, dict[str, Any]] = {"score": {}, "weights": {}, "present": {}}
+        fields: dict[str, dict[str, Any]] = {"score": {}, "weights": {}, "present": {}, "shares": {}}
         for name in content.files:
             if ":" in name:
                 kind, key = name.split(":", 1)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from models.metrics import all_metrics, holm, paired_bootstrap
-from scripts.evaluation.fusion_damage import RATES, SNRS_DB, Condition
+from scripts.evaluation.fusion_damage import Condition, alone
 from scripts.evaluation.fusion_runs import tested
 
 if TYPE_CHECKING:
@@ -17,34 +17,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scripts.evaluation.fusion_data import FusionData
+    from scripts.evaluation.fusion_damage import Curves
+    from scripts.evaluation.fusion_data import FusionData, Signal
     from scripts.evaluation.fusion_runs import Run
 
     Runs = dict[tuple[str, str], Run]
 
-LEVELS = {"missing": RATES, "stale": RATES, "noise": SNRS_DB}
 CLEAN = "missing/all/0"
 
 
-def curve_keys(kind: str, where: str) -> list[str]:
+def curve_keys(curves: Curves, place: tuple[str, str]) -> list[str]:
     """Keys of the conditions of one curve, mild to severe."""
-    return [Condition(kind, where, level).key for level in LEVELS[kind]]
+    return [Condition(*place, level).key for level in curves[place]]
 
 
-def curves(names: Sequence[str]) -> list[tuple[str, str]]:
-    """All (kind, where) for these modalities."""
-    return [(kind, where) for kind in LEVELS for where in (*names, "all") if (kind, where) != ("stale", "all")]
-
-
-def damaged_alone(names: Sequence[str]) -> list[tuple[str, str]]:
-    """The curves of the bar: one modality missing or noisy."""
-    return list(product(("missing", "noise"), names))
-
-
-def row_error(run: Run, target: NDArray[np.float32], places: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
+def row_error(
+    run: Run, target: NDArray[np.float32], curves: Curves, places: Sequence[tuple[str, str]]
+) -> NDArray[np.float64]:
     """Absolute error of each row (N,), mean over seeds and over the levels of the curves (AUILC per row)."""
     parts = [
-        np.abs(np.mean([np.abs(run.score[key] - target).mean(0) for key in curve_keys(*place)], 0)) for place in places
+        np.abs(np.mean([np.abs(run.score[key] - target).mean(0) for key in curve_keys(curves, place)], 0))
+        for place in places
     ]
     error: NDArray[np.float64] = np.mean(parts, 0)
     return error
@@ -61,50 +54,72 @@ def condition_metrics(run: Run, key: str, target: NDArray[np.float32], *, presen
 
 def summary(run: Run, data: FusionData) -> dict[str, Any]:
     """Everything about one run."""
-    target, names = data.target[tested(data.folds)], list(data.values)
+    target, names, curves = data.target[tested(data.folds)], list(data.values), data.curves
     clean = condition_metrics(run, CLEAN, target, present=False)
-    areas, plus, worst = {}, {}, 0.0
-    for kind, where in curves(names):
-        rows = [condition_metrics(run, key, target, present=False) for key in curve_keys(kind, where)]
-        areas[f"{kind}/{where}"] = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        worst = max(worst, *(row["mae"] for row in rows))
+    areas, plus, lines, worst = {}, {}, {}, 0.0
+    for place in curves:
+        kind, key = place[0], "/".join(place)
+        rows = [condition_metrics(run, each, target, present=False) for each in curve_keys(curves, place)]
+        areas[key] = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        lines[key] = [row["mae"] for row in rows]
+        worst = max(worst, *lines[key])
         if kind == "missing":
-            rows = [condition_metrics(run, key, target, present=True) for key in curve_keys(kind, where)]
-            plus[f"{kind}/{where}"] = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    alone = float(np.mean([areas[f"{kind}/{where}"]["mae"] for kind, where in damaged_alone(names)]))
+            rows = [condition_metrics(run, each, target, present=True) for each in curve_keys(curves, place)]
+            plus[key] = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    damaged = float(np.mean([areas["/".join(place)]["mae"] for place in alone(curves)]))
     return {
         "clean": clean,
         "auilc": areas,
         "auilc_present": plus,
-        "auilc_one_damaged": alone,
-        "retention": alone / clean["mae"],
+        "auilc_one_damaged": damaged,
+        "retention": damaged / clean["mae"],
         "worst_mae": worst,
         "gone": {where: condition_metrics(run, f"missing/{where}/1", target, present=False) for where in names},
-        "mae_curve": {
-            f"{kind}/{where}": [
-                condition_metrics(run, key, target, present=False)["mae"] for key in curve_keys(kind, where)
-            ]
-            for kind, where in curves(names)
-        },
-        "gate": (gate := gates(run, names)),
+        "mae_curve": lines,
+        "gate": (gate := gates(run, data)),
         "dead_share": run.dead if gate else float("nan"),
         "validation_mae": run.validation,
         "cpu_seconds": run.seconds,
     }
 
 
-def gates(run: Run, names: Sequence[str]) -> dict[str, Any]:
-    """Mean weight of the damaged modality along each curve, and its Spearman correlation with severity."""
+def gates(run: Run, data: FusionData) -> dict[str, Any]:
+    """Mean weight of the damaged modality along each curve, and its Spearman correlation with severity.
+
+    Where the signals were damaged the first weight is that of the undamaged one; and `rows` is the correlation over
+    rows and levels, each row by itself.
+    """
     result: dict[str, Any] = {}
-    for index, name in enumerate(names):
-        for kind in LEVELS:
-            weights = [float(run.weights[key][index]) for key in curve_keys(kind, name)]
+    for index, name in enumerate(data.values):
+        for place in data.curves:
+            kind, where = place
+            if where != name:
+                continue
+            keys = curve_keys(data.curves, place)
+            measured = kind != "missing" and bool(data.signals)
+            keys = [CLEAN, *keys] if measured else keys
+            weights = [float(run.weights[key][index]) for key in keys]
             if np.isnan(weights).any():
                 continue
-            flat = np.ptp(weights) < 1e-6
-            rank = 0.0 if flat else float(spearmanr(range(len(weights)), weights).statistic)
-            result[f"{kind}/{name}"] = {"weights": weights, "spearman": rank}
+            result[f"{kind}/{name}"] = found = {"weights": weights, "spearman": _rank(range(len(weights)), weights)}
+            if measured:
+                each = np.stack([run.shares[key][:, index] for key in keys])
+                found["rows"] = _rank(np.repeat(range(len(keys)), each.shape[1]), each.ravel())
     return result
+
+
+def measured(signal: Signal) -> dict[str, Any]:
+    """Levels of the damage to a signal, and the mean reliability at each, the undamaged first."""
+    return {
+        "kind": signal.kind,
+        "levels": list(signal.levels),
+        "reliability": signal.reliability.mean(1, dtype=np.float64).tolist(),
+    }
+
+
+def _rank(level: Any, weight: Any) -> float:  # noqa: ANN401 - sequences of numbers
+    """Spearman correlation; 0 where the weight does not change."""
+    return 0.0 if np.ptp(weight) < 1e-6 else float(spearmanr(level, weight).statistic)
 
 
 def significance(
@@ -122,13 +137,13 @@ def significance(
     """
     rows = tested(data.folds)
     target, group = data.target[rows], data.group[rows]
-    places = damaged_alone(list(data.values)) if where == "one" else [("missing", "all")]
+    places = alone(data.curves) if where == "one" else [("missing", "all")]
     tests: list[dict[str, Any]] = []
     for regime, mine, control in product(regimes, ours, controls):
         if (regime, mine) not in runs or (regime, control) not in runs:
             continue
-        difference = row_error(runs[regime, mine], target, places) - row_error(runs[regime, control], target, places)
-        mean, interval, p = paired_bootstrap(difference, group)
+        errors = [row_error(runs[regime, method], target, data.curves, places) for method in (mine, control)]
+        mean, interval, p = paired_bootstrap(errors[0] - errors[1], group)
         tests.append(
             {"regime": regime, "ours": mine, "control": control, "difference": mean, "interval": interval, "p": p}
         )

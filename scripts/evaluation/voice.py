@@ -46,10 +46,8 @@ def clips(data: Path, corpus: str, model: AsrModel, emotions: dict[str, float]) 
     rows: dict[str, list[Any]] = {name: [] for name in ("states", "columns", "valence", "arousal", "speaker")}
     for example, blocks in zip(tqdm(chosen, desc=corpus, mininterval=10), heard(chosen), strict=True):
         samples = soundfile.read(str(example.path), dtype="float32")[0]
-        kept = blocks[blocks[:, VOICE_COLUMNS.index("voiced_share")] > VOICED]
-        kept = kept if len(kept) else blocks
         rows["states"].append(summary(model.states(samples[: 28 * SAMPLE_RATE_HZ]), samples))
-        rows["columns"].append(np.concatenate((kept.mean(0), kept.std(0))))
+        rows["columns"].append(spread(blocks))
         rows["valence"].append(example.label)
         rows["arousal"].append(arousal_of(example.id, corpus))
         rows["speaker"].append(example.speaker)
@@ -63,6 +61,13 @@ def summary(states: np.ndarray, samples: np.ndarray) -> np.ndarray:
     loud = 10 * np.log10(np.array(level) + 1e-10)
     spoken = states[loud > loud.max() - LOUD_DB]
     return np.concatenate((spoken.mean(0), spoken.std(0), np.quantile(spoken, 0.9, axis=0)))
+
+
+def spread(blocks: np.ndarray) -> np.ndarray:
+    """Mean and deviation (2 D,) of voice vectors (T, D) over the voiced ones, or over all where there are none."""
+    kept = blocks[blocks[:, VOICE_COLUMNS.index("voiced_share")] > VOICED]
+    kept = kept if len(kept) else blocks
+    return np.concatenate((kept.mean(0), kept.std(0)))
 
 
 def minus_before(rows: np.ndarray, speaker: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ class FaceExtractor:
             self._score_due = 0
         values = self._values(raw, pose, likely, item.t_ns)
         crop = cv2.cvtColor(_cut(image, boxes[chosen], 0.0)[0], cv2.COLOR_BGR2GRAY)
-        small = cv2.resize(crop, (CROP_PX, CROP_PX), interpolation=cv2.INTER_AREA)
+        sharpness, brightness = clarity(np.asarray(crop, np.uint8))
         return (
             FaceFeatures(
                 t_ns=item.t_ns,
@@ -130,8 +130,8 @@ class FaceExtractor:
                 found=True,
                 faces=len(boxes),
                 score=self._scored(image, boxes[chosen]),
-                sharpness=float(cv2.Laplacian(small, cv2.CV_64F).var()),
-                brightness=float(small.mean() / 255),
+                sharpness=sharpness,
+                brightness=brightness,
                 motion=motion,
                 face_id=self._face_id,
                 likely=likely,
@@ -234,6 +234,12 @@ def head_pose(matrix: Floats) -> Floats:
     pitch = np.arcsin(np.clip(-turn[1, 2], -1.0, 1.0))
     roll = np.arctan2(turn[1, 0], turn[1, 1])
     return np.array([yaw, -pitch, roll], np.float32)
+
+
+def clarity(grey: Image) -> tuple[float, float]:
+    """Sharpness and brightness of a grey picture of a face, as `FaceFeatures` has them."""
+    small = cv2.resize(grey, (CROP_PX, CROP_PX), interpolation=cv2.INTER_AREA)
+    return float(cv2.Laplacian(small, cv2.CV_64F).var()), float(small.mean() / 255)
 
 
 def _nothing(
