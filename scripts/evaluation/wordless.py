@@ -66,8 +66,8 @@ def mean_of(before: Sequence[np.ndarray]) -> np.ndarray:
     """What the live stream subtracts after some utterances."""
     usual = VoiceMean()
     for each in before:
-        usual.learn(each)
-    return -usual.subtract(np.zeros(EMBEDDING_DIM))
+        usual.learn(each.tolist())
+    return -usual.subtract([0.0] * EMBEDDING_DIM)
 
 
 def embedding(views: Sequence[WindowView]) -> np.ndarray | None:
