@@ -279,14 +279,14 @@ def test_on_disk_the_switches_have_no_level_of_their_own_and_the_names_they_alwa
     assert keys[:6] == ["inputs", "width", "encoder", "layers", "heads", "dropout"]
     assert keys[6:] == [
         *["variant", "entropy", "tau", "anchor", "worth", "judgement", "columns", "compress", "given"],
-        *["ieg", "mig", "cross_modal"],
+        *["gain_beside", "ieg", "mig", "cross_modal"],
     ]
 
 
 def test_a_file_that_is_older_than_a_switch_means_what_it_meant():
     old = AgfnConfig.from_json('{"inputs": {"text": 6}, "width": 32, "anchor": true, "worth": true}')
     assert old.ablation == replace(FULL, anchor=True, skill=True)
-    assert Ablation("robust", "feature", 1.0, ieg=True, mig=True, cross_modal=True, given="") == FULL
+    assert Ablation("robust", "feature", 1.0, ieg=True, mig=True, cross_modal=True, given="", gain_beside=False) == FULL
 
 
 ANCHORED = {

@@ -63,7 +63,7 @@ def test_weights_for_other_features_are_refused(weights):
 
 
 def test_a_missing_file_says_what_to_do(tmp_path):
-    with pytest.raises(CheckpointError, match=r"train with python -m scripts\.train"):
+    with pytest.raises(CheckpointError, match=r"make them with python -m scripts\.fit"):
         load(tmp_path / "none.safetensors", "abc")
 
 

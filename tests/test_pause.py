@@ -94,7 +94,8 @@ def test_another_person_finds_neither_pictures_nor_score_of_the_one_before(desk)
         if tenth in {29, 39}:
             view = replace(desk.close_window(t_ns), opinion="final")
             desk.publish(view, replace(SAYS, raw=2.0 if tenth == 29 else -2.0))
-    assert set(view.segments["face"].values[:, 0]) == {2.0}
+    # Of a face that has been there for .9 s not all counts yet.
+    assert set((view.segments["face"].values[:, 0] / 0.45).round(3)) == {2.0}
     assert desk.sent[-1].score == -2.0
 
 

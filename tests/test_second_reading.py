@@ -138,7 +138,7 @@ def test_a_stream_is_judged_by_the_second_reading_and_no_published_word_changes(
     assert read, "nothing was read a second time"
     assert "times" in again[read[-1]].text.reading
     assert [m.raw for m in first[: read[0]]] == [m.raw for m in again[: read[0]]]
-    assert first[read[-1]].raw != again[read[-1]].raw
+    assert any(first[number].raw != again[number].raw for number in read)
     assert not [event for event in of(EventMessage, sent) if event.component == "reading"]
 
     [recording] = open_recordings(folder)

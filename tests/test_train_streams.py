@@ -28,7 +28,7 @@ from scripts.train_streams import network as untrained
 
 SETTINGS = {
     "network": {"width": 16, "encoder": "mean", "layers": 1, "dropout": 0.0},
-    "epochs": 10,
+    "epochs": 40,
     "batch": 32,
     "lr": 0.01,
     "weight_decay": 0.0,

@@ -153,7 +153,7 @@ def recorded_settings(config: Config, recording: Recording) -> Config:
         fusion = type(config.fusion).model_validate(kept)
     except (KeyError, ValueError) as error:
         raise SourceError(f"{recording.path}: damaged: {_line(error)}") from None
-    if about.get("schema") not in {schema_hash(), *OLDER}:
+    if about.get("schema") not in (schema_hash(), *OLDER):
         raise SourceError(f"{recording.path}: recorded with other features than this program's (AGFN Live {version})")
     stream = config.streams[0].model_copy(update={"name": recording.stream})
     return config.model_copy(update={"window": window, "fusion": fusion, "streams": (stream,)})

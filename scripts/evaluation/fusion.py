@@ -14,18 +14,17 @@ import numpy as np
 import torch
 from platformdirs import user_cache_path
 
+from scripts.evaluation import fusion_data, fusion_report
 from scripts.evaluation import fusion_plots as plots
-from scripts.evaluation import fusion_report
 from scripts.evaluation import fusion_stats as stats
 from scripts.evaluation.ensemble import Recipe
 from scripts.evaluation.fusion_damage import alone
-from scripts.evaluation.fusion_data import DATA
 from scripts.evaluation.fusion_methods import METHODS
 from scripts.evaluation.fusion_runs import Run, cache_file, run, tested
 from scripts.evaluation.psc import over_seeds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from scripts.evaluation.fusion_data import FusionData
 
@@ -72,6 +71,16 @@ CONTROLS = ("concat", "concat + r", "late", "late + r", "TFN", "MulT", "MISA", "
 PLACE = {"mixture": "one", "ravdess_av": "one", "mosi_b": "all", "mosi_a": "all"}
 TITLES = {name: "one modality damaged" if place == "one" else "all missing at a rate" for name, place in PLACE.items()}
 PSC_SEEDS = 5
+
+
+def mixture(data: Path) -> FusionData:
+    """RAVDESS voices with FER2013 faces, see there."""
+    from scripts.evaluation.fusion_mixture import read  # noqa: PLC0415 - heavy: it may have to listen and to look
+
+    return read(data)
+
+
+DATA: dict[str, Callable[[Path], FusionData]] = {**fusion_data.DATA, "mixture": mixture}
 
 
 def parse(options: Sequence[str]) -> argparse.Namespace:

@@ -165,16 +165,8 @@ def ravdess_av(data: Path) -> FusionData:
     return FusionData("ravdess_av", values, target, group, by_group(group, 6))
 
 
-def mixture(data: Path) -> FusionData:
-    """RAVDESS voices with FER2013 faces, see there."""
-    from scripts.evaluation.fusion_mixture import read  # noqa: PLC0415 - heavy: it may have to listen and to look
-
-    return read(data)
-
-
 DATA: dict[str, Callable[[Path], FusionData]] = {
     "mosi_a": mosi_a,
     "mosi_b": mosi_b,
     "ravdess_av": ravdess_av,
-    "mixture": mixture,
 }

@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from models import zoo
 from models.affect import EXPRESSIONS
-from models.expression import SIDE
+from models.expression import SHAPES, SIDE
 from realtime.extract.face.aligned import ANCHORS, anchors
 from realtime.extract.face.extractor import head_pose
 from realtime.extract.face.mediapipe_options import LocalOptions
 from realtime.extract.face.neutral_blendshapes import NEUTRAL_BLENDSHAPES
-from realtime.extract.schema import BLENDSHAPES, FACE_DIM
+from realtime.extract.schema import BLENDSHAPES
 from realtime.system.mediapipe import mediapipe as mp
 from realtime.system.mediapipe import vision
 from scripts.neutral_face import BORDER_PX, FACE_PX
@@ -82,10 +82,10 @@ def look(faces: Faces, rows: Sequence[int], minutes: float = math.inf) -> tuple[
     """Find the face in pictures, as the live program does in a single one, until the time is up.
 
     Returns:
-        For the N first of them shapes (N, FACE_DIM): blendshapes minus the usual face at rest, then pose; and eyes and
+        For the N first of them shapes (N, SHAPES): blendshapes minus the usual face at rest, then pose; and eyes and
         mouth (N, 3, 2) in pixels of the 48 x 48 picture. Both NaN where no face is found.
     """
-    shapes = np.full((len(rows), FACE_DIM), np.nan, np.float32)
+    shapes = np.full((len(rows), SHAPES), np.nan, np.float32)
     points = np.full((len(rows), len(ANCHORS), 2), np.nan, np.float32)
     until_s = time.monotonic() + 60 * minutes
     rest = np.array([NEUTRAL_BLENDSHAPES[name] for name in BLENDSHAPES], np.float32)
