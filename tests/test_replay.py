@@ -278,4 +278,4 @@ def test_a_real_session_is_judged_the_same_again(pace, clip, tmp_path):
     # Latencies are those of the replay: it decodes nothing, and its clock stands still while it judges.
     without = {"utc"} if pace == "fast" else {"utc", "latency_ms"}
     assert lines(again, without) == lines(first, without)
-    assert any(body["score"] is not None and body["modalities"]["text"]["weight"] > 0.5 for body in lines(again, ()))
+    assert any(body["score"] is not None and body["modalities"]["text"]["weight"] > 0.3 for body in lines(again, ()))
