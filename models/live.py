@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 LOG_SCALES = (-3.0, 1.6)
 """The scale of a distribution is kept between the exponentials of these."""
+LEAST_LOG_SCALE = math.log(0.8)
+"""Of what has an encoder: it learned from emotions, which stand for a sentiment by a table, and nobody's sentiment is
+known better than so by a face or a voice, however sure the emotion is."""
 LOCATION, LOG_SCALE = 0, 1
 """Columns of a modality that brings its distribution along."""
 
@@ -76,7 +79,8 @@ class LiveAGFN(AGFN):
         index = list(self.config.inputs).index(name)
         _, vector = self.encoders[name](values, times, usable)
         out = vector @ self.own_head[index] + self.own_bias[index]
-        return squash(out[:, 0]), out[:, 1].clamp(*LOG_SCALES), vector
+        least = LEAST_LOG_SCALE if self.config.ablation.gain_beside else LOG_SCALES[0]
+        return squash(out[:, 0]), out[:, 1].clamp(least, LOG_SCALES[1]), vector
 
     def forward(
         self, values: Mapping[str, Tensor], times: Mapping[str, Tensor], mask: Mapping[str, Tensor], reliability: Tensor
