@@ -1,6 +1,6 @@
 """What keeps invented words out, in the order of the evidence. Pure.
 
-The gate of the speech detector and the missing conditioning on earlier text come before these (transcribe.py). A guard
+The gate of the speech detector and the missing conditioning on earlier text come before these (transcriber.py). A guard
 refuses a hypothesis as a whole, cuts it where the invention begins, or takes invented repeats out of it (repeats.py);
 each gives a reason, the warning.
 """
