@@ -43,6 +43,8 @@ from realtime.extract.schema import (
     schema_hash,
 )
 from realtime.fuse.collate import MAX_STEPS
+from realtime.fuse.reliability import SETTLED_S, settled
+from realtime.types import NS_PER_S
 from scripts.train_embedding import fitted, targets
 from scripts.training import corpora
 from scripts.training.feature_track import embedded
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from models.embedding import VoiceEmbedder
-    from realtime.types import Modality, WindowView
+    from realtime.types import Modality, Segment, WindowView
 
 FOLDS: Final = 5
 EVERYONE: Final = -1
@@ -69,7 +71,6 @@ LOOKED_AT: Final = {"voice": VOICE_INPUTS[VOICE_DIM:]}
 """Columns of a modality that its encoder sees, all of those that are not named here. How loud, high or dull a voice is
 tells the actors and rooms of a corpus apart, not what they feel."""
 PLAIN: Final = Calibration("normalised", 2.3, 0.1, 1.0, (0.0, 0.0, 0.0), 3.0)
-VIEWS_OF_A_FACE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ def fold_of(name: str) -> int:
     return zlib.crc32(name.encode()) % FOLDS
 
 
+def known_of(name: Modality, segment: Segment) -> float:
+    """How far what a window holds is known: a face that has hardly been seen is no opinion, and is labelled so."""
+    return settled(int(segment.times_s[0] * NS_PER_S), 0) if name == "face" else 1.0
+
+
 class Collected:
     """Lays windows of one modality out."""
 
@@ -129,7 +135,7 @@ class Collected:
                 np.arange(steps) < count,
                 decode,
                 segment.reliability,
-                example.label,
+                example.label * known_of(self._modality, segment),
                 fold,
                 self._clips,
             )
@@ -232,7 +238,7 @@ def embedded_for(heard: Voices, by: Projections, held: int) -> Windows:
 
 
 def faces(data: Path, cache: Path, folds: dict[str, int]) -> Windows:
-    """Return the windows of faces; a picture is held for some time."""
+    """Return the windows of faces; a picture is held for some time, once until it is known as a whole."""
     found, config, rng = Collected("face"), Config(), np.random.default_rng(1)
     for example in tqdm(list(corpora.mosi_clips(data)), desc="faces", mininterval=10):
         if (tape := tape_of(cache, example, "clean")) is not None:
@@ -242,7 +248,7 @@ def faces(data: Path, cache: Path, folds: dict[str, int]) -> Windows:
     for row, name, label in zip(rows, ids, labels, strict=True):
         if np.isfinite(row).all():
             example = corpora.Example("fer2013", str(name), str(name), float(label))
-            views = [(face_view(row, rng), number == VIEWS_OF_A_FACE - 1) for number in range(VIEWS_OF_A_FACE)]
+            views = [(face_view(row, rng), False), (face_view(row, rng, seen_s=SETTLED_S), True)]
             found.add(example, fold_of(str(name)), views)
     return found.windows()
 

@@ -12,6 +12,7 @@ from models.checkpoint import Checkpoint, save
 from realtime.extract.schema import EMBEDDING_DIM, FACE_DIM, VOICE_DIM, VOICE_INPUT_DIM, schema_hash
 from scripts.fit import ACTED, acted, network, together
 from scripts.train_streams import (
+    Collected,
     Windows,
     damaged,
     figures,
@@ -25,6 +26,8 @@ from scripts.train_streams import (
     with_history,
 )
 from scripts.train_streams import network as untrained
+from scripts.training.corpora import Example
+from scripts.training.windows import face_view
 
 SETTINGS = {
     "network": {"width": 16, "encoder": "mean", "layers": 1, "dropout": 0.0},
@@ -96,6 +99,19 @@ def test_corpora_count_by_their_share_and_praise_as_much_as_complaint():
     assert found[films].sum() == pytest.approx(found[~films].sum())
     acting = ~films
     assert found[acting & (both.target > 0)].sum() == pytest.approx(found[acting & (both.target < 0)].sum())
+
+
+def test_a_face_that_has_hardly_been_seen_is_labelled_as_no_opinion():
+    found, rng = Collected("face"), np.random.default_rng(0)
+    smile = Example("fer2013", "smile", "somebody", 2.0)
+    for seen_s in (0.0, 2.0):
+        found.add(smile, 0, [(face_view(np.ones(FACE_DIM), rng, seen_s), False) for _ in range(50)])
+    made = found.windows()
+    hardly, known = made.target[:50], made.target[50:]
+    assert hardly.min() < 0.5
+    assert (known == 2.0).all()
+    newest = made.values[np.arange(100), made.mask.sum(1) - 1].mean(1)
+    assert np.corrcoef(newest, made.target)[0, 1] > 0.95, "it is labelled by as much as is shown of it"
 
 
 def test_what_is_not_always_there_is_taken_out_as_a_whole():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 DIMS = {"text": TEXT_DIM, "voice": VOICE_INPUT_DIM, "face": FACE_DIM}
 WORDS_PER_S = 2.6
 """Speaking rate that a written sentence is laid out with; measured on CMU-MOSI."""
+
+PICTURES_PER_S = 15.0
 
 
 def replay(
@@ -107,11 +110,11 @@ def sentence_view(vectors: np.ndarray, rng: np.random.Generator, config: Config)
     return _view({"text": segment})
 
 
-def face_view(vector: np.ndarray, rng: np.random.Generator) -> WindowView:
-    """Hold a single face for a while."""
-    steps = int(rng.integers(1, 60))
+def face_view(vector: np.ndarray, rng: np.random.Generator, seen_s: float = 0.0) -> WindowView:
+    """Hold a single face for a while, at least for so many seconds."""
+    steps = int(rng.integers(1 + math.ceil(seen_s * PICTURES_PER_S), 60))
     values = np.repeat(vector[None], steps, 0) + rng.normal(0, 0.01, (steps, len(vector)))
-    times_s = -np.arange(steps)[::-1] / 15.0
+    times_s = -np.arange(steps)[::-1] / PICTURES_PER_S
     values *= settled(int(1e9 * times_s[0]), 0)
     reliability = float(rng.uniform(0.5, 1.0))
     segment = Segment(values.astype(np.float32), times_s.astype(np.float32), reliability, "ok", None, 0)
