@@ -14,13 +14,14 @@ import argparse
 import itertools
 import json
 import math
+import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
@@ -86,18 +87,21 @@ class Measurement:
     def grow(self, streams: int) -> None:
         """Add the streams in four steps, and measure what one costs at each (F2)."""
         cores: dict[str, float] = {}
+        beside: dict[str, float] = {}
         for part in (0.1, 0.25, 0.5, 1.0):
             count = max(1, round(part * streams))
             self.rig.grow(count)
             self.rig.wait_speaking()
             self._pause(SETTLE_S)
-            cores[str(count)] = round(self._cores(STEP_S) / count, 6)
-            print(f"{count} streams: {cores[str(count)]} cores a stream", flush=True)
+            spent, beside = self._cores(STEP_S)
+            cores[str(count)] = round(spent / count, 6)
+            print(f"{count} streams: {cores[str(count)]} cores a stream, load {os.getloadavg()[0]:.1f}", flush=True)
         grown_mb = sum(self.rig.rss_mb().values()) - self._base_mb
         self.found |= {
             "cores_by_streams": cores,
             "cores_per_stream": cores[str(streams)],
             "rss_mb_per_stream": round(grown_mb / streams, 3),
+            **{f"{name}_cores": round(spent, 3) for name, spent in beside.items()},
         }
 
     def steady(self, minutes: float) -> None:
@@ -106,9 +110,12 @@ class Measurement:
         self._pause(60 * minutes)
         end_s = time.time()
         late: list[float] = []
+        by_minute: dict[int, list[float]] = defaultdict(list)
         lost = 0
         for heard in self._between(begin_s, end_s).values():
             late += [each.late_ms for each in heard]
+            for each in heard:
+                by_minute[int((each.at_s - begin_s) // 60)].append(each.late_ms)
             lost += gaps(heard)
         hop_ms = 1000 * self.rig.config.window.hop_s
         self.found |= {
@@ -117,7 +124,9 @@ class Measurement:
             "seq_gaps": lost,
             "p50_ms": quantile_ms(late, 0.5),
             "p99_ms": quantile_ms(late, 0.99),
+            "p99_ms_by_minute": [quantile_ms(by_minute[minute], 0.99) for minute in sorted(by_minute)],
             "late_share": round(sum(value > hop_ms for value in late) / max(1, len(late)), 5),
+            "load": round(os.getloadavg()[0], 1),
         }
 
     def kill(self) -> None:
@@ -310,11 +319,15 @@ class Measurement:
             for name, heard in self.rig.heard().sentiments.items()
         }
 
-    def _cores(self, seconds: float) -> float:
-        before, begin_s = self.rig.cpu_s(), time.monotonic()
+    def _cores(self, seconds: float) -> tuple[float, dict[str, float]]:
+        """Return the cores that the hosts took, and those of what runs beside them."""
+        before, placer_s, beside, begin_s = self.rig.cpu_s(), time.process_time(), self.rig.beside_s(), time.monotonic()
         self._pause(seconds)
-        spent_s = sum(cpu_s - before.get(name, 0.0) for name, cpu_s in self.rig.cpu_s().items())
-        return spent_s / (time.monotonic() - begin_s)
+        hosts_s = sum(cpu_s - before.get(name, 0.0) for name, cpu_s in self.rig.cpu_s().items())
+        spent_s = {name: cpu_s - beside[name] for name, cpu_s in self.rig.beside_s().items()}
+        spent_s["placer"] = time.process_time() - placer_s
+        wall_s = time.monotonic() - begin_s
+        return hosts_s / wall_s, {name: cpu_s / wall_s for name, cpu_s in spent_s.items()}
 
     def _pause(self, seconds: float) -> None:
         time.sleep(seconds)

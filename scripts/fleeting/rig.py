@@ -140,6 +140,10 @@ class Rig:
         """CPU time of the hosts so far, by name."""
         return {name: _cpu_s(pid) for name, pid in self.pids().items()}
 
+    def beside_s(self) -> dict[str, float]:
+        """CPU time so far of what runs beside the hosts: the broker, and who listens to it."""
+        return {"broker": _cpu_s(self.broker.pid), "subscriber": _cpu_s(self.subscriber.pid)}
+
     def rss_mb(self) -> dict[str, float]:
         """Resident memory of the hosts, by name."""
         return {name: psutil.Process(pid).memory_info().rss / 1e6 for name, pid in self.pids().items()}

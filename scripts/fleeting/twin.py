@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 def twin(name: str, started: datetime, windows: int, config: Config, loop: Loop, fuser: Fuser) -> dict[int, Sentiment]:
     """Play a stream from its begin on a virtual clock; return its first windows by their number."""
-    clock, said = VirtualClock(), dict[int, Sentiment]()
+    t0_ns = phase_ns(name, loop)
+    clock, said = VirtualClock(t0_ns), dict[int, Sentiment]()
     outlet = Outlet()
     outlet.subscribe(lambda message: said.update({message.seq: message}), Sentiment)
     state = StreamState(stream=name, epoch=1, started=started, hop_s=config.window.hop_s, seq=0)
@@ -41,8 +42,8 @@ def twin(name: str, started: datetime, windows: int, config: Config, loop: Loop,
         devices=loop.devices,
         state=state,
     )
-    stream.begin(0)
-    ticks, player = Ticks(0, config), Player(loop, stream.window, 0, phase_ns(name, loop), 0)
+    stream.begin(t0_ns)
+    ticks, player = Ticks(t0_ns, config), Player(loop, stream.window, t0_ns)
     for _ in range(windows):
         due_ns = ticks.due_ns
         for at_ns in player.feed(due_ns):
