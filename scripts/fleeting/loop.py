@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from realtime.recording.reader import open_recordings
-from realtime.types import FaceFeatures, SpeechFrame, TextFeatures, VoiceFeatures
+from realtime.types import NS_PER_S, FaceFeatures, SpeechFrame, TextFeatures, VoiceFeatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,9 +52,15 @@ class Loop:
 
     Args:
         path: of a recording.
+        pause_s: whole seconds after each turn in which camera and microphone go on and nobody says anything.
+
+    Attributes:
+        devices: behind the modalities.
+        speaks_ns: length of the recording.
+        length_ns: of a turn.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pause_s: int = 0) -> None:
         recording = open_recordings(path)[0]
         entries = list(recording.entries())
         begin_ns = next(entry.item for entry in entries if entry.topic == "begin")
@@ -64,7 +70,9 @@ class Loop:
             for entry in entries
             if entry.topic in TAKEN and entry.at_ns >= begin_ns
         ]
-        self.length_ns = max(entry.at_ns for entry in entries) - begin_ns
+        self.speaks_ns = max(entry.at_ns for entry in entries) - begin_ns
+        self._beats += _pause(self._beats, self.speaks_ns, pause_s)
+        self.length_ns = self.speaks_ns + pause_s * NS_PER_S
         self._turns: dict[int, Sequence[Beat]] = {}
         self._making = threading.Lock()
 
@@ -151,6 +159,23 @@ def shifted(topic: str, item: Any, by_ns: int) -> Any:  # noqa: ANN401 - of any 
             ended=tuple(replace(said, end_ns=said.end_ns + by_ns) for said in item.ended),
         )
     return item
+
+
+def _pause(beats: Sequence[Beat], from_ns: int, pause_s: int) -> list[Beat]:
+    """Of the last second but one what is seen and measured, again and again, as if nobody spoke."""
+    last = [
+        beat
+        for beat in beats
+        if from_ns - 2 * NS_PER_S <= beat.at_ns < from_ns - NS_PER_S and beat.topic not in {"text", "lost"}
+    ]
+    quiet = [
+        replace(beat, item=replace(beat.item, probability=0.0)) if beat.topic == "speech" else beat for beat in last
+    ]
+    return [
+        Beat(beat.at_ns + by_ns, beat.topic, shifted(beat.topic, beat.item, by_ns))
+        for by_ns in range(2 * NS_PER_S, (pause_s + 2) * NS_PER_S, NS_PER_S)
+        for beat in quiet
+    ]
 
 
 def _words(words: tuple[Word, ...], by_ns: int) -> tuple[Word, ...]:

@@ -216,6 +216,7 @@ def share(name: str) -> float:
 
 
 def replay_session(name: str, options: Mapping[str, Any]) -> ReplaySession:
-    """Make the session of a host: `settings` as in the configuration, `recording` the path of one."""
+    """Make the session of a host: `settings` as in the configuration, and what Loop wants: `recording`, `pause_s`."""
     allow_many()
-    return ReplaySession(name, Config.model_validate(options["settings"]), Loop(Path(options["recording"])))
+    loop = Loop(Path(options["recording"]), options["pause_s"])
+    return ReplaySession(name, Config.model_validate(options["settings"]), loop)
