@@ -14,13 +14,14 @@ import argparse
 import itertools
 import json
 import math
+import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
@@ -31,18 +32,20 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from models import zoo
-from realtime.clock import VirtualClock
+from realtime.clock import VirtualClock, utc_now
 from realtime.fleet.config import AsrPoolConfig
 from realtime.fleet.local_engine import LocalHost
 from realtime.fuse.worker import fuser_of
+from realtime.types import NS_PER_S
 from scripts.benchmarks.asr_pool import AFTER_S, failures
 from scripts.fleeting import rays
 from scripts.fleeting.arrivals import gaps, newest_epoch, quantile_ms, silence_s
 from scripts.fleeting.bars import table
 from scripts.fleeting.chaos import Chaos
-from scripts.fleeting.loop import Loop, made
+from scripts.fleeting.loop import made
 from scripts.fleeting.rig import CORES, Rig, local
-from scripts.fleeting.twin import Difference, difference
+from scripts.fleeting.session import phase_ns
+from scripts.fleeting.twin import Difference, difference, quiet_in_s
 from scripts.fleeting.verdict import judge
 from scripts.harness.processes import wait_until
 
@@ -62,7 +65,9 @@ RETURN_S = 60.0
 """What was harmed is back by then, and a host that joined has its part."""
 QUIET_S = 20.0
 """After chaos nothing is harmed for so long, before it is judged."""
-TWINS = 30
+TWINS = 60
+PAUSE_S = 25
+"""Longer than what is lost with a host and the window before and after: in the demo somebody speaks all the time."""
 GRID_S = 0.05
 FIRST_FULL_S = 4.5
 HARMS = ("halved", "stopped", "killed")
@@ -86,18 +91,21 @@ class Measurement:
     def grow(self, streams: int) -> None:
         """Add the streams in four steps, and measure what one costs at each (F2)."""
         cores: dict[str, float] = {}
+        beside: dict[str, float] = {}
         for part in (0.1, 0.25, 0.5, 1.0):
             count = max(1, round(part * streams))
             self.rig.grow(count)
             self.rig.wait_speaking()
             self._pause(SETTLE_S)
-            cores[str(count)] = round(self._cores(STEP_S) / count, 6)
-            print(f"{count} streams: {cores[str(count)]} cores a stream", flush=True)
+            spent, beside = self._cores(STEP_S)
+            cores[str(count)] = round(spent / count, 6)
+            print(f"{count} streams: {cores[str(count)]} cores a stream, load {os.getloadavg()[0]:.1f}", flush=True)
         grown_mb = sum(self.rig.rss_mb().values()) - self._base_mb
         self.found |= {
             "cores_by_streams": cores,
             "cores_per_stream": cores[str(streams)],
             "rss_mb_per_stream": round(grown_mb / streams, 3),
+            **{f"{name}_cores": round(spent, 3) for name, spent in beside.items()},
         }
 
     def steady(self, minutes: float) -> None:
@@ -106,9 +114,12 @@ class Measurement:
         self._pause(60 * minutes)
         end_s = time.time()
         late: list[float] = []
+        by_minute: dict[int, list[float]] = defaultdict(list)
         lost = 0
         for heard in self._between(begin_s, end_s).values():
             late += [each.late_ms for each in heard]
+            for each in heard:
+                by_minute[int((each.at_s - begin_s) // 60)].append(each.late_ms)
             lost += gaps(heard)
         hop_ms = 1000 * self.rig.config.window.hop_s
         self.found |= {
@@ -117,12 +128,15 @@ class Measurement:
             "seq_gaps": lost,
             "p50_ms": quantile_ms(late, 0.5),
             "p99_ms": quantile_ms(late, 0.99),
+            "p99_ms_by_minute": [quantile_ms(by_minute[minute], 0.99) for minute in sorted(by_minute)],
             "late_share": round(sum(value > hop_ms for value in late) / max(1, len(late)), 5),
+            "load": round(os.getloadavg()[0], 1),
         }
 
     def kill(self) -> None:
         """Kill a host; its streams speak again elsewhere (F3, and F4 but for the node)."""
         victim = self._victim()
+        self._wait_quiet(victim)
         owners = self.rig.owners()
         lost = [name for name, (host, _) in owners.items() if host == victim]
         others = [name for name in owners if name not in lost]
@@ -142,6 +156,7 @@ class Measurement:
 
     def kill_node(self, node: rays.Node) -> None:
         """Kill a whole node of a Ray cluster (F4)."""
+        self._wait_quiet(node.host)
         owners = self.rig.owners()
         lost = [name for name, (host, _) in owners.items() if host == node.host]
         states = {name: self.rig.fleet.state_of(name) for name in lost}
@@ -276,10 +291,10 @@ class Measurement:
         self, lost: Sequence[str], harmed_s: float, states: Mapping[str, Mapping[str, Any] | None]
     ) -> dict[str, Any]:
         """Compare the streams that went elsewhere with their uninterrupted twins."""
-        config, loop = self.rig.config, Loop(self.rig.recording)
+        config, loop = self.rig.config, self.rig.loop
         fuser = fuser_of(config, VirtualClock())
         hop_s = config.window.hop_s
-        steps, off_grid, differences = Counter[int](), 0, list[Difference]()
+        steps, off_grid, silent, spoken = Counter[int](), 0, list[Difference](), list[Difference]()
         for name in lost:
             taken = newest_epoch(self.rig.heard().sentiments[name])[0]
             old = [each for each in taken if each.at_s <= harmed_s]
@@ -287,12 +302,12 @@ class Measurement:
             steps[new[0].epoch - old[-1].epoch] += 1
             if (state := states[name]) is None:
                 continue
-            started = datetime.fromisoformat(state["started"].replace("Z", "+00:00"))
+            started = _started(state)
             off_grid += sum(abs(each.end_s - started.timestamp() - (each.seq + 1) * hop_s) > GRID_S for each in new)
             first = [*old, *(each for each in new if each.epoch == new[0].epoch)]
-            if len(differences) < TWINS and (found := difference(first, started, config, loop, fuser)) is not None:
-                differences.append(found)
-        silent = [each for each in differences if not each.spoken]
+            compared = len(silent) + len(spoken)
+            if compared < TWINS and (found := difference(first, started, config, loop, fuser)) and not found.turned:
+                (spoken if found.spoken else silent).append(found)
         return {
             "epoch_steps": ",".join(map(str, sorted(steps))),
             "off_grid": off_grid,
@@ -300,9 +315,25 @@ class Measurement:
             "twin_score_diff_max": round(max(each.score for each in silent), 4) if silent else None,
             "twin_raw_diff_max": round(max(each.raw for each in silent), 4) if silent else None,
             "twin_context_diff_max": round(max(each.context for each in silent), 4) if silent else None,
-            "twins_spoken": len(differences) - len(silent),
-            "twin_score_diff_max_spoken": round(max((each.score for each in differences), default=0.0), 4),
+            "twins_spoken": len(spoken),
+            "twin_score_diff_max_spoken": round(max((each.score for each in spoken), default=0.0), 4),
         }
+
+    def _wait_quiet(self, host: str) -> None:
+        """Wait for the moment at which the most streams of a host can be lost with nothing said in what is lost."""
+        loop, now = self.rig.loop, utc_now()
+        states = [
+            state
+            for name, (owner, _) in self.rig.owners().items()
+            if owner == host and (state := self.rig.fleet.state_of(name)) is not None
+        ]
+        places_ns = [
+            (phase_ns(state["stream"], loop) + int((now - _started(state)).total_seconds() * NS_PER_S)) % loop.length_ns
+            for state in states
+        ]
+        wait_s, quiet = quiet_in_s(places_ns, loop, self.rig.config.window.length_s)
+        print(f"{quiet} of {len(states)} streams of {host} are quiet in {wait_s:.1f} s", flush=True)
+        self._pause(max(0.0, wait_s - (utc_now() - now).total_seconds()))
 
     def _between(self, begin_s: float, end_s: float) -> dict[str, list[Heard]]:
         return {
@@ -310,14 +341,22 @@ class Measurement:
             for name, heard in self.rig.heard().sentiments.items()
         }
 
-    def _cores(self, seconds: float) -> float:
-        before, begin_s = self.rig.cpu_s(), time.monotonic()
+    def _cores(self, seconds: float) -> tuple[float, dict[str, float]]:
+        """Return the cores that the hosts took, and those of what runs beside them."""
+        before, placer_s, beside, begin_s = self.rig.cpu_s(), time.process_time(), self.rig.beside_s(), time.monotonic()
         self._pause(seconds)
-        spent_s = sum(cpu_s - before.get(name, 0.0) for name, cpu_s in self.rig.cpu_s().items())
-        return spent_s / (time.monotonic() - begin_s)
+        hosts_s = sum(cpu_s - before.get(name, 0.0) for name, cpu_s in self.rig.cpu_s().items())
+        spent_s = {name: cpu_s - beside[name] for name, cpu_s in self.rig.beside_s().items()}
+        spent_s["placer"] = time.process_time() - placer_s
+        wall_s = time.monotonic() - begin_s
+        return hosts_s / wall_s, {name: cpu_s / wall_s for name, cpu_s in spent_s.items()}
 
     def _pause(self, seconds: float) -> None:
         time.sleep(seconds)
+
+
+def _started(state: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(state["started"].replace("Z", "+00:00"))
 
 
 def _longest_s(heard: Sequence[Heard]) -> float:
@@ -363,6 +402,9 @@ def parse() -> argparse.Namespace:
     cli.add_argument(
         "--pool-streams", type=int, default=1, help="with --bars: live streams of which the ASR pool is harmed; 0: none"
     )
+    cli.add_argument(
+        "--pause-s", type=int, help="nobody speaks for so long after each turn of the recording: 25 with --bars, else 0"
+    )
     cli.add_argument("--recording", type=Path, help="a recording instead of the demo's")
     return cli.parse_args()
 
@@ -376,7 +418,8 @@ def main() -> int:
         names = [f"h{number}" for number in range(args.hosts)]
         ray = args.engine == "ray"
         cluster = stack.enter_context(rays.Cluster(args.hosts, folder / "head")) if ray else None
-        rig = Rig(folder, recording, local(names) if cluster is None else cluster.engine)
+        pause_s = args.pause_s if args.pause_s is not None else PAUSE_S if args.bars else 0
+        rig = Rig(folder, recording, local(names) if cluster is None else cluster.engine, pause_s=pause_s)
         stack.callback(rig.close)
         rig.wait_ready(args.hosts)
         run = Measurement(rig, args.seed)

@@ -23,6 +23,7 @@ def test_every_item_is_popped_dropped_or_pending(policy, capacity, moves):
         stats = channel.stats()
         assert stats.pushed == stats.popped + stats.dropped + stats.pending
         assert stats.pending <= channel.capacity
+        assert channel.pending == stats.pending
 
 
 def test_latest_keeps_only_the_newest():

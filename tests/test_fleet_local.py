@@ -83,7 +83,7 @@ def check_as_if_nothing_had_happened(rig, streams, recording):
         taken, found = compared[0]
         for each in taken:
             assert each.end_s == pytest.approx(started.timestamp() + (each.seq + 1) * HOP_S, abs=0.05)
-        if not found.spoken:
+        if not found.spoken and not found.turned:
             silent += 1
             assert found.raw <= 0.05
             assert found.context <= 0.05
@@ -176,7 +176,8 @@ def test_up_status_and_down_work_from_the_command_line_and_a_fleet_goes_on_from_
         fleet("add", "door", "--camera", "rtsp://127.0.0.1:9/door", "--label", "site=here")
         fleet("add", "attic", "--camera", "rtsp://127.0.0.1:9/attic", "--label", "site=there")
         wait_until(lambda: _spoke(mosquitto, "door"), START_S, "the stream speaks", step_s=0.5)
-        assert "no host with site=there" in fleet("status").stdout
+        # What the broker keeps is up to a second old.
+        wait_until(lambda: "no host with site=there" in fleet("status").stdout, 10, "attic is said to have no host")
         refused = fleet("add", "hall", "--camera", "rtsp://me:secret@127.0.0.1/hall", check=False)
         assert refused.returncode == 2
         assert "secret@" not in refused.stderr

@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import json
 import logging
@@ -11,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiomqtt import MqttError
 from test_messages import event, health, sentiment
 
 from realtime.config.schema import MqttConfig
 from realtime.errors import BrokerError, UsageError
 from realtime.publish import link
 from realtime.publish.access import access_of
+from realtime.publish.connection import BoundedClient, LoopThread
 from realtime.publish.messages import EventMessage, Sentiment
 from realtime.publish.mqtt import MqttPublisher
 from scripts.harness.mosquitto import Mosquitto, Subscriber, free_port, wait_for
@@ -41,6 +44,14 @@ def numbered(number):
     return event().model_copy(update={"id": f"desk-{number}"})
 
 
+def run_in_loop(work):
+    loop = asyncio.SelectorEventLoop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
 def event_ids(subscriber):
     return [json.loads(payload)["id"] for payload in subscriber.payloads("/event")]
 
@@ -58,6 +69,42 @@ def test_an_independent_subscriber_gets_what_was_sent(mosquitto, subscribe, publ
     assert Sentiment.model_validate_json(subscriber.payloads("/sentiment")[0]) == sentiment()
     assert EventMessage.model_validate_json(subscriber.payloads("/event")[0]) == event()
     assert subscriber.payloads("desk/status") == [b"online"]
+
+
+@pytest.mark.real
+def test_messages_that_are_handed_in_together_wake_the_network_thread_once(mosquitto, subscribe, publish, monkeypatch):
+    streams = ("desk", "door", "hall")
+    subscriber = subscribe()
+    publisher = publish(mosquitto.url, streams)
+    assert publisher.wait_ready(5)
+    calls, held, call = [], threading.Event(), LoopThread.call
+    monkeypatch.setattr(LoopThread, "call", lambda own, *given: (calls.append(given), call(own, *given)))
+
+    for seq in range(2):
+        publisher._thread.call(held.wait)  # it is busy meanwhile
+        calls.clear()
+        for stream in streams:
+            publisher.send_sentiment(sentiment(stream=stream, seq=seq))
+        assert len(calls) == 1
+        held.set()
+        wait_for(lambda seq=seq: len(subscriber.payloads("/sentiment")) == len(streams) * (seq + 1))
+        held.clear()
+    assert [publisher.dropped(stream) for stream in streams] == [0, 0, 0]
+
+
+@pytest.mark.real
+def test_a_broker_that_lives_is_told_from_one_that_does_not_answer(mosquitto):
+    async def ask():
+        async with BoundedClient(access_of(MqttConfig(url=mosquitto.url)), timeout=0.5) as client:
+            await client.probe("agfn/desk/probe")
+            mosquitto.freeze()
+            with pytest.raises(MqttError, match="timed out"):
+                await client.probe("agfn/desk/probe")
+            mosquitto.thaw()
+            await client.probe("agfn/desk/probe")
+            return client._pending_unsubscribes
+
+    assert run_in_loop(ask()) == {}
 
 
 @pytest.mark.real

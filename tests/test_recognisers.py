@@ -1,5 +1,6 @@
 """The ASR pool in the status of a fleet, and in its bars."""
 
+import math
 import sys
 
 import pytest
@@ -70,3 +71,21 @@ def test_without_a_pool_the_status_says_nothing_of_one():
 def test_the_bar_of_the_pool_is_kept_when_words_are_back_in_time_and_windows_were_not_late(found, row):
     (line,) = (line for line in bars.table(found).splitlines() if line.startswith("| F7 "))
     assert line.endswith(row)
+
+
+NODE = {"node_max_s": 2.5, "off_grid": 0, "epoch_steps": "1", "twins": 5, "twins_spoken": 8}
+NODE |= {"twin_score_diff_max": 0.01, "twin_score_diff_max_spoken": 0.4, "twin_context_diff_max": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("more", "last"),
+    [
+        ({}, " kept "),
+        ({"twin_score_diff_max": 0.06}, " not kept "),
+        ({"twin_context_diff_max": math.inf}, " not kept "),
+        ({"twin_score_diff_max": None}, "  "),
+    ],
+)
+def test_the_bar_of_a_lost_node_goes_by_score_and_context_of_the_twins_in_which_nothing_was_said(more, last):
+    (line,) = (line for line in bars.table(NODE | more).splitlines() if line.startswith("| F4 "))
+    assert line.split("|")[-2] == last

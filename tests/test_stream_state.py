@@ -320,6 +320,8 @@ def test_even_the_largest_state_is_small_and_survives_json():
     assert len(LARGEST.to_json()) <= 1450 < MAX_BYTES
     assert StreamState.from_json(LARGEST.to_json()) == LARGEST
     assert StreamState.from_json(state_of().to_json()) == state_of()
+    assert LARGEST.values() == json.loads(LARGEST.to_json())
+    assert StreamState.of(state_of().values()) == state_of()
 
 
 def test_a_state_holds_numbers_and_names_of_states_only():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -122,13 +121,13 @@ class LiveSession:
         with self._costing:
             self._cost.forget(stream)
             self._spent.pop(stream, None)
-        return as_json(state)
+        return state.values()
 
     def report(self) -> dict[str, StreamReport]:
         """See Session."""
         return {
             name: StreamReport(
-                as_json(live.snapshot()),
+                live.snapshot().values(),
                 self._cores(name),
                 self._speaker.messages(name),
                 self._speaker.dropped(name),
@@ -176,12 +175,6 @@ class LiveSession:
         before_s, before_cpu_s = self._spent.get(stream, (now_s - 1.0, cpu_s))
         self._spent[stream] = now_s, cpu_s
         return round(max(0.0, cpu_s - before_cpu_s) / max(1e-3, now_s - before_s), 4)
-
-
-def as_json(state: StreamState) -> dict[str, Any]:
-    """Return a state as JSON values."""
-    values: dict[str, Any] = json.loads(state.to_json())
-    return values
 
 
 def live_session(name: str, options: Mapping[str, Any]) -> LiveSession:

@@ -63,8 +63,10 @@ class Speaker:
 
     def dropped(self, stream: str) -> int:
         """How many messages of a stream did not go out, because they were too old or too many."""
-        health = self.stats(stream)
-        return 0 if health is None else health.stale + health.queue.dropped + health.events_dropped
+        try:
+            return self._publisher.dropped(stream)
+        except KeyError:
+            return 0
 
     def stats(self, stream: str) -> PublisherHealth | None:
         """The counts of a stream's connection; None while there is none."""

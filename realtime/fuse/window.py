@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 T = TypeVar("T", "FaceFeatures", "VoiceFeatures", "SpeechFrame")
 STEADY_S = 0.8 * LOST_AFTER_S
 """A device whose samples were too far apart counts again when they are at most so far apart: else it would flicker."""
+T_NS: Callable[[Any], int] = attrgetter("t_ns")
+END_NS: Callable[[Any], int] = attrgetter("end_ns")
 DIMS: dict[Modality, int] = {"text": TEXT_DIM, "voice": VOICE_INPUT_DIM, "face": FACE_DIM}
 
 
@@ -230,9 +233,9 @@ class Window:
             self._opinion.told(self._text)
             start_ns = end_ns - self._length_ns
             self._forget_before(start_ns)
-            faces = [face for face in self._faces if face.t_ns <= end_ns]
-            voices = [voice for voice in self._voices if voice.t_ns <= end_ns]
-            speech = [frame for frame in self._speech if frame.end_ns <= end_ns]
+            faces = _until(self._faces, end_ns, T_NS)
+            voices = _until(self._voices, end_ns, T_NS)
+            speech = _until(self._speech, end_ns, END_NS)
             words, values = self._words(start_ns, end_ns)
             whole = self._text is not None and len(words) == len(self._text.words)
             read = self._text.read if self._text and whole else ()
@@ -322,7 +325,7 @@ class Window:
         if device is None:
             return ModalityQuality(0.0, "off")
         seen_ns = self._seen_ns.get(device)
-        times_s = np.array([(item.t_ns - end_ns) / 1e9 for item in items])
+        times_s = (np.array(list(map(T_NS, items)), np.int64) - end_ns) / 1e9
         begin_ns = max(start_ns, self._first_ns.get(device, start_ns))
         delivery = Delivery(
             device=device,
@@ -362,6 +365,14 @@ def _trim(items: deque[T], start_ns: int) -> None:
         items.popleft()
 
 
+def _until(items: deque[T], end_ns: int, when: Callable[[T], int]) -> list[T]:
+    """The items up to a time, which are nearly all: only the newest are looked at."""
+    found = list(items)
+    while found and when(found[-1]) > end_ns:
+        found.pop()
+    return found
+
+
 def _stacked(values: list[Floats], dim: int) -> Floats:
     return np.array(values, np.float32) if values else np.zeros((0, dim), np.float32)
 
@@ -377,7 +388,7 @@ def _segment(trust: ModalityQuality, values: Floats, times_ns: list[int], end_ns
     newest_ns = times_ns[-1] if times_ns else None
     return Segment(
         values=values.astype(np.float32, copy=False),
-        times_s=np.array([min(0.0, (t_ns - end_ns) / 1e9) for t_ns in times_ns], np.float32),
+        times_s=np.minimum(0.0, (np.array(times_ns, np.int64) - end_ns) / 1e9).astype(np.float32),
         reliability=trust.value if len(values) else 0.0,
         state=trust.state,
         cause=trust.cause,

@@ -14,7 +14,7 @@ import ssl
 import threading
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiomqtt import Client, MqttError
 from aiomqtt.exceptions import MqttCodeError, MqttConnectError
@@ -85,6 +85,26 @@ class BoundedClient(Client):
             ended = self._disconnected.exception() if self._disconnected.done() else None
             raise MqttCodeError(code, "Could not publish message") from ended
 
+    async def probe(self, topic: str) -> None:
+        """Wait for a sign of life: the answer to an unsubscribe, after all that was handed in before.
+
+        As aiomqtt's `unsubscribe`, without the task that it takes to wait: links ask once for each window.
+
+        Raises:
+            MqttError: there is no connection any more, or no answer.
+        """
+        code, number = self._client.unsubscribe(topic)
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS or number is None:
+            raise MqttCodeError(code, "Could not ask for a sign of life")
+        answer: asyncio.Future[None] = self._loop.create_future()
+        self._pending_unsubscribes[number] = cast("asyncio.Event", _Answer(answer))
+        too_late = self._loop.call_later(self.timeout, _give_up, answer)
+        try:
+            await answer
+        finally:
+            too_late.cancel()
+            self._pending_unsubscribes.pop(number, None)
+
     def _on_disconnect(self, *given: Any, **more: Any) -> None:  # noqa: ANN401 - paho's arguments
         """Note why the broker hung up, which aiomqtt tells only to who reads."""
         self.taken_over = any(isinstance(each, ReasonCode) and each.value == TAKEN_OVER for each in given)
@@ -96,6 +116,23 @@ class BoundedClient(Client):
             log.warning("%s: sent a packet of %d bytes; hung up", self._where, packet["remaining_length"])
             return b""  # as if the other side had hung up
         return self._receive(size)
+
+
+class _Answer:
+    """What aiomqtt sets when an answer has come."""
+
+    def __init__(self, answer: asyncio.Future[None]) -> None:
+        self._answer = answer
+
+    def set(self) -> None:
+        """Take it."""
+        if not self._answer.done():
+            self._answer.set_result(None)
+
+
+def _give_up(answer: asyncio.Future[None]) -> None:
+    if not answer.done():
+        answer.set_exception(MqttError("Operation timed out"))
 
 
 class Connection:

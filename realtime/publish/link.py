@@ -140,7 +140,7 @@ class Link:
         self._lease, self.fenced = lease, cast("str | None", None)
         self._twins = Twins(access.url, stream, clock, lease.epoch if lease else 0)
         self._connection = Connection(self._client, self._serve, self._note, BACKOFF_S)
-        self._live: Client | None = None
+        self._live: BoundedClient | None = None
         self._kept: bytes | None = None
         self._fresh: Channel[Parcel] = Channel(Policy.DROP_OLDEST, FRESH_WAITING)
         self._events: Channel[Parcel] = Channel(Policy.DROP_OLDEST, EVENTS_WAITING)
@@ -185,6 +185,11 @@ class Link:
             commands_refused=self._commands.refused,
             foreign=self._twins.foreign,
         )
+
+    @property
+    def dropped(self) -> int:
+        """Messages that did not go out, because they were too old or too many; from any thread."""
+        return self._stale + self._fresh.stats().dropped + self._events.stats().dropped
 
     def close(self) -> None:
         """Send what waits, say goodbye, and end `run`. In the loop's thread."""
@@ -361,7 +366,7 @@ class Link:
             await self._probe(client)
         return bool(fresh)
 
-    async def _send_event(self, client: Client) -> bool:
+    async def _send_event(self, client: BoundedClient) -> bool:
         """Send the oldest event, if there is one, and keep it in hand until the broker has it."""
         if self._in_hand is None:
             self._in_hand = _take(self._events)
@@ -374,9 +379,9 @@ class Link:
         self._events_sent += 1
         return True
 
-    async def _probe(self, client: Client) -> None:
+    async def _probe(self, client: BoundedClient) -> None:
         """Wait for a sign of life."""
-        await client.unsubscribe(f"{self._base}/{self._stream}/probe")
+        await client.probe(f"{self._base}/{self._stream}/probe")
 
     def _greet(self) -> None:
         if self._lost_ns is not None:
@@ -434,8 +439,8 @@ def _refusal(error: Exception, code: int | None) -> str | None:
 
 
 def _take(channel: Channel[Parcel]) -> Parcel | None:
-    return channel.pop() if channel.stats().pending else None
+    return channel.pop() if channel.pending else None
 
 
 def _take_all(channel: Channel[Parcel]) -> list[Parcel]:
-    return channel.pop_all() if channel.stats().pending else []
+    return channel.pop_all() if channel.pending else []

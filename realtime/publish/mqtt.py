@@ -72,6 +72,9 @@ class MqttPublisher:
             log.warning("%s: the password crosses the network for all to read; use mqtts://", self._access.url)
         self._links: dict[str, Link] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._to_wake: set[Link] = set()
+        self._wakes = False
+        """Whether the loop has been told to wake links; one call does for all that are handed to it meanwhile."""
         self._closing = asyncio.Event()
         self._thread: LoopThread | None = None
         self._settled = threading.Event()
@@ -167,7 +170,16 @@ class MqttPublisher:
         # Closed between the check and here: the message has nowhere to go any more.
         with contextlib.suppress(ClosedError):
             put(link)
-            self._thread.call(link.wake.set)
+            self._to_wake.add(link)
+            if not self._wakes:  # each call wakes the loop's thread, which then takes turns with this one
+                self._wakes = True
+                self._thread.call(self._wake)
+
+    def _wake(self) -> None:
+        self._wakes = False  # first: who hands in from now on calls again
+        with contextlib.suppress(KeyError):
+            while True:
+                self._to_wake.pop().wake.set()
 
     def stats(self, stream: str) -> PublisherHealth:
         """Return the counts of a stream's connection.
@@ -176,6 +188,14 @@ class MqttPublisher:
             KeyError: the stream is not here.
         """
         return self._links[stream].stats()
+
+    def dropped(self, stream: str) -> int:
+        """Return how many messages of a stream did not go out, because they were too old or too many.
+
+        Raises:
+            KeyError: the stream is not here.
+        """
+        return self._links[stream].dropped
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Send what waits, say `offline`, disconnect; what takes longer is given up."""

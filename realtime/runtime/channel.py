@@ -133,6 +133,11 @@ class Channel(Generic[T]):
             self._ready.notify_all()
             return count
 
+    @property
+    def pending(self) -> int:
+        """How many items wait just now."""
+        return len(self._items)
+
     def stats(self) -> ChannelStats:
         """Return the counts of one moment."""
         with self._ready:

@@ -82,6 +82,10 @@ class StreamState(Section):
         """The state as JSON, without what is nothing."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
 
+    def values(self) -> dict[str, Any]:
+        """The same as JSON values, for a larger document; `of` reads them."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
     @classmethod
     def from_json(cls, data: bytes) -> StreamState:
         """Read what `to_json` gave, of whatever origin.

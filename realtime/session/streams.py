@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +43,7 @@ class LiveStreams:
         Raises:
             AgfnError: it can't be.
         """
-        state: dict[str, Any] = json.loads(self._live.remove(name).to_json())
-        return state
+        return self._live.remove(name).values()
 
     def lines(self) -> Sequence[StreamLine]:
         """What there is, with nothing of an address that may be a secret."""

@@ -25,7 +25,7 @@ from realtime.publish.mqtt import MqttPublisher
 from realtime.publish.outlet import Outlet
 from realtime.session.stream import Stream
 from realtime.types import NS_PER_S
-from scripts.fleeting.loop import Loop, Player, made
+from scripts.fleeting.loop import Loop, PlayedClock, Player, made
 from scripts.harness.mosquitto import Mosquitto
 
 if TYPE_CHECKING:
@@ -68,27 +68,29 @@ class Spent:
 def measure(loop: Loop, streams: int, seconds: int) -> dict[str, Any]:
     """Play the streams and return the figures."""
     config = Config.model_validate({"window": {"hop_s": HOP_S}, "streams": [{"source": "played"}]})
-    clock = VirtualClock()
+    real = VirtualClock()
     sent: list[Any] = []
-    fuser = fuser_of(config, clock)
+    fuser = fuser_of(config, real)
     outlet = Outlet.into(sent.append)
     played = []
     for number in range(streams):
         named = config.streams[0].model_copy(update={"name": f"s{number:04}"})
+        clock = PlayedClock(real, ahead_ns=number * loop.length_ns // streams)
         stream = Stream(config, named, clock, outlet, fuser.checkpoint.context, devices=loop.devices)
-        stream.begin(0)
-        played.append((stream, Player(loop, stream.window, 0, number * loop.length_ns // streams, 0)))
+        stream.begin(clock.ahead_ns)
+        played.append((stream, Player(loop, stream.window, clock.ahead_ns), clock))
     spent = Spent()
     alone: list[float] = []
     for second in range(1, seconds + 1):
-        due_ns = second * NS_PER_S + int(config.window.lateness_s * NS_PER_S)
+        real.advance_to(second * NS_PER_S + int(config.window.lateness_s * NS_PER_S))
         views: list[WindowView] = []
-        for stream, player in played:
+        for stream, player, clock in played:
             with spent.on("feed"):
-                for at_ns in player.feed(due_ns):
-                    clock.advance_to(at_ns)
+                for at_ns in player.feed(clock.now_ns()):
+                    clock.at_ns = at_ns
+                clock.at_ns = None
             with spent.on("close"):
-                views.append(stream.close_window(second * NS_PER_S))
+                views.append(stream.close_window(second * NS_PER_S + clock.ahead_ns))
         begin_s = time.process_time()
         fuser.fuse(views[:1])
         alone.append(time.process_time() - begin_s)
@@ -97,7 +99,7 @@ def measure(loop: Loop, streams: int, seconds: int) -> dict[str, Any]:
             for begin in range(0, len(views), BATCH):
                 estimates += fuser.fuse(views[begin : begin + BATCH])
         with spent.on("compose"):
-            for (stream, _), view, estimate in zip(played, views, estimates, strict=True):
+            for (stream, *_), view, estimate in zip(played, views, estimates, strict=True):
                 stream.publish(view, estimate)
     windows = streams * seconds
     messages = [message for message in sent if hasattr(message, "score")]

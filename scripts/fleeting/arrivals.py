@@ -76,6 +76,11 @@ class Subscriber:
         command += ["-t", f"{base}/+/sentiment", "-t", f"{base}/+/status", "-F", "%U %r %t %p"]
         self._process = subprocess.Popen(command, stdout=self._out)
 
+    @property
+    def pid(self) -> int:
+        """Number of its process."""
+        return self._process.pid
+
     def close(self) -> None:
         """End it."""
         time.sleep(0.2)

@@ -78,14 +78,18 @@ BARS = (
     Bar(
         "F4",
         "node killed: <= 10 s; score and context within .05 of the twin; epoch + 1; seq on the grid",
-        ("node_max_s", "twin_score_diff_max", "off_grid", "epoch_steps"),
+        ("node_max_s", "twin_score_diff_max", "twin_context_diff_max", "off_grid", "epoch_steps"),
         lambda f: (
-            f"longest {f['node_max_s']} s; twins differ by {f['twin_score_diff_max']} at most where nothing was said "
-            f"in what was lost (by {f['twin_score_diff_max_spoken']} where something was); "
+            f"longest {f['node_max_s']} s; of {f['twins']} twins, where nothing was said in what was lost, the scores "
+            f"differ by {f['twin_score_diff_max']} at most and the contexts by {f['twin_context_diff_max']} (scores of "
+            f"{f['twins_spoken']}, where something was, by {f['twin_score_diff_max_spoken']}); "
             f"{f['off_grid']} windows off the grid; epoch + {f['epoch_steps']}"
         ),
         lambda f: (
-            f["node_max_s"] <= 10 and f["twin_score_diff_max"] <= 0.05 and not f["off_grid"] and f["epoch_steps"] == "1"
+            f["node_max_s"] <= 10
+            and max(f["twin_score_diff_max"], f["twin_context_diff_max"]) <= 0.05
+            and not f["off_grid"]
+            and f["epoch_steps"] == "1"
         ),
     ),
     Bar(

@@ -16,6 +16,7 @@ from realtime.fleet.fleet import Fleet
 from realtime.fleet.local_engine import LocalEngine, LocalHost
 from realtime.fleet.topics import root
 from scripts.fleeting.arrivals import Subscriber
+from scripts.fleeting.loop import Loop
 from scripts.harness.mosquitto import Mosquitto, mosquitto_sub
 from scripts.harness.processes import wait_until
 
@@ -45,6 +46,7 @@ class Rig:
         length_s: of a window.
         streams: that the fleet begins with.
         lease_s: a host that has not answered for so long has lost its streams.
+        pause_s: of the loop that is played.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class Rig:
         length_s: float = 4.0,
         streams: int = 0,
         lease_s: float = 3.0,
+        pause_s: int = 0,
     ) -> None:
-        self.recording = recording
+        self.loop = Loop(recording, pause_s)
         self.broker = Mosquitto(folder)
         self.subscriber = Subscriber(self.broker.port, folder / "heard")
         # Half a second of keep-alive more than the default's: a starved machine is no dead one.
@@ -67,7 +70,7 @@ class Rig:
             "window": {"hop_s": hop_s, "length_s": length_s},
         }
         self.config = Config.model_validate(settings)
-        self.engine = engine({"settings": settings, "recording": str(recording)})
+        self.engine = engine({"settings": settings, "recording": str(recording), "pause_s": pause_s})
         placement = {"cores": NEED, "lease_s": lease_s}
         names = [f"s{number:04}" for number in range(streams)]
         played = [{"name": name, "source": "played"} for name in names]
@@ -139,6 +142,10 @@ class Rig:
     def cpu_s(self) -> dict[str, float]:
         """CPU time of the hosts so far, by name."""
         return {name: _cpu_s(pid) for name, pid in self.pids().items()}
+
+    def beside_s(self) -> dict[str, float]:
+        """CPU time so far of what runs beside the hosts: the broker, and who listens to it."""
+        return {"broker": _cpu_s(self.broker.pid), "subscriber": _cpu_s(self.subscriber.pid)}
 
     def rss_mb(self) -> dict[str, float]:
         """Resident memory of the hosts, by name."""

@@ -7,8 +7,6 @@ and whenever it is played. `replay_session` makes it by dotted name, as realtime
 
 from __future__ import annotations
 
-import heapq
-import json
 import logging
 import threading
 import time
@@ -28,7 +26,8 @@ from realtime.session.stream import Stream
 from realtime.session.ticks import Ticks
 from realtime.system.descriptors import allow_many
 from realtime.types import NS_PER_S
-from scripts.fleeting.loop import Loop, Player
+from scripts.fleeting.dues import Dues
+from scripts.fleeting.loop import Loop, PlayedClock, Player
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,20 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+GATHER_NS = NS_PER_S // 25
+"""A window waits so long for those of other streams; a live host closes those of all its streams at one moment."""
 STOOD_STILL_NS = 3 * NS_PER_S
 """As in a live session: what the windows missed is of no use to anybody then."""
-
-
-class ReplayClock:
-    """Real time, but for the moments at which an item is fed: then the time at which it came."""
-
-    def __init__(self, real: Clock) -> None:
-        self._real = real
-        self.at_ns: int | None = None
-
-    def now_ns(self) -> int:
-        """See Clock."""
-        return self._real.now_ns() if self.at_ns is None else self.at_ns
 
 
 @dataclass(slots=True)
@@ -62,7 +51,12 @@ class Played:
     stream: Stream
     player: Player
     ticks: Ticks
-    gone: bool = False
+    clock: PlayedClock
+
+    @property
+    def due_ns(self) -> int:
+        """When the next window is closed, by real time."""
+        return self.ticks.due_ns - self.clock.ahead_ns
 
 
 class ReplaySession:
@@ -78,11 +72,10 @@ class ReplaySession:
         named = config.host.model_copy(update={"name": name})
         self._config = config.model_copy(update={"host": named})
         self._loop, self._real = loop, MonotonicClock()
-        self._clock = ReplayClock(self._real)
         self._fuser = fuser_of(self._config, self._real)
         self._speaker = Speaker(self._config, self._real)
         self._streams: dict[str, Played] = {}
-        self._due: list[tuple[int, str]] = []
+        self._dues = Dues(GATHER_NS, self._config.fusion.max_batch)
         self._changed = threading.Condition()
         self._closing = False
         self._late = self._windows = 0
@@ -95,31 +88,32 @@ class ReplaySession:
         config = Config.model_validate({"streams": [dict(spec)]}).streams[0]
         known = None if state is None else StreamState.of(dict(state))
         begun = begins(config.name, self._config, utc_now()) if known is None else known
-        stream = made(self._config, config, self._clock, self._speaker, self._fuser, self._loop, begun.leased(epoch))
-        t0_ns = stream.t0_ns
+        clock = PlayedClock(self._real)
+        stream = made(self._config, config, clock, self._speaker, self._fuser, self._loop, begun.leased(epoch))
+        clock.ahead_ns = (phase_ns(config.name, self._loop) - stream.t0_ns) % self._loop.length_ns
+        t0_ns = stream.t0_ns + clock.ahead_ns
         stream.begin(t0_ns)
         ticks = Ticks(t0_ns, self._config)
-        now_ns = self._real.now_ns()
+        now_ns = clock.now_ns()
         ticks.skip_to(now_ns)
         if ticks.due_ns < now_ns:
             ticks.next()  # what came before this moment was not seen here
-        player = Player(self._loop, stream.window, t0_ns, phase_ns(config.name, self._loop), max(t0_ns, now_ns))
+        played = Played(stream, Player(self._loop, stream.window, max(t0_ns, now_ns)), ticks, clock)
         self._speaker.begin(config.name, stream.origin)
         with self._changed:
-            self._streams[config.name] = Played(stream, player, ticks)
-            heapq.heappush(self._due, (ticks.due_ns, config.name))
+            self._streams[config.name] = played
+            self._dues.put(played.due_ns, config.name)
             self._changed.notify()
 
     def remove(self, stream: str) -> Mapping[str, Any] | None:
         """See Session."""
         with self._changed:
             played = self._streams.pop(stream, None)
-            self._due = [due for due in self._due if due[1] != stream]
-            heapq.heapify(self._due)
+            self._dues.forget(stream)
         if played is None:
             return None
         self._speaker.end(stream)
-        return as_json(played.stream.snapshot())
+        return played.stream.snapshot().values()
 
     def report(self) -> dict[str, StreamReport]:
         """See Session."""
@@ -130,7 +124,7 @@ class ReplaySession:
         self._cpu = now
         return {
             name: StreamReport(
-                as_json(played.stream.snapshot()),
+                played.stream.snapshot().values(),
                 round(cores, 5),
                 self._speaker.messages(name),
                 self._speaker.dropped(name),
@@ -156,29 +150,30 @@ class ReplaySession:
                 log.exception("windows of %d streams failed", len(due))
 
     def _next(self) -> list[Played] | None:
-        """Wait for windows that are due, and take at most a batch of them; None at the end."""
+        """Wait for windows that are due, and take them together; None at the end."""
         with self._changed:
             while not self._closing:
-                now_ns = self._real.now_ns()
-                if self._due and self._due[0][0] <= now_ns:
-                    names: list[str] = []
-                    while self._due and self._due[0][0] <= now_ns and len(names) < self._config.fusion.max_batch:
-                        names.append(heapq.heappop(self._due)[1])
-                    return [self._streams[name] for name in names]
-                self._changed.wait((self._due[0][0] - now_ns) / NS_PER_S if self._due else None)
+                if (found := self._dues.take(self._real.now_ns())) is None:
+                    self._changed.wait()
+                    continue
+                taken = [self._streams[name] for name in found.streams]
+                while not self._closing and (left_ns := found.due_ns - self._real.now_ns()) > 0:
+                    self._changed.wait(left_ns / NS_PER_S)
+                if due := [played for played in taken if self._streams.get(played.stream.name) is played]:
+                    return due
         return None
 
     def _work(self, due: list[Played]) -> None:
         views = []
         for played in due:
-            ticks = played.ticks
-            late_ns = self._real.now_ns() - ticks.due_ns
+            ticks, clock = played.ticks, played.clock
+            late_ns = clock.now_ns() - ticks.due_ns
             self._late += late_ns > ticks.hop_ns
             if late_ns > STOOD_STILL_NS:
-                ticks.skip_to(self._real.now_ns())
+                ticks.skip_to(clock.now_ns())
             for at_ns in played.player.feed(ticks.due_ns):
-                self._clock.at_ns = at_ns
-            self._clock.at_ns = None
+                clock.at_ns = at_ns
+            clock.at_ns = None
             views.append(played.stream.close_window(ticks.next()))
         self._windows += len(views)
         for played, view, estimate in zip(due, views, self._fuser.fuse(views), strict=True):
@@ -186,7 +181,7 @@ class ReplaySession:
         with self._changed:
             for played in due:
                 if self._streams.get(played.stream.name) is played:
-                    heapq.heappush(self._due, (played.ticks.due_ns, played.stream.name))
+                    self._dues.put(played.due_ns, played.stream.name)
 
 
 def made(
@@ -220,13 +215,8 @@ def share(name: str) -> float:
     return zlib.crc32(name.encode()) / 2**32
 
 
-def as_json(state: StreamState) -> dict[str, Any]:
-    """Return a state as JSON values."""
-    values: dict[str, Any] = json.loads(state.to_json())
-    return values
-
-
 def replay_session(name: str, options: Mapping[str, Any]) -> ReplaySession:
-    """Make the session of a host: `settings` as in the configuration, `recording` the path of one."""
+    """Make the session of a host: `settings` as in the configuration, and what Loop wants: `recording`, `pause_s`."""
     allow_many()
-    return ReplaySession(name, Config.model_validate(options["settings"]), Loop(Path(options["recording"])))
+    loop = Loop(Path(options["recording"]), options["pause_s"])
+    return ReplaySession(name, Config.model_validate(options["settings"]), loop)
