@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 LEAST_SCALE: Final = 1e-3
-PENALTY: Final = 500.0
+PENALTY: Final = 1500.0
 EMOTIONS: Final = {
     "neutral": 0,
     "calm": 0,
@@ -80,13 +80,19 @@ def own_mean(rows: np.ndarray, speaker: np.ndarray) -> np.ndarray:
     return found
 
 
-def fitted(rows: np.ndarray, speaker: np.ndarray, wanted: np.ndarray) -> VoiceEmbedder:
-    """Fit what rows (N, 3 D) are off the mean of their speaker (N,) to targets (N, K); unit variance comes out."""
+def fitted(rows: np.ndarray, speaker: np.ndarray, corpus: np.ndarray, wanted: np.ndarray) -> VoiceEmbedder:
+    """Fit what rows (N, 3 D) are off the mean of their speaker (N,) to targets (N, K); unit variance comes out.
+
+    Each corpus (N,) counts the same: the largest alone would say what an emotion sounds like.
+    """
+    _, kind, count = np.unique(corpus, return_inverse=True, return_counts=True)
+    root = np.sqrt(len(rows) / len(count) / count[kind])[:, None]
     usual = own_mean(rows, speaker)
     scale = rows.std(0) + LEAST_SCALE
     apart = (rows - usual) / scale
-    inner = apart.T @ apart + PENALTY * np.eye(apart.shape[1])
-    weight = np.linalg.solve(inner, apart.T @ (wanted - wanted.mean(0))).T
+    counted = root * apart
+    inner = counted.T @ counted + PENALTY * np.eye(apart.shape[1])
+    weight = np.linalg.solve(inner, counted.T @ (root * (wanted - wanted.mean(0)))).T
     weight = weight / (apart @ weight.T).std(0)[:, None] / scale
     middle = np.mean([rows[speaker == name].mean(0) for name in np.unique(speaker)], axis=0)
     return VoiceEmbedder(weight.astype(np.float32), (-weight @ middle).astype(np.float32))
@@ -108,17 +114,19 @@ def main(options: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     examples = voices(args.data)
     wanted = targets(examples)
-    rows, speaker, number = [], [], []
+    rows, speaker, corpus, number = [], [], [], []
     for index, example in enumerate(tqdm(examples, mininterval=10)):
         tape = pooled_tape_of(args.cache, example, "clean")
         for states in [] if tape is None else pooled_states(tape[0]):
             rows.append(states)
             speaker.append(example.speaker)
+            corpus.append(example.corpus)
             number.append(index)
     if not rows:
         raise SystemExit(f"error: no tapes in {args.cache}; make them with python -m scripts.features")
     name, about = AsrConfig().hears_with, {"command": "python -m scripts.train_embedding", "decodes": len(rows)}
-    save(args.out, {name: fitted(np.stack(rows), np.array(speaker), wanted[number])}, about)
+    found = fitted(np.stack(rows), np.array(speaker), np.array(corpus), wanted[number])
+    save(args.out, {name: found}, about)
     print(json.dumps(about))
 
 

@@ -159,16 +159,18 @@ class Voices:
 
     @property
     def whole(self) -> dict[str, np.ndarray]:
-        """What the projection is fitted to: the states of all decodes of acted clips, their speaker and their clip."""
+        """What the projection is fitted to: states of decodes of acted clips; speaker, corpus and clip of each."""
         acted = [
-            (clip, speaker)
+            (clip, speaker, corpus)
             for clip, speaker, corpus in zip(
                 *(getattr(self.windows, name)[self.windows.last] for name in ("clip", "speaker", "corpus")), strict=True
             )
             if corpus in ACTED
         ]
-        rows = [(row, speaker, clip) for clip, speaker in acted for row in self.states[clip] if row.any()]
-        return dict(zip(("rows", "speaker", "clip"), map(np.array, zip(*rows, strict=True)), strict=True))
+        rows = [
+            (row, speaker, corpus, clip) for clip, speaker, corpus in acted for row in self.states[clip] if row.any()
+        ]
+        return dict(zip(("rows", "speaker", "corpus", "clip"), map(np.array, zip(*rows, strict=True)), strict=True))
 
     def embedded(self, by: Callable[[int], VoiceEmbedder]) -> Windows:
         """Return the windows with embeddings; `by` gives what projects those of a clip."""
@@ -225,7 +227,8 @@ class Projections:
         if folds not in self._made:
             kept = ~np.isin(self._fold, list(folds))
             wanted = self._wanted[self._whole["clip"][kept]]
-            self._made[folds] = fitted(self._whole["rows"][kept], self._whole["speaker"][kept], wanted)
+            rows, speaker, corpus = (self._whole[name][kept] for name in ("rows", "speaker", "corpus"))
+            self._made[folds] = fitted(rows, speaker, corpus, wanted)
         return self._made[folds]
 
 

@@ -45,11 +45,20 @@ def test_the_columns_follow_their_targets_and_not_who_speaks():
     wanted = RNG.standard_normal((600, 2))
     who = 5 * RNG.standard_normal((3, 30))[np.repeat(np.arange(3), 200)]
     rows = who + wanted @ (10 * RNG.standard_normal((2, 30))) + 0.1 * RNG.standard_normal((600, 30))
-    found = fitted(rows, speaker, wanted).project(rows)
+    found = fitted(rows, speaker, np.full(600, "one"), wanted).project(rows)
     apart = np.concatenate([found[speaker == name] - found[speaker == name].mean(0) for name in "abc"])
     assert apart.std(0) == pytest.approx([1, 1], abs=0.1)
     for column in range(2):
         assert np.corrcoef(apart[:, column], wanted[:, column])[0, 1] > 0.9
+
+
+def test_a_small_corpus_counts_as_much_as_a_large_one():
+    corpus = np.repeat(["large", "small"], [20_000, 2_000])
+    speaker = np.array([f"{name}-{number % 4}" for number, name in enumerate(corpus)])
+    rows = RNG.standard_normal((22_000, 2))
+    wanted = np.where(corpus == "large", rows[:, 0], rows[:, 1])[:, None]
+    large, small = fitted(rows, speaker, corpus, wanted).weight[0]
+    assert small == pytest.approx(large, rel=0.15)
 
 
 def test_the_shipped_projection_is_of_the_model_that_hears_english(tmp_path):

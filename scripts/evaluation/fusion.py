@@ -60,7 +60,7 @@ GATES = (
     "robust, no gate",
 )
 PLAN: dict[str, dict[str, tuple[str, ...]]] = {
-    "mixture": {"damage": GATES},
+    "mixture": {"damage": GATES, "plain": GATES},
     "ravdess_av": {"damage": ALL, "dropout": MAIN, "plain": MAIN},
     "mosi_b": {"dropout": ALL, "plain": MAIN},
     "mosi_a": {"dropout": (*SINGLE, *MAIN), "plain": MAIN},

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """Raise it when a change makes the cached features of the voices wrong."""
 ASR: Final = "tiny.en"
-SNRS_DB: Final = (10.0, 0.0, -5.0)
+SNRS_DB: Final = (20.0, 10.0, 5.0, 0.0, -5.0, -10.0)
 BLURS_PX: Final = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Of a picture 48 pixels wide."""
 COMPONENTS: Final = (32, 16)
