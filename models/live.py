@@ -33,6 +33,8 @@ LOG_SCALES = (-3.0, 1.6)
 LEAST_LOG_SCALE = math.log(0.8)
 """Of what has an encoder: it learned from emotions, which stand for a sentiment by a table, and nobody's sentiment is
 known better than so by a face or a voice, however sure the emotion is."""
+LEAK = 0.1
+"""Slope of the scale below its floor while it is learned: what fell below can rise again."""
 LOCATION, LOG_SCALE = 0, 1
 """Columns of a modality that brings its distribution along."""
 
@@ -80,7 +82,8 @@ class LiveAGFN(AGFN):
         _, vector = self.encoders[name](values, times, usable)
         out = vector @ self.own_head[index] + self.own_bias[index]
         least = LEAST_LOG_SCALE if self.config.ablation.gain_beside else LOG_SCALES[0]
-        return squash(out[:, 0]), out[:, 1].clamp(least, LOG_SCALES[1]), vector
+        log_spread = torch.maximum(out[:, 1], least + LEAK * (out[:, 1] - least)) if self.training else out[:, 1]
+        return squash(out[:, 0]), log_spread.clamp(LOG_SCALES[0] if self.training else least, LOG_SCALES[1]), vector
 
     def forward(
         self, values: Mapping[str, Tensor], times: Mapping[str, Tensor], mask: Mapping[str, Tensor], reliability: Tensor

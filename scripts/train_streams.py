@@ -77,8 +77,8 @@ PLAIN: Final = Calibration("normalised", 2.3, 0.1, 1.0, (0.0, 0.0, 0.0), 3.0)
 class Windows:
     """N windows of one modality: values (N, T, D), times and mask (N, T), and what belongs to each.
 
-    That is which decode of its clip a voice was embedded at (-1: none, or a face), its reliability, target, fold, clip
-    (a number), speaker, corpus and whether it is the clip's last, (N,).
+    That is which decode of its clip a voice was embedded at (-1: none, or a face), its reliability, its target and how
+    far that is known, its fold, clip (a number), speaker and corpus, and whether it is the clip's last, (N,).
     """
 
     values: np.ndarray
@@ -87,6 +87,7 @@ class Windows:
     decode: np.ndarray
     reliability: np.ndarray
     target: np.ndarray
+    known: np.ndarray
     fold: np.ndarray
     clip: np.ndarray
     speaker: np.ndarray
@@ -104,7 +105,7 @@ def fold_of(name: str) -> int:
 
 
 def known_of(name: Modality, segment: Segment) -> float:
-    """How far what a window holds is known: a face that has hardly been seen is no opinion, and is labelled so."""
+    """How far what a window holds is known: a face that has hardly been seen is no opinion yet."""
     return settled(int(segment.times_s[0] * NS_PER_S), 0) if name == "face" else 1.0
 
 
@@ -135,7 +136,8 @@ class Collected:
                 np.arange(steps) < count,
                 decode,
                 segment.reliability,
-                example.label * known_of(self._modality, segment),
+                example.label,
+                known_of(self._modality, segment),
                 fold,
                 self._clips,
             )
@@ -322,13 +324,17 @@ def damaged(name: Modality, values: torch.Tensor, generator: torch.Generator) ->
 
 
 def learn(model: LiveAGFN, name: Modality, windows: Windows, settings: dict[str, Any], seed: int) -> None:
-    """Fit the encoder and the head of a modality to windows."""
+    """Fit the encoder and the head of a modality to windows.
+
+    The location follows the label by as much as is known, the scale what is then missed of the whole label: a face
+    that has hardly been seen says nothing, and is not sure of that.
+    """
     encoder = model.encoders[name]
     flat = windows.values[windows.mask].astype(np.float32)
     encoder.standardise_by(torch.from_numpy(flat.mean(0)), torch.from_numpy(flat.std(0)))  # type: ignore[operator]
     own = usual(windows) if name == "voice" else {}
     weight = torch.from_numpy(weights(windows, settings["share"][name]).astype(np.float32))
-    target = torch.from_numpy(windows.target.astype(np.float32))
+    target, known = (torch.from_numpy(part.astype(np.float32)) for part in (windows.target, windows.known))
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     parameters = [*encoder.parameters(), model.own_head, model.own_bias]
     steps = settings["epochs"] * (len(target) // settings["batch"])
@@ -343,8 +349,9 @@ def learn(model: LiveAGFN, name: Modality, windows: Windows, settings: dict[str,
             if own:
                 values = with_history(values, rows, windows, own, None, int(rng.integers(1 << 30)))
             score, log_spread, _ = model.read(name, damaged(name, values, generator), times, mask)
-            error = (score - target[rows]).abs()
-            loss = ((error * (-log_spread).exp() + log_spread) * weight[rows]).mean()
+            apart = (score - target[rows] * known[rows]).abs() * (-log_spread.detach()).exp()
+            missed = (score.detach() - target[rows]).abs()
+            loss = ((apart + missed * (-log_spread).exp() + log_spread) * weight[rows]).mean()
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)

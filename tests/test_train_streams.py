@@ -1,5 +1,6 @@
 """Training of what voices and faces say by themselves: whom it knows, what it subtracts, and that it learns."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,7 @@ def windows(count=200, dim=FACE_DIM, corpus="fer2013", told=60):
         decode=np.full(count, -1),
         reliability=np.full(count, 0.5),
         target=target,
+        known=np.ones(count),
         fold=clip % 5,
         clip=clip,
         speaker=np.array([f"who-{number % 7}" for number in clip]),
@@ -101,17 +103,28 @@ def test_corpora_count_by_their_share_and_praise_as_much_as_complaint():
     assert found[acting & (both.target > 0)].sum() == pytest.approx(found[acting & (both.target < 0)].sum())
 
 
-def test_a_face_that_has_hardly_been_seen_is_labelled_as_no_opinion():
+def test_how_far_a_face_is_known_is_as_much_as_is_shown_of_it():
     found, rng = Collected("face"), np.random.default_rng(0)
     smile = Example("fer2013", "smile", "somebody", 2.0)
     for seen_s in (0.0, 2.0):
         found.add(smile, 0, [(face_view(np.ones(FACE_DIM), rng, seen_s), False) for _ in range(50)])
     made = found.windows()
-    hardly, known = made.target[:50], made.target[50:]
-    assert hardly.min() < 0.5
-    assert (known == 2.0).all()
+    assert made.known[:50].min() < 0.25
+    assert (made.known[50:] == 1.0).all()
     newest = made.values[np.arange(100), made.mask.sum(1) - 1].mean(1)
-    assert np.corrcoef(newest, made.target)[0, 1] > 0.95, "it is labelled by as much as is shown of it"
+    assert np.corrcoef(newest, made.known)[0, 1] > 0.95
+
+
+def test_what_is_hardly_known_says_little_and_is_not_sure_of_it():
+    every = windows()
+    hardly = np.arange(200) % 2 == 0
+    every = replace(every, known=np.where(hardly, 0.0, 1.0))
+    every.values[hardly] = 0
+    model = untrained(SETTINGS, 0)
+    learn(model, "face", every, SETTINGS, 0)
+    score, log_spread = said(model, "face", every)
+    assert np.abs(score[hardly]).mean() < 0.3
+    assert log_spread[hardly].mean() > log_spread[~hardly].mean() + 0.1
 
 
 def test_what_is_not_always_there_is_taken_out_as_a_whole():
