@@ -141,7 +141,7 @@ class Held:
 
     def decode_batch(self, requests):
         if self.waiting:
-            wait_until(lambda: len(self.pool._backlog) >= self.waiting, 4, "the other streams", step_s=0.005)
+            wait_until(lambda: len(self.pool._backlog) >= self.waiting, 30, "the other streams", step_s=0.005)
             self.waiting = 0
         return self.model.decode_batch(requests)
 
