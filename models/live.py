@@ -82,8 +82,10 @@ class LiveAGFN(AGFN):
         _, vector = self.encoders[name](values, times, usable)
         out = vector @ self.own_head[index] + self.own_bias[index]
         least = LEAST_LOG_SCALE if self.config.ablation.gain_beside else LOG_SCALES[0]
-        log_spread = torch.maximum(out[:, 1], least + LEAK * (out[:, 1] - least)) if self.training else out[:, 1]
-        return squash(out[:, 0]), log_spread.clamp(LOG_SCALES[0] if self.training else least, LOG_SCALES[1]), vector
+        log_spread = out[:, 1]
+        if self.training:
+            log_spread, least = torch.maximum(log_spread, least + LEAK * (log_spread - least)), LOG_SCALES[0]
+        return squash(out[:, 0]), log_spread.clamp(least, LOG_SCALES[1]), vector
 
     def forward(
         self, values: Mapping[str, Tensor], times: Mapping[str, Tensor], mask: Mapping[str, Tensor], reliability: Tensor

@@ -24,7 +24,6 @@ import time
 from collections import Counter, defaultdict
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -36,6 +35,7 @@ from realtime.clock import VirtualClock, utc_now
 from realtime.fleet.config import AsrPoolConfig
 from realtime.fleet.local_engine import LocalHost
 from realtime.fuse.worker import fuser_of
+from realtime.session.state import StreamState
 from realtime.types import NS_PER_S
 from scripts.benchmarks.asr_pool import AFTER_S, failures
 from scripts.fleeting import rays
@@ -302,7 +302,7 @@ class Measurement:
             steps[new[0].epoch - old[-1].epoch] += 1
             if (state := states[name]) is None:
                 continue
-            started = _started(state)
+            started = StreamState.of(state).started
             off_grid += sum(abs(each.end_s - started.timestamp() - (each.seq + 1) * hop_s) > GRID_S for each in new)
             first = [*old, *(each for each in new if each.epoch == new[0].epoch)]
             compared = len(silent) + len(spoken)
@@ -323,12 +323,12 @@ class Measurement:
         """Wait for the moment at which the most streams of a host can be lost with nothing said in what is lost."""
         loop, now = self.rig.loop, utc_now()
         states = [
-            state
+            StreamState.of(state)
             for name, (owner, _) in self.rig.owners().items()
             if owner == host and (state := self.rig.fleet.state_of(name)) is not None
         ]
         places_ns = [
-            (phase_ns(state["stream"], loop) + int((now - _started(state)).total_seconds() * NS_PER_S)) % loop.length_ns
+            (phase_ns(state.stream, loop) + int((now - state.started).total_seconds() * NS_PER_S)) % loop.length_ns
             for state in states
         ]
         wait_s, quiet = quiet_in_s(places_ns, loop, self.rig.config.window.length_s)
@@ -353,10 +353,6 @@ class Measurement:
 
     def _pause(self, seconds: float) -> None:
         time.sleep(seconds)
-
-
-def _started(state: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(state["started"].replace("Z", "+00:00"))
 
 
 def _longest_s(heard: Sequence[Heard]) -> float:

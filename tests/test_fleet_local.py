@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from realtime.fleet.control import ask_status, give_order
 from realtime.fleet.topics import Order
 from realtime.fuse.worker import fuser_of
 from realtime.publish.access import access_of
+from realtime.session.state import StreamState
 from scripts.fleeting.arrivals import gaps, newest_epoch
 from scripts.fleeting.loop import Loop
 from scripts.fleeting.rig import Rig, local
@@ -51,15 +51,7 @@ def of_host(rig, host):
 
 def order(rig, command, **given):
     sent = Order.model_validate({"id": secrets.token_hex(8), "command": command, **given})
-    run(give_order(access_of(rig.config.mqtt), "agfn", "main", sent))
-
-
-def run(work):
-    loop = asyncio.SelectorEventLoop()
-    try:
-        return loop.run_until_complete(work)
-    finally:
-        loop.close()
+    asyncio.run(give_order(access_of(rig.config.mqtt), "agfn", "main", sent))
 
 
 def check_as_if_nothing_had_happened(rig, streams, recording):
@@ -69,7 +61,7 @@ def check_as_if_nothing_had_happened(rig, streams, recording):
     """
     fuser, loop, silent = fuser_of(rig.config, VirtualClock()), Loop(recording), 0
     for name in streams:
-        started = datetime.fromisoformat(rig.fleet.state_of(name)["started"].replace("Z", "+00:00"))
+        started = StreamState.of(rig.fleet.state_of(name)).started
         compared = []
 
         def has_a_full_window(name=name, started=started, compared=compared):
@@ -146,7 +138,7 @@ def test_streams_outlive_their_hosts_and_a_host_that_was_given_up_is_not_heard_a
     wait_until(lambda: name not in rig.owners(), 5, "the stream to be gone")
     rig.names.remove(name)
     rig.wait_speaking(20)
-    status = lambda: run(ask_status(access_of(rig.config.mqtt), "agfn", "main"))  # noqa: E731
+    status = lambda: asyncio.run(ask_status(access_of(rig.config.mqtt), "agfn", "main"))  # noqa: E731
     wait_until(lambda: status()["hosts"][emptied]["state"] == "draining", 10, "the status to say so")
 
 
@@ -167,7 +159,7 @@ def test_up_status_and_down_work_from_the_command_line_and_a_fleet_goes_on_from_
         return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
     def status():
-        return run(ask_status(access_of(MqttConfig(url=mosquitto.url)), "agfn", "main"))
+        return asyncio.run(ask_status(access_of(MqttConfig(url=mosquitto.url)), "agfn", "main"))
 
     first = up()
     try:

@@ -44,14 +44,6 @@ def numbered(number):
     return event().model_copy(update={"id": f"desk-{number}"})
 
 
-def run_in_loop(work):
-    loop = asyncio.SelectorEventLoop()
-    try:
-        return loop.run_until_complete(work)
-    finally:
-        loop.close()
-
-
 def event_ids(subscriber):
     return [json.loads(payload)["id"] for payload in subscriber.payloads("/event")]
 
@@ -104,7 +96,7 @@ def test_a_broker_that_lives_is_told_from_one_that_does_not_answer(mosquitto):
             await client.probe("agfn/desk/probe")
             return client._pending_unsubscribes
 
-    assert run_in_loop(ask()) == {}
+    assert asyncio.run(ask()) == {}
 
 
 @pytest.mark.real

@@ -157,20 +157,20 @@ def test_the_limit_of_new_tokens_leaves_the_committed_ones_out(model):
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    "parts",
+    ("parts", "misheard"),
     [
-        ("I really really really love this movie. It is the best film of the year.",),
-        ("It was very very very boring, and I hated the ending.",),
-        ("Yes.", 0.5, "Yes.", 0.5, "Yes.", 0.5, "Yes, I think it was a wonderful film and I loved it."),
-        ("It was good, it was good, it was good, but the ending was sad.",),
+        (("I really really really love this movie. It is the best film of the year.",), 1),
+        (("It was very very very boring, and I hated the ending.",), 1),
+        (("Yes.", 0.5, "Yes.", 0.5, "Yes.", 0.5, "Yes, I think it was a wonderful film and I loved it."), 3),
+        (("It was good, it was good, it was good, but the ending was sad.",), 1),
     ],
     ids=["really", "very", "yes", "phrase"],
 )
-def test_sentences_with_repeats_come_out_whole(model, parts):
+def test_sentences_with_repeats_come_out_whole(model, parts, misheard):
     spoken = normal(" ".join(part for part in parts if isinstance(part, str)))
     heard = normal(text(recognise(model, speak(*parts))))
-    # A few words may be misheard, on one machine others than on another; before, all after the second repeat was gone.
-    assert pair(spoken, heard)[0] <= len(spoken) // 4, heard
+    # Before, everything after the second repeat was gone. "It was a" becomes "its one" by some machines' arithmetic.
+    assert pair(spoken, heard)[0] <= misheard, heard
     assert heard[-2:] == spoken[-2:]
 
 
