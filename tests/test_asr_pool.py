@@ -133,7 +133,7 @@ def recognise(decoder, frames):
 
 
 class Held:
-    """A model whose first decode begins when others wait for it."""
+    """A model whose first decode begins when so many have been asked for, with those of its batch."""
 
     def __init__(self, model, waiting):
         self.model, self.waiting, self.pool = model, waiting, None
@@ -141,7 +141,8 @@ class Held:
 
     def decode_batch(self, requests):
         if self.waiting:
-            wait_until(lambda: len(self.pool._backlog) >= self.waiting, 30, "the other streams", step_s=0.005)
+            others = self.waiting - len(requests)
+            wait_until(lambda: len(self.pool._backlog) >= others, 4, "the other streams", step_s=0.005)
             self.waiting = 0
         return self.model.decode_batch(requests)
 
@@ -178,7 +179,7 @@ def test_words_from_the_pool_are_those_of_the_own_recogniser_alone_and_with_othe
     # The streams together, one of them twice, through a pool that begins when all three have asked.
     streams.append(streams[0])
     found = {}
-    held = Held(model, waiting=len(streams) - 1)
+    held = Held(model, waiting=len(streams))
     with (
         serving(held, tmp_path / "s") as held.pool,
         reaching(Own(), tmp_path / "s", vocabulary=model.vocabulary, deadline_s=60) as remote,

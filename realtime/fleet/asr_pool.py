@@ -189,11 +189,11 @@ class AsrPool:
                 job.answer(wire.frame(wire.Answer(id=job.number, why="late")))
             if not jobs:
                 continue
+            self.decodes += len(jobs)  # first: whoever has an answer finds it counted
+            self.batches += 1
             self._begun_s = begun_s = time.monotonic()
             self._decode_all(jobs)
             self._begun_s = None
-            self.decodes += len(jobs)
-            self.batches += 1
             with self._there:
                 self._backlog.done(time.monotonic() - begun_s)
 
